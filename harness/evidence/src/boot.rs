@@ -1,0 +1,378 @@
+//! Reads one boot: from log, trace and sysfs facts to the numbers a verdict rests on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dmesg::{self, Line};
+use crate::ftrace::{self, Trace};
+use crate::kmsg::{Caller, Log};
+use crate::timeline::{self, Probe};
+use crate::units::{CpuId, KernelTime, LunAddress, NodeId, ThreadId};
+
+/// What a boot left behind, as text, and what sysfs said about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'a> {
+    /// `/dev/kmsg`, whole.
+    pub kmsg: &'a str,
+    /// tracefs' `trace`; `None` on a kernel that has none.
+    pub trace: Option<&'a str>,
+    /// tracefs' `kprobe_profile`: hits and misses of each event.
+    pub kprobe_profile: Option<&'a str>,
+    /// CPUs with their nodes.
+    pub cpus: &'a [(CpuId, Option<NodeId>)],
+    /// The LUNs, after the probes.
+    pub luns: &'a [Lun],
+    /// The module whose load was measured: `sd_mod`.
+    pub module: &'a str,
+    /// Its driver: `sd`.
+    pub driver: &'a str,
+    /// What the text after a mark of the agent begins with: `parprobe:`.
+    pub mark: &'a str,
+}
+
+/// A LUN as sysfs shows it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Lun {
+    /// Its address, as text.
+    pub address: String,
+    /// Its NUMA node.
+    pub node: Option<NodeId>,
+    /// Its disk.
+    pub disk: Option<String>,
+    /// Its driver.
+    pub driver: Option<String>,
+}
+
+/// What one witness says about the probes of the measured driver.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Testimony {
+    /// The probes, by their end.
+    pub probes: Vec<Probe>,
+    /// The functions that asynchronous attaches ran, with how often: one `driver_attach_async` for a driver,
+    /// or as many `__driver_attach_async_helper` as there are devices.
+    pub attach_calls: BTreeMap<String, u64>,
+}
+
+/// The numbers of one boot.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Facts {
+    /// LUNs that the guest had at the end.
+    pub luns: usize,
+    /// Devices that were probed.
+    pub probes: usize,
+    /// Of these, how many are bound at the end.
+    pub bound: usize,
+    /// Most probes that ran at the same time.
+    pub max_in_flight: usize,
+    /// Threads that ran probes; `None` where no witness knows.
+    pub workers: Option<usize>,
+    /// Probes that began and ended on a CPU of their device's node; `None` without a trace, or where a device
+    /// has no node.
+    pub local_probes: Option<usize>,
+    /// From the first start to the last end.
+    pub makespan: Option<Duration>,
+    /// Wall time of loading the module, from the marks in the log.
+    pub insmod: Option<Duration>,
+    /// Pairs of neighbours, by address, whose disk letters are the other way round.
+    pub letters_out_of_order: usize,
+    /// Functions that asynchronous attaches ran, with how often.
+    pub attach_calls: BTreeMap<String, u64>,
+    /// Whether both witnesses saw the same devices, and as many at once; `None` with one witness.
+    pub witnesses_agree: Option<bool>,
+    /// Starts without an end, ends without a start, lines that were cut, lost or not understood.
+    pub unpaired: usize,
+}
+
+/// A boot, read.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Boot {
+    /// The numbers.
+    pub facts: Facts,
+    /// What the log says.
+    pub log: Testimony,
+    /// What the trace says.
+    pub trace: Option<Testimony>,
+    /// Where the witnesses differ, in words.
+    pub differences: Vec<String>,
+    /// What did not pair or could not be read, in words.
+    pub unpaired: Vec<String>,
+}
+
+/// Reads a boot.
+pub fn read(texts: &Texts<'_>) -> Boot {
+    let mut unpaired = Vec::new();
+    let measured: HashMap<&str, &Lun> = texts.luns.iter().map(|lun| (lun.address.as_str(), lun)).collect();
+    let is_measured = |device: &str| measured.contains_key(device);
+
+    let (log, insmod) = read_log(texts, &is_measured, &mut unpaired);
+    let trace = texts
+        .trace
+        .map(|text| read_trace(text, texts, &is_measured, &mut unpaired));
+    let differences = trace
+        .as_ref()
+        .map(|trace| differences(&log, trace))
+        .unwrap_or_default();
+
+    let best = trace.as_ref().unwrap_or(&log);
+    let attach_calls = if best.attach_calls.is_empty() {
+        &log.attach_calls
+    } else {
+        &best.attach_calls
+    };
+    let facts = Facts {
+        luns: texts.luns.len(),
+        probes: best
+            .probes
+            .iter()
+            .map(|probe| &probe.device)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        bound: texts
+            .luns
+            .iter()
+            .filter(|lun| lun.driver.as_deref() == Some(texts.driver))
+            .count(),
+        max_in_flight: timeline::max_in_flight(&best.probes),
+        workers: timeline::workers(&best.probes),
+        local_probes: local_probes(&best.probes, texts.cpus, &measured),
+        makespan: timeline::makespan(&best.probes),
+        insmod,
+        letters_out_of_order: letters_out_of_order(texts.luns),
+        attach_calls: attach_calls.clone(),
+        witnesses_agree: trace.is_some().then_some(differences.is_empty()),
+        unpaired: unpaired.len(),
+    };
+    Boot {
+        facts,
+        log,
+        trace,
+        differences,
+        unpaired,
+    }
+}
+
+fn read_log(
+    texts: &Texts<'_>,
+    is_measured: &impl Fn(&str) -> bool,
+    unpaired: &mut Vec<String>,
+) -> (Testimony, Option<Duration>) {
+    let log = Log::read(texts.kmsg);
+    unpaired.extend(log.broken.iter().map(|line| format!("log: no record: {line}")));
+    unpaired.extend(
+        log.gaps
+            .iter()
+            .map(|gap| format!("log: {} records missing before {}", gap.missing, gap.before)),
+    );
+
+    let begins = format!("{} insmod {} begins", texts.mark, texts.module);
+    let ends = format!("{} insmod {} ends", texts.mark, texts.module);
+    let mut begun: Option<KernelTime> = None;
+    let mut insmod = None;
+    let mut testimony = Testimony::default();
+    // Open initcalls and async calls, with the number of times each is open.
+    let mut open: BTreeMap<String, i64> = BTreeMap::new();
+    for record in &log.records {
+        if record.text == begins {
+            begun = Some(record.time);
+        } else if record.text == ends {
+            insmod = begun.map(|begun| record.time.since(begun));
+        }
+        match dmesg::recognise(record.text) {
+            Line::Probed {
+                device,
+                returned,
+                took,
+            } if begun.is_some() && is_measured(device) => {
+                testimony.probes.push(Probe {
+                    device: device.to_owned(),
+                    start: record.time - took,
+                    end: record.time,
+                    returned,
+                    thread: match record.caller {
+                        Some(Caller::Thread(thread)) => Some(thread),
+                        Some(Caller::Cpu(_)) | None => None,
+                    },
+                    line: record.line,
+                    cpus: None,
+                });
+            }
+            Line::InitcallBegins { symbol, .. } => {
+                *open.entry(format!("initcall {symbol}")).or_default() += 1
+            }
+            Line::InitcallEnds { symbol, .. } => *open.entry(format!("initcall {symbol}")).or_default() -= 1,
+            Line::AsyncBegins { cookie, function, .. } => {
+                *open.entry(format!("async call {cookie}_{function}")).or_default() += 1;
+                if begun.is_some() && function.contains("driver_attach_async") {
+                    *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
+                }
+            }
+            Line::AsyncEnds { cookie, function } => {
+                *open.entry(format!("async call {cookie}_{function}")).or_default() -= 1;
+            }
+            Line::AsyncWaiting { thread } => *open.entry(format!("async wait of {thread}")).or_default() += 1,
+            Line::AsyncContinuing { thread } => {
+                *open.entry(format!("async wait of {thread}")).or_default() -= 1
+            }
+            Line::NotUnderstood => unpaired.push(format!("log: not understood: {}", record.text)),
+            Line::Probed { .. } | Line::Other => {}
+        }
+    }
+    for (what, count) in open {
+        match count {
+            0 => {}
+            1.. => unpaired.push(format!("log: {what} has {count} begins without an end")),
+            _ => unpaired.push(format!("log: {what} has {} ends without a begin", -count)),
+        }
+    }
+    if begun.is_none() {
+        unpaired.push(format!("log: no mark \"{begins}\""));
+    } else if insmod.is_none() {
+        unpaired.push(format!("log: no mark \"{ends}\""));
+    }
+    (testimony, insmod)
+}
+
+fn read_trace(
+    text: &str,
+    texts: &Texts<'_>,
+    is_measured: &impl Fn(&str) -> bool,
+    unpaired: &mut Vec<String>,
+) -> Testimony {
+    let trace = Trace::read(text);
+    unpaired.extend(
+        trace
+            .broken
+            .iter()
+            .map(|line| format!("trace: not understood: {line}")),
+    );
+    if trace.lost > 0 {
+        unpaired.push(format!("trace: {} entries overwritten", trace.lost));
+    }
+    unpaired.extend(texts.kprobe_profile.into_iter().flat_map(misses));
+
+    let mut testimony = Testimony::default();
+    // Probes nest within a thread: the probe of an HBA adds its LUNs, whose probes may run inside it.
+    let mut open: BTreeMap<ThreadId, Vec<(KernelTime, CpuId, &str, &str)>> = BTreeMap::new();
+    for entry in &trace.entries {
+        match entry.event {
+            ftrace::Event::Start { device, driver } => {
+                open.entry(entry.thread)
+                    .or_default()
+                    .push((entry.time, entry.cpu, device, driver));
+            }
+            ftrace::Event::End { returned } => match open.entry(entry.thread).or_default().pop() {
+                Some((start, cpu, device, driver)) => {
+                    if driver == texts.driver && is_measured(device) {
+                        testimony.probes.push(Probe {
+                            device: device.to_owned(),
+                            start,
+                            end: entry.time,
+                            returned,
+                            thread: Some(entry.thread),
+                            line: entry.line,
+                            cpus: Some((cpu, entry.cpu)),
+                        });
+                    }
+                }
+                None => {
+                    unpaired.push(format!(
+                        "trace: thread {} ends at {} no probe",
+                        entry.thread, entry.time
+                    ));
+                }
+            },
+            ftrace::Event::Call { function } => {
+                *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    for (start, _, device, driver) in open.into_values().flatten() {
+        unpaired.push(format!(
+            "trace: the probe of {device} by {driver} that began at {start} has no end"
+        ));
+    }
+    testimony
+}
+
+/// Lines of `kprobe_profile` with misses: `  end    64    3`.
+fn misses(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (event, _hits, missed) = (fields.next()?, fields.next()?, fields.next()?);
+        (missed != "0").then(|| format!("trace: event {event} was missed {missed} times"))
+    })
+}
+
+/// Where the witnesses differ: in the devices probed, in what a probe returned, in how many ran at once.
+fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
+    fn outcomes(testimony: &Testimony) -> BTreeSet<(&str, i64)> {
+        testimony
+            .probes
+            .iter()
+            .map(|probe| (probe.device.as_str(), probe.returned))
+            .collect()
+    }
+    let (in_log, in_trace) = (outcomes(log), outcomes(trace));
+    let only = |here: &BTreeSet<(&str, i64)>, there: &BTreeSet<(&str, i64)>, name: &str| {
+        let names: Vec<String> = here
+            .difference(there)
+            .map(|(device, returned)| format!("{device} (returned {returned})"))
+            .collect();
+        (!names.is_empty()).then(|| format!("only the {name} shows {}", names.join(", ")))
+    };
+    let mut found: Vec<String> = [only(&in_log, &in_trace, "log"), only(&in_trace, &in_log, "trace")]
+        .into_iter()
+        .flatten()
+        .collect();
+    if log.probes.len() != trace.probes.len() {
+        found.push(format!(
+            "{} probes in the log, {} in the trace",
+            log.probes.len(),
+            trace.probes.len()
+        ));
+    }
+    let (most_in_log, most_in_trace) = (
+        timeline::max_in_flight(&log.probes),
+        timeline::max_in_flight(&trace.probes),
+    );
+    if most_in_log != most_in_trace {
+        found.push(format!(
+            "most in flight: {most_in_log} in the log, {most_in_trace} in the trace"
+        ));
+    }
+    found
+}
+
+fn local_probes(
+    probes: &[Probe],
+    cpus: &[(CpuId, Option<NodeId>)],
+    luns: &HashMap<&str, &Lun>,
+) -> Option<usize> {
+    let nodes: HashMap<CpuId, NodeId> = cpus
+        .iter()
+        .filter_map(|&(cpu, node)| Some((cpu, node?)))
+        .collect();
+    let mut local = 0;
+    for probe in probes {
+        let (at_start, at_end) = probe.cpus?;
+        let wanted = luns.get(probe.device.as_str())?.node?;
+        local += usize::from(nodes.get(&at_start)? == &wanted && nodes.get(&at_end)? == &wanted);
+    }
+    Some(local)
+}
+
+/// sd gives out letters as probes get that far, so they follow completion and not the order of addresses.
+fn letters_out_of_order(luns: &[Lun]) -> usize {
+    let mut letters: Vec<(LunAddress, (usize, &str))> = luns
+        .iter()
+        .filter_map(|lun| {
+            let disk = lun.disk.as_deref()?;
+            // sdz comes before sdaa.
+            Some((lun.address.parse().ok()?, (disk.len(), disk)))
+        })
+        .collect();
+    letters.sort_unstable();
+    letters.windows(2).filter(|pair| pair[0].1 > pair[1].1).count()
+}

@@ -1,0 +1,195 @@
+//! Reads the text of tracefs' `trace` file: the kprobe events that parprobe defines, and what was lost.
+//!
+//! A line is `<comm>-<pid> [<cpu>] <flags> <seconds>: <event>: (<place>) <field>=<value>…`
+//! (Documentation/trace/ftrace.rst). A command name may hold spaces, dashes and brackets.
+
+use crate::units::{CpuId, KernelTime, ThreadId};
+
+/// Event at the entry of `really_probe()`: fields `name` (device) and `drv` (driver).
+pub const START: &str = "start";
+/// Event at its return: field `ret`.
+pub const END: &str = "end";
+/// Event at the entry of the function that an asynchronous attach runs: `driver_attach_async()` (one call a
+/// driver) or `__driver_attach_async_helper()` (one call a device).
+pub const CALL: &str = "call";
+
+/// One line of the trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entry<'a> {
+    /// Who ran.
+    pub thread: ThreadId,
+    /// Where it ran.
+    pub cpu: CpuId,
+    /// When.
+    pub time: KernelTime,
+    /// What happened.
+    pub event: Event<'a>,
+    /// Its line in the text, from 1.
+    pub line: usize,
+}
+
+/// The events that parprobe defines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event<'a> {
+    /// `really_probe()` was entered.
+    Start {
+        /// Name of the device.
+        device: &'a str,
+        /// Name of the driver.
+        driver: &'a str,
+    },
+    /// `really_probe()` returned this: 0 for bound, an errno for failed.
+    End {
+        /// The value.
+        returned: i64,
+    },
+    /// An async attach function was entered.
+    Call {
+        /// Its name.
+        function: &'a str,
+    },
+}
+
+/// A trace, read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Trace<'a> {
+    /// The entries, in the order of the file: by time.
+    pub entries: Vec<Entry<'a>>,
+    /// Entries that the ring buffer overwrote: written less kept, from the header.
+    pub lost: u64,
+    /// Lines that could not be read.
+    pub broken: Vec<&'a str>,
+}
+
+impl<'a> Trace<'a> {
+    /// Reads the text. Every line is a comment, an entry, or in `broken`.
+    pub fn read(text: &'a str) -> Self {
+        let mut trace = Self::default();
+        for (number, line) in text.lines().enumerate() {
+            if let Some(comment) = line.strip_prefix('#') {
+                trace.lost += read_lost(comment).unwrap_or(0);
+            } else if let Some(entry) = read_entry(line, number + 1) {
+                trace.entries.push(entry);
+            } else if !line.is_empty() {
+                trace.broken.push(line);
+            }
+        }
+        trace
+    }
+}
+
+/// `entries-in-buffer/entries-written: 205/210   #P:2`
+fn read_lost(comment: &str) -> Option<u64> {
+    let (kept, rest) = comment
+        .trim()
+        .strip_prefix("entries-in-buffer/entries-written: ")?
+        .split_once('/')?;
+    let written = rest.split_whitespace().next()?;
+    Some(written.parse::<u64>().ok()?.saturating_sub(kept.parse().ok()?))
+}
+
+fn read_entry(text: &str, line: usize) -> Option<Entry<'_>> {
+    // The last "[digits] " before the colon of the time stamp: a command name may have brackets too.
+    let (head, rest) = text.split_once(": ")?;
+    let (who, place) = head.rsplit_once(" [")?;
+    let (cpu, rest_of_head) = place.split_once(']')?;
+    let time = rest_of_head.split_whitespace().next_back()?;
+    let (_, thread) = who.trim().rsplit_once('-')?;
+    let (event, fields) = rest.split_once(": ")?;
+    Some(Entry {
+        thread: thread.parse().ok()?,
+        cpu: cpu.parse().ok()?,
+        time: time.parse().ok()?,
+        line,
+        event: match event {
+            START => Event::Start {
+                device: string(fields, " name=")?,
+                driver: string(fields, " drv=")?,
+            },
+            END => Event::End {
+                returned: fields.rsplit_once(" ret=")?.1.trim().parse().ok()?,
+            },
+            CALL => Event::Call {
+                function: fields.strip_prefix('(')?.split(['+', ')']).next()?,
+            },
+            _ => return None,
+        },
+    })
+}
+
+/// The value of a string field: in quotes, or `(fault)` where the kernel could not read it.
+fn string<'a>(fields: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = fields.split_once(key)?;
+    rest.strip_prefix('"')?.split_once('"').map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_whatever_the_name_of_the_thread() {
+        let text = "# tracer: nop\n#\n# entries-in-buffer/entries-written: 3/5   #P:2\n#\n\
+            \x20   kworker/u4:1-23      [001] .....     3.123456: call: (__driver_attach_async_helper+0x0/0xb0)\n\
+            \x20   odd [1] a-b-7        [000] ...1.     3.123460: start: (really_probe+0x0/0x3d0) name=\"0:0:0:3\" drv=\"sd\"\n\
+            \x20   kworker/u4:1-23      [001] .....     3.143456: end: (__driver_probe_device+0x78/0xd0 <- really_probe) ret=-19\n";
+        let trace = Trace::read(text);
+        let entry = |line, thread, cpu, micros, event| Entry {
+            line,
+            thread: ThreadId(thread),
+            cpu: CpuId(cpu),
+            time: KernelTime::from_micros(micros),
+            event,
+        };
+        assert_eq!(
+            trace,
+            Trace {
+                entries: vec![
+                    entry(
+                        5,
+                        23,
+                        1,
+                        3_123_456,
+                        Event::Call {
+                            function: "__driver_attach_async_helper"
+                        }
+                    ),
+                    entry(
+                        6,
+                        7,
+                        0,
+                        3_123_460,
+                        Event::Start {
+                            device: "0:0:0:3",
+                            driver: "sd"
+                        }
+                    ),
+                    entry(7, 23, 1, 3_143_456, Event::End { returned: -19 }),
+                ],
+                lost: 2,
+                broken: vec![],
+            }
+        );
+    }
+
+    #[test]
+    fn a_cut_line_and_a_name_that_faulted_are_broken_and_not_dropped() {
+        let lines = [
+            "kworker/u4:1-23  [001] .....     3.143",
+            "kworker/u4:1-23  [001] .....     3.143456: start: (really_probe+0x0/0x3d0) name=(fault) drv=\"sd\"",
+            "CPU:1 [LOST 12 EVENTS]",
+        ];
+        let text = lines.join("\n");
+        assert_eq!(Trace::read(&text).broken, lines);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_line_is_a_comment_an_entry_or_broken(lines in proptest::collection::vec("[ -~]{1,60}", 0..30)) {
+            let text = lines.join("\n");
+            let trace = Trace::read(&text);
+            let comments = text.lines().filter(|line| line.starts_with('#')).count();
+            assert_eq!(trace.entries.len() + trace.broken.len() + comments, text.lines().count());
+        }
+    }
+}

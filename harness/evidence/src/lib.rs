@@ -1,0 +1,17 @@
+//! Text in, facts and verdicts out.
+//!
+//! A boot leaves two witnesses of its probes: the kernel log ([`kmsg`], [`dmesg`]) and a kprobe trace
+//! ([`ftrace`]). Both become [`timeline::Probe`]s; [`boot`] holds one against the other and counts;
+//! [`stats`] compares boots of two kernels; [`judge`] says what that means for a claim.
+//!
+//! Nothing here opens a file, starts a process or looks at a clock, and no dependency does.
+
+pub mod boot;
+pub mod console;
+pub mod dmesg;
+pub mod ftrace;
+pub mod judge;
+pub mod kmsg;
+pub mod stats;
+pub mod timeline;
+pub mod units;
