@@ -1,0 +1,218 @@
+//! Chooses between KVM and TCG, and believes in KVM only after a boot.
+//!
+//! `/dev/kvm` may open, create a VM and even run firmware, and still never start Linux: so it is under some
+//! nested hypervisors. Only a kernel that has booted proves it. The proof is kept for as long as the host runs
+//! without a reboot and QEMU stays the same.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Kind};
+use crate::guest::topology::Topology;
+use crate::guest::{Guest, Order, Patience, qemu_version};
+use crate::kernel::Store;
+use crate::watch::Watch;
+
+/// Who runs the guest's instructions.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    /// QEMU translates them.
+    Tcg,
+    /// The CPU does.
+    Kvm,
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcg => "TCG",
+            Self::Kvm => "KVM",
+        })
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// KVM where it can boot Linux, else TCG.
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// TCG.
+    Tcg,
+}
+
+/// What is used, and why.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Choice {
+    /// TCG or KVM.
+    pub accelerator: Accelerator,
+    /// The reason, for a person.
+    pub why: String,
+}
+
+/// Whether KVM can boot Linux here.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Proof {
+    /// It can.
+    pub boots: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// A kernel and an initramfs to prove KVM with.
+#[derive(Clone, Copy, Debug)]
+pub struct Specimen<'a> {
+    /// The kernel image.
+    pub kernel: &'a Path,
+    /// An initramfs with the agent.
+    pub initramfs: &'a Path,
+}
+
+/// How long the guest that proves KVM may take to its agent's first word. Where KVM works it takes a second.
+const PROOF_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Decides on the accelerator for this wish.
+///
+/// # Errors
+/// `Host` where KVM is asked for and cannot boot Linux; `Interrupted`.
+pub fn choose(
+    wish: Wish,
+    specimen: Specimen<'_>,
+    store: &Store,
+    watch: &dyn Watch,
+) -> Result<Choice, Failure> {
+    if wish == Wish::Tcg {
+        return Ok(Choice {
+            accelerator: Accelerator::Tcg,
+            why: "asked for".to_owned(),
+        });
+    }
+    let proof = match known_proof(store) {
+        // A "no" is asked again of those who insist: they may have just mended it.
+        Some(proof) if proof.boots || wish == Wish::Auto => proof,
+        _ => prove(specimen, store, watch)?,
+    };
+    match (proof.boots, wish) {
+        (true, _) => Ok(Choice {
+            accelerator: Accelerator::Kvm,
+            why: proof.seen,
+        }),
+        (false, Wish::Kvm) => Err(Failure::new(
+            Kind::Host,
+            "use KVM",
+            proof.seen,
+            "use --accel tcg, or a host whose KVM can boot Linux (a nested one often cannot)",
+        )),
+        (false, _) => Ok(Choice {
+            accelerator: Accelerator::Tcg,
+            why: format!("no KVM: {}", proof.seen),
+        }),
+    }
+}
+
+/// What is known without a boot: from an earlier proof, or because `/dev/kvm` does not even open.
+pub fn known_proof(store: &Store) -> Option<Proof> {
+    if let Err(e) = File::options().read(true).write(true).open("/dev/kvm") {
+        return Some(Proof {
+            boots: false,
+            seen: format!("/dev/kvm does not open: {e}"),
+        });
+    }
+    let kept: Kept = serde_json::from_slice(&fs::read(proof_path(store)).ok()?).ok()?;
+    (kept.circumstances == Circumstances::now()?).then_some(kept.proof)
+}
+
+/// Boots a small guest under KVM and remembers what came of it.
+///
+/// # Errors
+/// `Interrupted`, and `Files` where the guest's folder cannot be made.
+pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result<Proof, Failure> {
+    watch.stage("prove KVM by a boot");
+    let folder = tempfile::Builder::new()
+        .prefix("kvm-proof-")
+        .tempdir_in(store.root())
+        .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
+    let topology = Topology {
+        nodes: 1,
+        vcpus: 1,
+        hbas: 1,
+        luns: 1,
+        latency: Duration::ZERO,
+    };
+    let order = Order {
+        kernel: specimen.kernel,
+        initramfs: specimen.initramfs,
+        parameters: "",
+        topology: &topology,
+        accelerator: Accelerator::Kvm,
+        patience: Patience {
+            boot: PROOF_PATIENCE,
+            ..Patience::of(Accelerator::Kvm)
+        },
+        folder: folder.path(),
+    };
+    let proof = match Guest::start(&order) {
+        Ok(guest) => {
+            let seen = format!("Linux {} booted under KVM", guest.hello().release);
+            guest.end();
+            Proof { boots: true, seen }
+        }
+        Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+        Err(failure) => {
+            let first = failure.seen.lines().next().unwrap_or_default().to_owned();
+            Proof {
+                boots: false,
+                seen: format!("/dev/kvm opens, but Linux did not boot under KVM ({first})"),
+            }
+        }
+    };
+    if let Some(circumstances) = Circumstances::now() {
+        let kept = Kept {
+            circumstances,
+            proof: proof.clone(),
+        };
+        // Without it the next run proves again.
+        let _ = fs::write(
+            proof_path(store),
+            serde_json::to_vec_pretty(&kept).unwrap_or_default(),
+        );
+    }
+    Ok(proof)
+}
+
+fn proof_path(store: &Store) -> PathBuf {
+    store.root().join("kvm-proof.json")
+}
+
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    circumstances: Circumstances,
+    proof: Proof,
+}
+
+/// What must not have changed for a proof to hold.
+#[derive(Deserialize, Eq, PartialEq, Serialize)]
+struct Circumstances {
+    /// Changes with each boot of the host.
+    boot_id: String,
+    qemu: String,
+}
+
+impl Circumstances {
+    fn now() -> Option<Self> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .ok()?
+            .trim()
+            .to_owned();
+        Some(Self {
+            boot_id,
+            qemu: qemu_version()?,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Starts processes that cannot outlive us: a process group each, a signal when we die, a kill on drop.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use wait_timeout::ChildExt;
+
+use crate::cancel;
+
+/// How long a process group has to end after SIGTERM, before SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Asks the kernel to end this process, with SIGTERM, when the one that started it ends.
+///
+/// For a program that another starts for us, as cargo does with tests: nobody else would tell it.
+pub fn end_with_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?)
+}
+
+/// Runs a command on our own standard streams, to its end; whether it succeeded.
+///
+/// # Errors
+/// Of starting it; `Interrupted` as an `io::Error` of that kind where a stop was asked for: then it is ended.
+pub fn run_to_end(command: &mut Command, at_most: Duration) -> io::Result<bool> {
+    match spawn(command, Signal::SIGTERM, vec![])?.wait(at_most)? {
+        Waited::Ended(status) => Ok(status.success()),
+        Waited::TimedOut => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("not done after {at_most:?}"),
+        )),
+        Waited::Cancelled => Err(io::Error::from(io::ErrorKind::Interrupted)),
+    }
+}
+
+/// A child and its process group; both end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Offspring {
+    child: Child,
+    group: Pid,
+    ended: Option<ExitStatus>,
+}
+
+/// How the wait for a child came to its end.
+#[derive(Debug)]
+pub(crate) enum Waited {
+    /// It ended by itself.
+    Ended(ExitStatus),
+    /// The deadline passed.
+    TimedOut,
+    /// A stop was asked for.
+    Cancelled,
+}
+
+/// Starts `command` in a process group of its own. If this process dies, however it dies, the child gets
+/// `on_our_death`. `inherited` stay open in the child under the numbers they have here.
+///
+/// The kernel sends that signal when the *thread* that called this ends: call it from one that stays.
+pub(crate) fn spawn(
+    command: &mut Command,
+    on_our_death: Signal,
+    inherited: Vec<OwnedFd>,
+) -> io::Result<Offspring> {
+    let parent = nix::unistd::getpid();
+    command.process_group(0);
+    let fds: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+    #[allow(unsafe_code)]
+    let in_child = move || {
+        for fd in &fds {
+            // SAFETY: `inherited` is alive in the parent until after the spawn, so the number is open here.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) };
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        nix::sys::prctl::set_pdeathsig(on_our_death)?;
+        // The parent may have died between fork and prctl.
+        if nix::unistd::getppid() != parent {
+            return Err(io::Error::other("the harness ended"));
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates on its way to
+    // success nor takes a lock.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(in_child)
+    };
+    let child = command.spawn()?;
+    drop(inherited);
+    let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    Ok(Offspring {
+        child,
+        group,
+        ended: None,
+    })
+}
+
+impl Offspring {
+    /// The child, for its pipes.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Waits until it ends, the deadline passes or a stop is asked for.
+    pub(crate) fn wait(&mut self, at_most: Duration) -> io::Result<Waited> {
+        let deadline = Instant::now() + at_most;
+        loop {
+            if cancel::requested() {
+                return Ok(Waited::Cancelled);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(status) = self.child.wait_timeout(left.min(cancel::LOOK_EVERY))? {
+                self.ended = Some(status);
+                return Ok(Waited::Ended(status));
+            }
+            if left.is_zero() {
+                return Ok(Waited::TimedOut);
+            }
+        }
+    }
+
+    /// How it ended, if it has, waiting at most this long and whether or not a stop was asked for.
+    pub(crate) fn ended_within(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.wait_timeout(at_most).ok().flatten();
+        }
+        self.ended
+    }
+}
+
+impl Drop for Offspring {
+    fn drop(&mut self) {
+        // The group may live on after its leader: make's compilers do. An empty group is no error here.
+        let leader_lives = self.ended_within(Duration::ZERO).is_none();
+        if leader_lives {
+            let _ = killpg(self.group, Signal::SIGTERM);
+            self.ended_within(GRACE);
+        }
+        let _ = killpg(self.group, Signal::SIGKILL);
+        // After SIGKILL the wait is short; without it a zombie would stay.
+        self.ended_within(Duration::from_secs(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lives(pid: i32) -> bool {
+        nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok()
+    }
+
+    #[test]
+    fn a_dropped_child_takes_its_own_children_with_it() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped());
+        let mut shell = spawn(&mut command, Signal::SIGKILL, vec![]).unwrap();
+        let mut line = String::new();
+        let stdout = shell.child().stdout.take().unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).unwrap();
+        let grandchild: i32 = line.trim().parse().unwrap();
+        assert!(lives(grandchild));
+        drop(shell);
+        // It was killed; its new parent may take a moment to reap it.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lives(grandchild) && !is_zombie(grandchild) {
+            assert!(
+                Instant::now() < deadline,
+                "process {grandchild} outlived its harness"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_zombie(pid: i32) -> bool {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline() {
+        let mut child = spawn(Command::new("sleep").arg("1000"), Signal::SIGKILL, vec![]).unwrap();
+        assert!(matches!(
+            child.wait(Duration::from_millis(20)),
+            Ok(Waited::TimedOut)
+        ));
+    }
+}

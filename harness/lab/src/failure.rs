@@ -1,0 +1,98 @@
+//! An error as a person needs it: what was tried, what was seen, what to do next, and which exit code.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// What kind of failure this is. Each kind has an exit code of its own; see `xtask`'s table of exit codes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What was asked for makes no sense or does not exist.
+    Asked,
+    /// A patch does not apply to the source it is meant for.
+    Series,
+    /// The kernel cannot be configured as asked, or does not compile.
+    Build,
+    /// The host lacks something: a tool, KVM, memory.
+    Host,
+    /// A guest died, hung or fell silent.
+    Guest,
+    /// Files of the kernel store or of a run cannot be read or written.
+    Files,
+    /// Somebody asked us to stop.
+    Interrupted,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// What kind it is.
+    pub kind: Kind,
+    /// What was tried, and on what: "start QEMU".
+    pub attempt: String,
+    /// What was seen instead.
+    pub seen: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(
+        kind: Kind,
+        attempt: impl Into<String>,
+        seen: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            attempt: attempt.into(),
+            seen: seen.into(),
+            next: next.into(),
+        }
+    }
+
+    /// A file or folder that could not be read or written.
+    pub fn file(attempt: &str, path: &Path, error: &io::Error) -> Self {
+        let next = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space there, or move the store with PARPROBE_STORE and the run with --out"
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "make it writable, or move the store with PARPROBE_STORE and the run with --out"
+            }
+            io::ErrorKind::NotFound => "check that the path is right",
+            _ => "look at the path and try again",
+        };
+        Self::new(
+            Kind::Files,
+            format!("{attempt} {}", path.display()),
+            error.to_string(),
+            next,
+        )
+    }
+
+    /// The user pressed Ctrl-C, or the system asked us to end.
+    pub fn interrupted(attempt: impl Into<String>) -> Self {
+        Self::new(
+            Kind::Interrupted,
+            attempt,
+            "interrupted",
+            "run the same command again: what was finished is kept and not done twice",
+        )
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "could not {}: {}\nnext: {}",
+            self.attempt,
+            self.seen.trim_end(),
+            self.next
+        )
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,268 @@
+//! A guest as a value, to the QEMU arguments that start it.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use evidence::units::NodeId;
+
+use crate::accelerator::Accelerator;
+use crate::guest::topology::Topology;
+
+/// The QEMU that is started.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// How QEMU talks to the harness.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wires {
+    /// Over sockets that it inherits, by descriptor: nothing in the file system, and gone with the process.
+    Inherited {
+        /// QMP.
+        qmp: i32,
+        /// The agent's port.
+        agent: i32,
+    },
+    /// Over sockets in the current folder: for a person who repeats the boot by hand.
+    ByHand,
+}
+
+/// Everything that decides what QEMU is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine<'a> {
+    /// An ELF `vmlinux` with a PVH entry, or a bzImage.
+    pub(crate) kernel: &'a Path,
+    /// The initramfs.
+    pub(crate) initramfs: &'a Path,
+    /// Kernel parameters besides those that every guest gets.
+    pub(crate) parameters: &'a str,
+    /// Its shape.
+    pub(crate) topology: &'a Topology,
+    /// TCG or KVM.
+    pub(crate) accelerator: Accelerator,
+}
+
+/// Kernel parameters of every guest.
+///
+/// `loglevel=6`: the console shows the banner, by which a second boot is known, but neither info nor debug
+/// output; the agent lowers it further. `initcall_debug`: the first witness. `panic=0`: a dead kernel stays
+/// where it is until the harness has read its last words.
+fn kernel_parameters(machine: &Machine<'_>) -> String {
+    let log_kib = (1024 + machine.topology.luns * 2).next_power_of_two();
+    let base = format!(
+        "console=ttyS0 loglevel=6 panic=0 initcall_debug log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
+    );
+    if machine.parameters.is_empty() {
+        base
+    } else {
+        format!("{base} {}", machine.parameters)
+    }
+}
+
+/// The arguments, without the program.
+pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    let topology = machine.topology;
+
+    args.add("-nodefaults", None);
+    args.add("-no-user-config", None);
+    args.add("-no-reboot", None);
+    args.add("-display", Some("none"));
+    args.add("-machine", Some("q35,hpet=off"));
+    match machine.accelerator {
+        Accelerator::Tcg => {
+            args.add("-accel", Some("tcg,thread=multi"));
+        }
+        Accelerator::Kvm => {
+            args.add("-accel", Some("kvm"));
+            args.add("-cpu", Some("host"));
+        }
+    }
+    args.add(
+        "-smp",
+        Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)),
+    );
+    args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.nodes)));
+    args.path("-kernel", machine.kernel);
+    args.path("-initrd", machine.initramfs);
+    args.add("-append", Some(&kernel_parameters(machine)));
+
+    args.add("-chardev", Some("stdio,id=console,signal=off"));
+    args.add("-serial", Some("chardev:console"));
+    let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd}");
+    let (qmp, agent) = match wires {
+        Wires::Inherited { qmp, agent } => (socket("qmp", qmp), socket("agent", agent)),
+        Wires::ByHand => {
+            let listening = |id: &str| format!("socket,id={id},path={id}.sock,server=on,wait=off");
+            (listening("qmp"), listening("agent"))
+        }
+    };
+    args.add("-chardev", Some(&qmp));
+    args.add("-mon", Some("chardev=qmp,mode=control"));
+    args.add("-chardev", Some(&agent));
+    args.add("-device", Some("virtio-serial-pci,id=serial,bus=pcie.0"));
+    args.add(
+        "-device",
+        Some(&format!(
+            "virtserialport,bus=serial.0,chardev=agent,name={}",
+            protocol::PORT
+        )),
+    );
+
+    nodes(&mut args, topology);
+    hbas(&mut args, topology);
+    luns(&mut args, topology);
+    args.0
+}
+
+/// Each node: its memory, its CPUs, and a PCI host bridge whose devices belong to it.
+fn nodes(args: &mut Arguments, topology: &Topology) {
+    for node in 0..topology.nodes {
+        let (first, last) = topology.vcpus_of(NodeId(node));
+        args.add(
+            "-object",
+            Some(&format!(
+                "memory-backend-ram,id=mem{node},size={}M",
+                topology.node_mib()
+            )),
+        );
+        args.add(
+            "-numa",
+            Some(&format!(
+                "node,nodeid={node},cpus={first}-{last},memdev=mem{node}"
+            )),
+        );
+        // Bus numbers below 32 are for the root complex itself.
+        let bus = 32 + node * (224 / topology.nodes);
+        args.add(
+            "-device",
+            Some(&format!(
+                "pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}"
+            )),
+        );
+    }
+}
+
+/// Each HBA: a root port on its node, and an I/O thread, so that one does not wait for another in QEMU.
+fn hbas(args: &mut Arguments, topology: &Topology) {
+    for hba in 0..topology.hbas {
+        let node = topology.node_of_hba(hba);
+        args.add("-object", Some(&format!("iothread,id=io{hba}")));
+        let port = format!("pcie-root-port,id=port{hba},bus=pxb{node},chassis={hba},slot={hba}");
+        args.add("-device", Some(&port));
+        args.add(
+            "-device",
+            Some(&format!(
+                "virtio-scsi-pci,id=hba{hba},bus=port{hba},iothread=io{hba}"
+            )),
+        );
+    }
+}
+
+/// Each LUN: a null device that answers every read after `latency`, without a file behind it.
+///
+/// The geometry is given because QEMU would otherwise read sector 0 to guess it, once for every LUN and before
+/// the guest starts: 256 LUNs of 20 ms then take 5 s.
+fn luns(args: &mut Arguments, topology: &Topology) {
+    for lun in 0..topology.luns {
+        let (hba, number) = topology.place_of_lun(lun);
+        let nanos = topology.latency.as_nanos();
+        args.add(
+            "-blockdev",
+            Some(&format!(
+                "null-co,node-name=d{lun},size=67108864,read-zeroes=on,latency-ns={nanos}"
+            )),
+        );
+        args.add(
+            "-device",
+            Some(&format!(
+                "scsi-hd,bus=hba{hba}.0,scsi-id=0,lun={number},drive=d{lun},serial=lun{lun},cyls=1024,heads=16,secs=8"
+            )),
+        );
+    }
+}
+
+/// The command as lines for a shell, to be run in the folder it is written to.
+pub(crate) fn shell_command(machine: &Machine<'_>) -> String {
+    let mut text = format!(
+        "#!/bin/sh\n# Repeats this boot by hand: console here, QMP and agent on sockets in this folder.\nexec {QEMU}"
+    );
+    for arg in qemu_arguments(machine, Wires::ByHand) {
+        let arg = arg.to_string_lossy();
+        // An option starts a new line; its value follows it.
+        text.push_str(if arg.starts_with('-') { " \\\n  " } else { " " });
+        text.push_str(&quoted(&arg));
+    }
+    text.push('\n');
+    text
+}
+
+/// For a POSIX shell.
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,.:/+@%".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        return arg.to_owned();
+    }
+    format!("'{}'", arg.replace('\'', r"'\''"))
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add(&mut self, option: &str, value: Option<&str>) {
+        self.0.push(option.into());
+        self.0.extend(value.map(OsString::from));
+    }
+
+    fn path(&mut self, option: &str, path: &Path) {
+        self.0.push(option.into());
+        self.0.push(path.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn machine(topology: &Topology) -> Machine<'_> {
+        Machine {
+            kernel: Path::new("/store/my kernels/vmlinux"),
+            initramfs: Path::new("initramfs.cpio"),
+            parameters: "",
+            topology,
+            accelerator: Accelerator::Tcg,
+        }
+    }
+
+    #[test]
+    fn a_small_guest_as_a_shell_command() {
+        let topology = Topology {
+            nodes: 2,
+            vcpus: 3,
+            hbas: 2,
+            luns: 3,
+            latency: Duration::from_millis(20),
+        };
+        insta::assert_snapshot!(shell_command(&machine(&topology)));
+    }
+
+    #[test]
+    fn the_largest_guest_fits_on_a_command_line() {
+        let topology = Topology {
+            nodes: 8,
+            vcpus: 64,
+            hbas: 64,
+            luns: 4096,
+            latency: Duration::from_secs(60),
+        };
+        assert_eq!(topology.check(), Ok(()));
+        let args = qemu_arguments(&machine(&topology), Wires::ByHand);
+        let bytes: usize = args
+            .iter()
+            .map(|arg| arg.len() + 1 + size_of::<*const u8>())
+            .sum();
+        // Linux gives a quarter of the stack limit, 2 MiB by default, to arguments and environment.
+        assert!(bytes < 1 << 20, "{bytes}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Writes the initramfs: the agent as `/init`, and the modules a run needs.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cpio::newc;
+use nix::sys::signal::Signal;
+
+use crate::child::{self, Waited};
+use crate::failure::{Failure, Kind};
+use crate::kernel::modules::Module;
+
+/// The target of the agent: glibc can be linked statically there without another toolchain.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds the agent with the cargo that built us and returns the path of the binary.
+///
+/// It has a folder of its own below `target/`: its flags differ from those of the workspace.
+///
+/// # Errors
+/// `Build` with the compiler's last words.
+pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
+    let attempt = "build the agent of the guest";
+    let target = workspace.join("target").join("guest");
+    let log = workspace.join("target").join("guest-build.log");
+    let output = std::fs::File::create(&log).map_err(|e| Failure::file("create", &log, &e))?;
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(workspace)
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "agent",
+            "--profile",
+            "agent",
+            "--target",
+            TARGET,
+        ])
+        .env("CARGO_TARGET_DIR", &target)
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        )
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(output);
+    let next =
+        "the C library for static linking comes with libc6-dev; `cargo xtask doctor` says what is missing";
+    let failed = |seen: String| Failure::new(Kind::Build, attempt, seen, next);
+    let mut cargo =
+        child::spawn(&mut command, Signal::SIGTERM, vec![]).map_err(|e| failed(format!("cargo: {e}")))?;
+    match cargo
+        .wait(Duration::from_secs(900))
+        .map_err(|e| failed(e.to_string()))?
+    {
+        Waited::Ended(status) if status.success() => Ok(target.join(TARGET).join("agent").join("agent")),
+        Waited::Ended(status) => Err(failed(format!(
+            "{status}\n{}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        ))),
+        Waited::TimedOut => Err(failed("cargo was not done after 15 minutes".to_owned())),
+        Waited::Cancelled => Err(Failure::interrupted(attempt)),
+    }
+}
+
+/// Writes an initramfs in the newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
+///
+/// # Errors
+/// `Files` where something cannot be read or written.
+pub fn write(path: &Path, agent: &Path, modules: &[Module]) -> Result<(), Failure> {
+    let mut entries = vec![("init".to_owned(), Content::File(agent))];
+    entries.push((
+        protocol::MODULES.trim_start_matches('/').to_owned(),
+        Content::Folder,
+    ));
+    for module in modules {
+        let name = format!("{}/{}.ko", protocol::MODULES.trim_start_matches('/'), module.name);
+        entries.push((name, Content::File(&module.path)));
+    }
+    let mut archive = Vec::new();
+    for (number, (name, content)) in entries.iter().enumerate() {
+        let body = match content {
+            Content::Folder => Vec::new(),
+            Content::File(from) => std::fs::read(from).map_err(|e| Failure::file("read", from, &e))?,
+        };
+        // A number of its own each: equal numbers with several links would be one file.
+        let number = u32::try_from(number + 1).unwrap_or(u32::MAX);
+        append(&mut archive, name, number, content, &body).map_err(|e| Failure::file("pack", path, &e))?;
+    }
+    newc::trailer(&mut archive).map_err(|e| Failure::file("pack", path, &e))?;
+    std::fs::write(path, archive).map_err(|e| Failure::file("write", path, &e))
+}
+
+enum Content<'a> {
+    File(&'a Path),
+    Folder,
+}
+
+fn append(
+    archive: &mut Vec<u8>,
+    name: &str,
+    number: u32,
+    content: &Content<'_>,
+    body: &[u8],
+) -> io::Result<()> {
+    let mode = match content {
+        Content::File(_) => 0o100_755,
+        Content::Folder => 0o040_755,
+    };
+    let size = u32::try_from(body.len()).map_err(|_| io::Error::other("larger than newc can hold"))?;
+    let mut writer = newc::Builder::new(name)
+        .ino(number)
+        .mode(mode)
+        .nlink(1)
+        .write(archive, size);
+    writer.write_all(body)?;
+    writer.finish().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_holds_the_agent_and_the_modules_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, module) = (folder.path().join("agent"), folder.path().join("sd_mod.ko"));
+        std::fs::write(&agent, "agent's bytes").unwrap();
+        std::fs::write(&module, "module's bytes").unwrap();
+        let image = folder.path().join("initramfs.cpio");
+        write(
+            &image,
+            &agent,
+            &[Module {
+                name: "sd_mod".into(),
+                path: module,
+            }],
+        )
+        .unwrap();
+
+        let mut rest = io::Cursor::new(std::fs::read(&image).unwrap());
+        let mut seen = Vec::new();
+        loop {
+            let mut reader = newc::Reader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let mut body = String::new();
+            io::Read::read_to_string(&mut reader, &mut body).unwrap();
+            seen.push(format!(
+                "{} {:o} {body}",
+                reader.entry().name(),
+                reader.entry().mode()
+            ));
+            rest = reader.finish().unwrap();
+        }
+        assert_eq!(
+            seen,
+            [
+                "init 100755 agent's bytes",
+                "modules 40755 ",
+                "modules/sd_mod.ko 100755 module's bytes"
+            ]
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! How a guest is lost, each way with its name.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evidence::console::Death;
+
+use crate::failure::{Failure, Kind};
+
+/// Why a guest is of no more use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// Its kernel said so on the console.
+    Kernel {
+        /// The kind.
+        death: Death,
+        /// The line.
+        line: String,
+    },
+    /// Its CPU was reset: a triple fault, or a reboot that nobody asked for.
+    Reset,
+    /// PID 1 is gone, for this reason.
+    AgentDied(String),
+    /// The agent said something that is not in the protocol.
+    AgentRubbish(String),
+    /// Nothing came from it for this long.
+    Silence(Duration),
+    /// It is alive, but what it was asked to do took longer than this.
+    Overdue(Duration),
+    /// QEMU ended.
+    QemuEnded(String),
+    /// Somebody asked us to stop.
+    Interrupted,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel { death, line } => write!(f, "{death}: {line}"),
+            Self::Reset => f.write_str("reset: the guest's CPU was reset, as after a triple fault"),
+            Self::AgentDied(why) => write!(f, "agent died: {why}"),
+            Self::AgentRubbish(what) => write!(f, "agent not understood: {what}"),
+            Self::Silence(long) => write!(f, "silence: not a word for {long:?}"),
+            Self::Overdue(long) => write!(f, "overdue: the guest is alive, but not done after {long:?}"),
+            Self::QemuEnded(how) => write!(f, "QEMU ended: {how}"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// A guest that was lost, and what it was doing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// Why.
+    pub cause: Cause,
+    /// What it was to do.
+    pub doing: String,
+    /// The last line of its console.
+    pub last_line: String,
+    /// The folder with its console and whatever else could be saved.
+    pub folder: PathBuf,
+}
+
+impl From<Lost> for Failure {
+    fn from(lost: Lost) -> Self {
+        let Lost {
+            cause,
+            doing,
+            last_line,
+            folder,
+        } = lost;
+        if cause == Cause::Interrupted {
+            return Self::interrupted(doing);
+        }
+        let mut seen = cause.to_string();
+        if !matches!(cause, Cause::Kernel { .. }) && !last_line.is_empty() {
+            seen.push_str(&format!("\nlast line of its console: {last_line}"));
+        }
+        let next = format!(
+            "read console.log, qemu.log and kmsg.txt in {0}; `sh qemu.sh` there repeats the boot by hand",
+            folder.display()
+        );
+        Self::new(Kind::Guest, doing, seen, next)
+    }
+}

@@ -1,0 +1,13 @@
+//! Guests: shape, command line, image, and the running machine.
+
+mod arguments;
+pub mod image;
+mod lost;
+mod qmp;
+mod running;
+pub mod topology;
+mod wire;
+
+pub use arguments::QEMU;
+pub use lost::{Cause, Lost};
+pub use running::{CallError, Guest, Order, Patience, qemu_version};

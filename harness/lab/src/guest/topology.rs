@@ -1,0 +1,201 @@
+//! The shape of a guest: nodes, CPUs, HBAs and LUNs, as a value that has been checked.
+
+use std::fmt;
+use std::time::Duration;
+
+use evidence::units::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// Most NUMA nodes: each has a part of the 256 PCI buses.
+pub const MOST_NODES: u32 = 8;
+/// Most vCPUs: `CONFIG_NR_CPUS` of our kernels.
+pub const MOST_VCPUS: u32 = 64;
+/// Most HBAs on one node: each takes a bus behind its root port.
+pub const MOST_HBAS_PER_NODE: u32 = 24;
+/// Most LUNs: each takes some 300 bytes of QEMU's command line, of which Linux allows 2 MiB.
+pub const MOST_LUNS: u32 = 4096;
+/// Longest latency: a probe reads a few times, and has to end before anybody calls it hung.
+pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
+
+/// A guest's shape.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Topology {
+    /// NUMA nodes.
+    pub nodes: u32,
+    /// vCPUs, spread over the nodes in blocks.
+    pub vcpus: u32,
+    /// virtio-scsi controllers, spread over the nodes in turn.
+    pub hbas: u32,
+    /// LUNs, spread over the controllers in turn.
+    pub luns: u32,
+    /// How long each read or write of a LUN takes.
+    pub latency: Duration,
+}
+
+/// What is wrong with a topology.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unsound(String);
+
+impl fmt::Display for Unsound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Topology {
+    /// Whether QEMU and the guest can be this.
+    ///
+    /// # Errors
+    /// The first number that cannot be, with what it may be.
+    pub fn check(&self) -> Result<(), Unsound> {
+        let Self {
+            nodes,
+            vcpus,
+            hbas,
+            luns,
+            latency,
+        } = *self;
+        let within = |name: &str, value: u32, least: u32, most: u32| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Unsound(format!("{value} {name}: there can be {least} to {most}")))
+        };
+        within("nodes", nodes, 1, MOST_NODES)?;
+        within("vCPUs", vcpus, 1, MOST_VCPUS)?;
+        if nodes > vcpus {
+            let text = format!("{nodes} nodes and {vcpus} vCPUs: every node needs a vCPU of its own");
+            return Err(Unsound(text));
+        }
+        within("HBAs", hbas, 1, nodes * MOST_HBAS_PER_NODE)?;
+        within("LUNs", luns, 1, MOST_LUNS)?;
+        if hbas > luns {
+            return Err(Unsound(format!(
+                "{hbas} HBAs and {luns} LUNs: every HBA needs a LUN of its own"
+            )));
+        }
+        if latency > LONGEST_LATENCY {
+            return Err(Unsound(format!(
+                "a latency of {latency:?}: it can be up to {LONGEST_LATENCY:?}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The first and last vCPU of a node.
+    pub(crate) fn vcpus_of(&self, node: NodeId) -> (u32, u32) {
+        let first = |node: u32| node * self.vcpus / self.nodes;
+        (first(node.0), first(node.0 + 1) - 1)
+    }
+
+    /// The node of an HBA.
+    pub(crate) fn node_of_hba(&self, hba: u32) -> NodeId {
+        NodeId(hba % self.nodes)
+    }
+
+    /// The HBA of a LUN, and its number there.
+    pub(crate) fn place_of_lun(&self, lun: u32) -> (u32, u32) {
+        (lun % self.hbas, lun / self.hbas)
+    }
+
+    /// Memory of the guest per node, in MiB.
+    pub(crate) fn node_mib(&self) -> u32 {
+        // Seen: 64 LUNs boot in 128 MiB; a LUN takes some 100 KiB (request queue, tags, sysfs).
+        let all = 256 + self.luns / 4 + self.vcpus * 8;
+        (all / self.nodes).max(128).next_multiple_of(2)
+    }
+
+    /// The time all reads of the probes take if nothing overlaps, with room to spare: the base of deadlines.
+    pub fn serial_time(&self) -> Duration {
+        /// sd_probe reads the partition table: one read, or a few where partitions are looked for harder.
+        const READS_PER_PROBE: u32 = 4;
+        self.latency
+            .saturating_mul(self.luns)
+            .saturating_mul(READS_PER_PROBE)
+    }
+}
+
+/// In the words of a report: "2 nodes, 4 vCPUs, 4 HBAs, 64 LUNs, 20ms a read".
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            nodes,
+            vcpus,
+            hbas,
+            luns,
+            latency,
+        } = self;
+        let s = |n: &u32| if *n == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{nodes} node{}, {vcpus} vCPU{}, {hbas} HBA{}, {luns} LUN{}, {latency:?} a read",
+            s(nodes),
+            s(vcpus),
+            s(hbas),
+            s(luns)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Topology = Topology {
+        nodes: 2,
+        vcpus: 2,
+        hbas: 4,
+        luns: 64,
+        latency: Duration::from_millis(20),
+    };
+
+    #[test]
+    fn every_vcpu_belongs_to_one_node() {
+        for (nodes, vcpus) in [(1, 1), (2, 2), (2, 5), (3, 8), (8, 64)] {
+            let topology = Topology {
+                nodes,
+                vcpus,
+                ..DEFAULT
+            };
+            let mut next = 0;
+            for node in 0..nodes {
+                let (first, last) = topology.vcpus_of(NodeId(node));
+                assert_eq!(first, next);
+                assert!(last >= first);
+                next = last + 1;
+            }
+            assert_eq!(next, vcpus);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        let refused = [
+            (Topology { luns: 0, ..DEFAULT }, "0 LUNs: there can be 1 to 4096"),
+            (
+                Topology { nodes: 3, ..DEFAULT },
+                "3 nodes and 2 vCPUs: every node needs a vCPU of its own",
+            ),
+            (
+                Topology {
+                    hbas: 65,
+                    vcpus: 8,
+                    nodes: 8,
+                    ..DEFAULT
+                },
+                "65 HBAs and 64 LUNs: every HBA needs a LUN of its own",
+            ),
+            (
+                Topology {
+                    latency: Duration::from_secs(61),
+                    ..DEFAULT
+                },
+                "a latency of 61s: it can be up to 60s",
+            ),
+        ];
+        assert_eq!(DEFAULT.check(), Ok(()));
+        for (topology, why) in refused {
+            assert_eq!(topology.check().unwrap_err().to_string(), why);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! What the host has and lacks, and how to mend it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::accelerator;
+use crate::child::{self, Waited};
+use crate::failure::{Failure, Kind};
+use crate::guest::{QEMU, qemu_version};
+use crate::kernel::{Catalogue, Store};
+use crate::watch::Watch;
+
+/// One thing about the host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What was looked at.
+    pub name: String,
+    /// What was found: a version, a size, or why not.
+    pub seen: String,
+    /// What follows.
+    pub state: State,
+}
+
+/// What a finding means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// All is well.
+    Fine,
+    /// It works, but a person should know.
+    Mind(String),
+    /// Without it nothing works; this Debian package brings it.
+    Lacks {
+        /// The package.
+        package: String,
+    },
+}
+
+/// Something to look for: what to call it, how to know, which package.
+struct Need {
+    name: &'static str,
+    look: Look,
+    package: &'static str,
+}
+
+enum Look {
+    /// The first line of `<program> --version`.
+    Program(&'static str),
+    /// A file, at one of these places.
+    File(&'static [&'static str]),
+}
+
+const NEEDS: [Need; 8] = [
+    Need {
+        name: "git",
+        look: Look::Program("git"),
+        package: "git",
+    },
+    Need {
+        name: "compiler",
+        look: Look::Program("gcc"),
+        package: "gcc",
+    },
+    Need {
+        name: "static C library",
+        look: Look::File(&[
+            "/usr/lib/x86_64-linux-gnu/libc.a",
+            "/usr/lib64/libc.a",
+            "/usr/lib/libc.a",
+        ]),
+        package: "libc6-dev",
+    },
+    Need {
+        name: "make",
+        look: Look::Program("make"),
+        package: "make",
+    },
+    Need {
+        name: "flex",
+        look: Look::Program("flex"),
+        package: "flex",
+    },
+    Need {
+        name: "bison",
+        look: Look::Program("bison"),
+        package: "bison",
+    },
+    Need {
+        name: "bc",
+        look: Look::Program("bc"),
+        package: "bc",
+    },
+    Need {
+        name: "libelf",
+        look: Look::File(&["/usr/include/libelf.h"]),
+        package: "libelf-dev",
+    },
+];
+
+/// Looks at everything a bench needs.
+pub fn examine(catalogue: &Catalogue) -> Vec<Finding> {
+    let mut findings = vec![examine_qemu()];
+    findings.extend(NEEDS.iter().map(examine_need));
+    findings.extend(catalogue.sources().map(|source| {
+        let name = format!("source {}", source.package);
+        match std::fs::metadata(&source.archive) {
+            Ok(meta) => fine(
+                &name,
+                format!("{} ({} MiB)", source.archive.display(), meta.len() >> 20),
+            ),
+            Err(e) => lacks(
+                &name,
+                format!("{}: {e}", source.archive.display()),
+                &source.package,
+            ),
+        }
+    }));
+    findings.push(examine_machine());
+    findings.push(examine_cores());
+    findings.push(examine_memory());
+    match Store::open() {
+        Ok(store) => {
+            findings.push(examine_disk(store.root()));
+            findings.push(examine_kvm(&store));
+        }
+        Err(failure) => findings.push(Finding {
+            name: "kernel store".to_owned(),
+            seen: failure.seen,
+            state: State::Mind(failure.next),
+        }),
+    }
+    findings
+}
+
+/// The packages that are missing, each once.
+pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
+    let mut packages: Vec<&str> = findings
+        .iter()
+        .filter_map(|finding| match &finding.state {
+            State::Lacks { package } => Some(package.as_str()),
+            State::Fine | State::Mind(_) => None,
+        })
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+/// The command that installs these packages here.
+pub fn install_command(packages: &[&str]) -> String {
+    let sudo = if is_root() { "" } else { "sudo " };
+    format!(
+        "{sudo}apt-get install --no-install-recommends {}",
+        packages.join(" ")
+    )
+}
+
+/// Installs what is missing, with apt, as root or through sudo. It never asks a question.
+///
+/// # Errors
+/// `Host` where there is no apt or it fails, with the packages; `Interrupted`.
+pub fn install(packages: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let attempt = format!("install {}", packages.join(" "));
+    if find_program("apt-get").is_none() {
+        let seen = "there is no apt-get on this system";
+        let next = "install these packages, or what they are called here, and run the same command again";
+        return Err(Failure::new(Kind::Host, attempt, seen, next));
+    }
+    watch.stage(&attempt);
+    apt(&attempt, &["update"], packages)?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&attempt, &arguments, packages)
+}
+
+fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failure> {
+    /// A slow mirror takes minutes; this is for one that does not answer.
+    const PATIENCE: Duration = Duration::from_secs(1800);
+    let next = format!("run it yourself: {}", install_command(packages));
+    let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, &next);
+    let log = tempfile::NamedTempFile::new().map_err(|e| failed(e.to_string()))?;
+    let output = || log.reopen().map_err(|e| failed(e.to_string()));
+    let mut command = if is_root() {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        // -n: without a terminal, or in CI, a password prompt would wait for ever.
+        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        sudo
+    };
+    command
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(output()?)
+        .stderr(output()?);
+    let mut apt = child::spawn(&mut command, Signal::SIGTERM, vec![]).map_err(|e| failed(e.to_string()))?;
+    match apt.wait(PATIENCE).map_err(|e| failed(e.to_string()))? {
+        Waited::Ended(status) if status.success() => Ok(()),
+        Waited::Ended(status) => {
+            let said = std::fs::read_to_string(log.path()).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            Err(failed(format!(
+                "{status}\n{}",
+                lines[lines.len().saturating_sub(8)..].join("\n")
+            )))
+        }
+        Waited::TimedOut => Err(failed(format!("apt-get was not done after {PATIENCE:?}"))),
+        Waited::Cancelled => Err(Failure::interrupted(attempt)),
+    }
+}
+
+/// An error that names every package that is missing, if one is: before anything is built.
+///
+/// # Errors
+/// `Host`.
+pub fn require(findings: &[Finding]) -> Result<(), Failure> {
+    let packages = missing_packages(findings);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = findings
+        .iter()
+        .filter(|finding| matches!(finding.state, State::Lacks { .. }))
+        .map(|finding| format!("{}: {}", finding.name, finding.seen))
+        .collect();
+    Err(Failure::new(
+        Kind::Host,
+        "find what is needed on this host",
+        names.join("\n  "),
+        format!(
+            "{}, or run the same command with --setup",
+            install_command(&packages)
+        ),
+    ))
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn fine(name: &str, seen: String) -> Finding {
+    Finding {
+        name: name.to_owned(),
+        seen,
+        state: State::Fine,
+    }
+}
+
+fn lacks(name: &str, seen: String, package: &str) -> Finding {
+    Finding {
+        name: name.to_owned(),
+        seen,
+        state: State::Lacks {
+            package: package.to_owned(),
+        },
+    }
+}
+
+fn examine_qemu() -> Finding {
+    match qemu_version() {
+        Some(version) => fine("QEMU", version),
+        None => lacks("QEMU", format!("no {QEMU}"), "qemu-system-x86"),
+    }
+}
+
+fn examine_need(need: &Need) -> Finding {
+    match need.look {
+        Look::Program(program) => match version_of(program) {
+            Some(version) => fine(need.name, version),
+            None => lacks(need.name, format!("no {program}"), need.package),
+        },
+        Look::File(places) => match places.iter().find(|place| Path::new(place).exists()) {
+            Some(place) => fine(need.name, (*place).to_owned()),
+            None => lacks(need.name, format!("no {}", places[0]), need.package),
+        },
+    }
+}
+
+fn version_of(program: &str) -> Option<String> {
+    find_program(program)?;
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()
+        .map(str::to_owned)
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+fn examine_machine() -> Finding {
+    let arch = std::env::consts::ARCH;
+    if arch == "x86_64" {
+        return fine("architecture", arch.to_owned());
+    }
+    let why = "guests are x86-64, and so must be the host that builds their kernels".to_owned();
+    Finding {
+        name: "architecture".to_owned(),
+        seen: arch.to_owned(),
+        state: State::Mind(why),
+    }
+}
+
+fn examine_cores() -> Finding {
+    let cores = host_cores();
+    fine("cores", cores.to_string())
+}
+
+/// Cores that this process may use.
+pub fn host_cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+fn examine_memory() -> Finding {
+    /// A parallel build of the kernel and a guest with a few hundred LUNs.
+    const ENOUGH_MIB: u64 = 2048;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    let mib = available.unwrap_or(0) >> 10;
+    let seen = format!("{mib} MiB available");
+    if mib >= ENOUGH_MIB {
+        return fine("memory", seen);
+    }
+    let why = format!("kernels build and guests run well with {ENOUGH_MIB} MiB");
+    Finding {
+        name: "memory".to_owned(),
+        seen,
+        state: State::Mind(why),
+    }
+}
+
+fn examine_disk(store: &Path) -> Finding {
+    /// The source takes 1.5 GiB, an object tree some 200 MiB, a kernel 25 MiB.
+    const ENOUGH_MIB: u64 = 3072;
+    let name = "disk".to_owned();
+    match nix::sys::statvfs::statvfs(store) {
+        Ok(stat) => {
+            let mib = stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20;
+            let seen = format!("{mib} MiB free for the kernel store in {}", store.display());
+            if mib >= ENOUGH_MIB {
+                return Finding {
+                    name,
+                    seen,
+                    state: State::Fine,
+                };
+            }
+            let why = format!("the first kernel takes {ENOUGH_MIB} MiB; PARPROBE_STORE moves the store");
+            Finding {
+                name,
+                seen,
+                state: State::Mind(why),
+            }
+        }
+        Err(e) => Finding {
+            name,
+            seen: e.to_string(),
+            state: State::Mind("check the store's folder".to_owned()),
+        },
+    }
+}
+
+fn examine_kvm(store: &Store) -> Finding {
+    let name = "KVM".to_owned();
+    match accelerator::known_proof(store) {
+        Some(proof) if proof.boots => Finding {
+            name,
+            seen: format!("proven: {}", proof.seen),
+            state: State::Fine,
+        },
+        Some(proof) => {
+            let why = "guests run under TCG: right, but slower".to_owned();
+            Finding {
+                name,
+                seen: format!("not usable: {}", proof.seen),
+                state: State::Mind(why),
+            }
+        }
+        None => {
+            let seen = "/dev/kvm opens; not proven yet".to_owned();
+            Finding {
+                name,
+                seen,
+                state: State::Mind("the first bench proves it by a boot".to_owned()),
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Runs make: configures an object tree and builds a kernel in it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::cancel;
+use crate::child::{self, Offspring, Waited};
+use crate::failure::{Failure, Kind};
+use crate::kernel::config;
+use crate::watch::Watch;
+
+/// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
+const PATIENCE: Duration = Duration::from_secs(3 * 3600);
+
+/// How many of make's last lines an error shows.
+const LAST_LINES: usize = 15;
+
+/// Where a build takes place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// The source tree.
+    pub(crate) source: &'a Path,
+    /// The object tree.
+    pub(crate) objects: &'a Path,
+    /// The log; it is written anew.
+    pub(crate) log: &'a Path,
+}
+
+/// The compiler, as it names itself: part of what a kernel is.
+pub(crate) fn compiler() -> Result<String, Failure> {
+    let lacking = |seen: String| {
+        let next = "apt-get install gcc, or run the same command with --setup";
+        Failure::new(Kind::Host, "ask the compiler for its version", seen, next)
+    };
+    let output = Command::new("gcc")
+        .arg("--version")
+        .output()
+        .map_err(|e| lacking(format!("gcc: {e}")))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .next()
+        .map(str::to_owned)
+        .ok_or_else(|| lacking("it said nothing".to_owned()))
+}
+
+/// Makes `.config` from tinyconfig and the fragments, and checks that each symbol asked for is there.
+pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure> {
+    let attempt = "configure the kernel";
+    fs::create_dir_all(place.objects).map_err(|e| Failure::file("create", place.objects, &e))?;
+    make(place, &["tinyconfig"], attempt, &mut |_| {})?;
+    let path = place.objects.join(".config");
+    let write = |path: &Path| -> std::io::Result<()> {
+        File::options()
+            .append(true)
+            .open(path)?
+            .write_all(fragments.as_bytes())
+    };
+    write(&path).map_err(|e| Failure::file("write", &path, &e))?;
+    make(place, &["olddefconfig"], attempt, &mut |_| {})?;
+    let granted = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
+    let lost = config::lost(fragments, &granted);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Build,
+        attempt,
+        format!(
+            "the source does not grant what the fragments ask for:\n  {}",
+            lost.join("\n  ")
+        ),
+        "ask for what these symbols depend on, too: `make menuconfig`, then / and the symbol, shows it",
+    ))
+}
+
+/// Builds `vmlinux` and the modules. `expected` is about how many files that makes, if it is known.
+pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) -> Result<u64, Failure> {
+    let mut made = 0;
+    make(place, &["vmlinux", "modules"], "build the kernel", &mut |now| {
+        made = now;
+        watch.count(now, expected.map(|expected| expected.max(now)));
+    })?;
+    Ok(made)
+}
+
+/// Runs make with these targets, adding what it says to the log, and counts the files it makes.
+fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+    let failed = |seen: String, next: &str| Failure::new(Kind::Build, attempt, seen, next);
+    let no_make = |e: std::io::Error| {
+        Failure::new(
+            Kind::Host,
+            attempt,
+            format!("make: {e}"),
+            "apt-get install make, or use --setup",
+        )
+    };
+    let (reader, writer) = std::io::pipe().map_err(no_make)?;
+    let mut make = start(place, targets, writer).map_err(no_make)?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(place.log)
+        .map_err(|e| Failure::file("write", place.log, &e))?;
+    let count = Arc::new(AtomicU64::new(0));
+    let copying = copy_and_count(reader, log, Arc::clone(&count));
+
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        made(count.load(Ordering::Relaxed));
+        match make.wait(cancel::LOOK_EVERY * 4) {
+            Ok(Waited::Ended(status)) => break status,
+            Ok(Waited::TimedOut) if std::time::Instant::now() < deadline => {}
+            Ok(Waited::TimedOut) => {
+                return Err(failed(
+                    format!("make was not done after {PATIENCE:?}"),
+                    "look at the machine",
+                ));
+            }
+            Ok(Waited::Cancelled) => return Err(Failure::interrupted(attempt)),
+            Err(e) => return Err(failed(e.to_string(), "try again")),
+        }
+    };
+    drop(make);
+    // The pipe is closed now: all that make said is in the log.
+    let copied = copying
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("the copying thread died")));
+    made(count.load(Ordering::Relaxed));
+    copied.map_err(|e| Failure::file("write", place.log, &e))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(failed(
+        format!(
+            "make {} ended with {status}; its last lines:\n{}",
+            targets.join(" "),
+            last_lines(place.log)
+        ),
+        &format!("the whole log is {}", place.log.display()),
+    ))
+}
+
+fn start(place: Place<'_>, targets: &[&str], writer: std::io::PipeWriter) -> std::io::Result<Offspring> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut command = Command::new("make");
+    command
+        .arg("-C")
+        .arg(place.source)
+        .arg(format!("O={}", place.objects.display()))
+        .arg(format!("-j{cores}"))
+        .args(targets)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        // The same kernel from the same source, whoever builds it, when and where.
+        .env("LC_ALL", "C")
+        .env("LOCALVERSION", "")
+        .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01")
+        .env("KBUILD_BUILD_USER", "parprobe")
+        .env("KBUILD_BUILD_HOST", "parprobe")
+        .env("KBUILD_BUILD_VERSION", "1");
+    for variable in [
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+        "ARCH",
+        "CROSS_COMPILE",
+        "CC",
+        "LLVM",
+        "KCONFIG_CONFIG",
+        "O",
+    ] {
+        command.env_remove(variable);
+    }
+    // SIGTERM, not SIGKILL: make hands it on to its compilers and removes half-written files.
+    child::spawn(&mut command, Signal::SIGTERM, vec![])
+}
+
+fn copy_and_count(
+    reader: impl Read + Send + 'static,
+    mut log: File,
+    count: Arc<AtomicU64>,
+) -> std::thread::JoinHandle<std::io::Result<()>> {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            if is_about_a_file(&line) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            log.write_all(&line)?;
+            line.clear();
+        }
+        Ok(())
+    })
+}
+
+/// kbuild's short form: two spaces, what it does, the file: `  CC      drivers/base/dd.o`.
+fn is_about_a_file(line: &[u8]) -> bool {
+    [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "]
+        .iter()
+        .any(|prefix| line.starts_with(prefix))
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}

@@ -1,0 +1,128 @@
+//! Reads `kernel-configs/kernels.toml`: names to recipes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::failure::{Failure, Kind};
+
+/// The named kernels.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    folder: PathBuf,
+    file: File,
+}
+
+/// How to make a kernel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recipe {
+    /// Its name.
+    pub name: String,
+    /// What is special about it, in a few words.
+    pub about: String,
+    /// Where the source comes from.
+    pub source: Source,
+    /// Patches, in order.
+    pub series: Vec<PathBuf>,
+    /// Configuration fragments on top of tinyconfig, in order.
+    pub config: Vec<PathBuf>,
+}
+
+/// A kernel source.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The Debian package that brings it.
+    pub package: String,
+    /// The archive that the package installs.
+    pub archive: PathBuf,
+    /// About how many files a full build makes: for the progress display.
+    pub files: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    source: BTreeMap<String, Source>,
+    kernel: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    about: String,
+    source: String,
+    series: Vec<PathBuf>,
+    config: Vec<PathBuf>,
+}
+
+impl Catalogue {
+    /// Reads `kernels.toml` in this folder.
+    ///
+    /// # Errors
+    /// `Files` where it cannot be read, `Asked` where it is not what it should be.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("kernels.toml");
+        let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
+        let wrong = |seen: String| {
+            Failure::new(
+                Kind::Asked,
+                format!("read {}", path.display()),
+                seen,
+                "mend the file at that place",
+            )
+        };
+        let file: File = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        for (name, entry) in &file.kernel {
+            if !file.source.contains_key(&entry.source) {
+                return Err(wrong(format!(
+                    "kernel \"{name}\" names the source \"{}\": there is none",
+                    entry.source
+                )));
+            }
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            file,
+        })
+    }
+
+    /// The names of the kernels.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.file.kernel.keys().map(String::as_str)
+    }
+
+    /// The sources that kernels are made from.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.file.source.values()
+    }
+
+    /// The recipe of a kernel.
+    ///
+    /// # Errors
+    /// `Asked` with the names there are.
+    pub fn recipe(&self, name: &str) -> Result<Recipe, Failure> {
+        let known = || self.names().collect::<Vec<_>>().join(", ");
+        let missing = || {
+            Failure::new(
+                Kind::Asked,
+                format!("find the kernel \"{name}\""),
+                format!(
+                    "there is none of that name in {}",
+                    self.folder.join("kernels.toml").display()
+                ),
+                format!("use one of: {}", known()),
+            )
+        };
+        let entry = self.file.kernel.get(name).ok_or_else(missing)?;
+        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect();
+        Ok(Recipe {
+            name: name.to_owned(),
+            about: entry.about.clone(),
+            source: self.file.source[&entry.source].clone(),
+            series: absolute(&entry.series),
+            config: absolute(&entry.config),
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! Kernels: recipes by name, source, patches, configuration, build, and the store that keeps the results.
+
+pub(crate) mod build;
+mod catalogue;
+mod config;
+pub mod modules;
+mod series;
+mod source;
+pub mod store;
+
+pub use catalogue::{Catalogue, Recipe, Source};
+pub use store::{Kernel, Store};

@@ -1,0 +1,152 @@
+//! Finds the modules a run needs, with those they depend on, in an order in which they can be loaded.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use object::{Object, ObjectSection};
+
+use crate::failure::{Failure, Kind};
+
+/// A module file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Module {
+    /// Its name, with underscores, without `.ko`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// The modules of one kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Modules(BTreeMap<String, (PathBuf, Vec<String>)>);
+
+impl Modules {
+    /// Reads every `.ko` in a folder.
+    ///
+    /// # Errors
+    /// `Files` where a file cannot be read or is no module.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let mut modules = BTreeMap::new();
+        let entries = std::fs::read_dir(folder).map_err(|e| Failure::file("list", folder, &e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| Failure::file("list", folder, &e))?.path();
+            let Some(name) = module_name(&path) else { continue };
+            let data = std::fs::read(&path).map_err(|e| Failure::file("read", &path, &e))?;
+            let depends = depends(&data).map_err(|seen| {
+                let attempt = format!("read the module {}", path.display());
+                Failure::new(
+                    Kind::Files,
+                    attempt,
+                    seen,
+                    "remove the kernel from the store: it is built again",
+                )
+            })?;
+            modules.insert(name, (path, depends));
+        }
+        Ok(Self(modules))
+    }
+
+    /// These modules and all they depend on, dependencies first.
+    ///
+    /// # Errors
+    /// `Build` where the kernel has no such module.
+    pub fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>, Failure> {
+        let mut order = Vec::new();
+        for name in wanted {
+            self.add(name, &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn add(&self, name: &str, order: &mut Vec<Module>) -> Result<(), Failure> {
+        if order.iter().any(|module| module.name == name) {
+            return Ok(());
+        }
+        let Some((path, depends)) = self.0.get(name) else {
+            let known = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(Failure::new(
+                Kind::Build,
+                format!("find the module {name}"),
+                format!("the kernel has only: {known}"),
+                "ask for it as =m in the configuration fragment of the kernel",
+            ));
+        };
+        // The kernel's build refuses dependency cycles, so this ends.
+        for dependency in depends {
+            self.add(dependency, order)?;
+        }
+        order.push(Module {
+            name: name.to_owned(),
+            path: path.clone(),
+        });
+        Ok(())
+    }
+}
+
+fn module_name(path: &Path) -> Option<String> {
+    (path.extension()? == "ko").then_some(())?;
+    Some(path.file_stem()?.to_str()?.replace('-', "_"))
+}
+
+/// The `depends=` entry of the section `.modinfo`: strings that end in NUL (include/linux/moduleparam.h).
+fn depends(data: &[u8]) -> Result<Vec<String>, String> {
+    let file = object::File::parse(data).map_err(|e| e.to_string())?;
+    let section = file
+        .section_by_name(".modinfo")
+        .ok_or("it has no section .modinfo")?;
+    let info = section.data().map_err(|e| e.to_string())?;
+    let names = info
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(b"depends="))
+        .ok_or(".modinfo has no depends=")?;
+    let names = String::from_utf8_lossy(names);
+    Ok(names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modules(table: &[(&str, &[&str])]) -> Modules {
+        let entry = |(name, depends): &(&str, &[&str])| {
+            let depends = depends.iter().map(|name| (*name).to_owned()).collect();
+            ((*name).to_owned(), (PathBuf::from(format!("{name}.ko")), depends))
+        };
+        Modules(table.iter().map(entry).collect())
+    }
+
+    fn names(order: &[Module]) -> Vec<&str> {
+        order.iter().map(|module| module.name.as_str()).collect()
+    }
+
+    #[test]
+    fn dependencies_come_first_and_once() {
+        let modules = modules(&[
+            ("scsi_common", &[]),
+            ("scsi_mod", &["scsi_common"]),
+            ("sd_mod", &["scsi_mod", "scsi_common"]),
+            ("virtio_scsi", &["scsi_mod"]),
+        ]);
+        let order = modules.closure(&["virtio_scsi", "sd_mod"]).unwrap();
+        assert_eq!(
+            names(&order),
+            ["scsi_common", "scsi_mod", "virtio_scsi", "sd_mod"]
+        );
+    }
+
+    #[test]
+    fn a_module_that_is_not_there_is_named_with_those_that_are() {
+        let error = modules(&[("scsi_mod", &[])]).closure(&["sd_mod"]).unwrap_err();
+        assert_eq!(error.attempt, "find the module sd_mod");
+        assert_eq!(error.seen, "the kernel has only: scsi_mod");
+    }
+
+    #[test]
+    fn a_file_that_is_no_module_is_refused() {
+        assert!(depends(b"not an ELF file").is_err());
+    }
+}

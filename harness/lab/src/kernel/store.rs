@@ -1,0 +1,429 @@
+//! Keeps built kernels, by content, where any number of runs and processes can use them.
+//!
+//! ```text
+//! <store>/kernels/<id>/                 a finished kernel; appears whole, by a rename
+//! <store>/sources/<digest>/tree/        its source, pristine unless a build is under way
+//! <store>/sources/<digest>/pristine/    while patches are in: the files they touch, as they came
+//! <store>/sources/<digest>/objects-<…>/ one object tree per configuration and compiler
+//! <store>/sources/<digest>/lock         held by whoever uses the source
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cancel;
+use crate::failure::{Failure, Kind};
+use crate::kernel::build::{self, Place};
+use crate::kernel::catalogue::Recipe;
+use crate::kernel::series::Tree;
+use crate::kernel::source;
+use crate::watch::Watch;
+
+/// Part of every id: to be raised when the way kernels are made changes.
+const RECIPE_VERSION: &str = "1";
+
+/// How long to wait for another process that builds from the same source.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A finished kernel in the store.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The name it was asked for by.
+    pub name: String,
+    /// What is special about it, in a few words.
+    pub about: String,
+    /// What it is made of.
+    pub identity: Identity,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Kernel {
+    /// The image: an ELF file with a PVH entry.
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("vmlinux")
+    }
+
+    /// The folder of its modules.
+    pub fn modules(&self) -> PathBuf {
+        self.folder.join("modules")
+    }
+}
+
+/// What a kernel is made of, and what came of it: `kernel.json` in its folder.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Identity {
+    /// Hash of all that follows up to `compiler`.
+    pub id: String,
+    /// The source's archive, and its BLAKE3.
+    pub source: Piece,
+    /// The patches, in order.
+    pub patches: Vec<Piece>,
+    /// The configuration fragments, in order.
+    pub config: Vec<Piece>,
+    /// The first line of the compiler's `--version`.
+    pub compiler: String,
+    /// `make kernelrelease`.
+    pub release: String,
+    /// BLAKE3 of each file of the finished kernel, by its path in the folder.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A file that went into a kernel.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Piece {
+    /// Its name, without folder.
+    pub name: String,
+    /// Its BLAKE3, in hexadecimal.
+    pub blake3: String,
+}
+
+impl Piece {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            name,
+            blake3: source::digest(path)?,
+        })
+    }
+}
+
+impl Store {
+    /// The store at `PARPROBE_STORE`, else at `parprobe` in the XDG cache folder. It is made if need be.
+    ///
+    /// # Errors
+    /// `Files` where it cannot be made or written.
+    pub fn open() -> Result<Self, Failure> {
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let root = set("PARPROBE_STORE")
+            .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("parprobe")))
+            .or_else(|| set("HOME").map(|home| home.join(".cache").join("parprobe")));
+        let root = root.ok_or_else(|| {
+            let seen = "none of PARPROBE_STORE, XDG_CACHE_HOME and HOME is set";
+            Failure::new(
+                Kind::Files,
+                "find the kernel store",
+                seen,
+                "set PARPROBE_STORE to a folder",
+            )
+        })?;
+        Self::at(&root)
+    }
+
+    /// The store in this folder.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn at(root: &Path) -> Result<Self, Failure> {
+        fs::create_dir_all(root.join("kernels")).map_err(|e| Failure::file("create", root, &e))?;
+        let root = root.canonicalize().map_err(|e| Failure::file("find", root, &e))?;
+        // Found out now, and not after a build: the folder may be there and belong to somebody else.
+        tempfile::tempfile_in(&root).map_err(|e| Failure::file("write to the kernel store", &root, &e))?;
+        Ok(Self { root })
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes sure that each kernel is there, building what is missing, and returns them in order.
+    ///
+    /// # Errors
+    /// `Host` without source or compiler, `Series`, `Build`, `Files`, `Interrupted`.
+    pub fn ensure(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Vec<Kernel>, Failure> {
+        let compiler = build::compiler()?;
+        let mut archives = BTreeMap::new();
+        let mut kernels = Vec::new();
+        for recipe in recipes {
+            let archive = source::archive(&recipe.source)?;
+            if !archives.contains_key(archive) {
+                archives.insert(archive, Piece::of(archive)?);
+            }
+            let identity = identify(recipe, archives[archive].clone(), compiler.clone())?;
+            kernels.push(self.ensure_one(recipe, identity, watch)?);
+        }
+        Ok(kernels)
+    }
+
+    fn ensure_one(&self, recipe: &Recipe, identity: Identity, watch: &dyn Watch) -> Result<Kernel, Failure> {
+        let folder = self.root.join("kernels").join(&identity.id);
+        let finished = || self.finished(recipe, &folder, watch);
+        if let Some(kernel) = finished()? {
+            return Ok(kernel);
+        }
+        let workshop = Workshop::enter(&self.root, &identity, watch)?;
+        // Another process may have built it while this one waited for the lock.
+        if let Some(kernel) = finished()? {
+            return Ok(kernel);
+        }
+        workshop.make(recipe, identity, &folder, watch)?;
+        finished()?.ok_or_else(|| {
+            let attempt = format!("find the kernel \"{}\" that was just built", recipe.name);
+            Failure::new(
+                Kind::Files,
+                attempt,
+                "it is not as it was written",
+                "check the disk of the store",
+            )
+        })
+    }
+
+    /// A kernel that is there and whole. One that is damaged is removed.
+    fn finished(&self, recipe: &Recipe, folder: &Path, watch: &dyn Watch) -> Result<Option<Kernel>, Failure> {
+        if !folder.exists() {
+            return Ok(None);
+        }
+        let Some(identity) = intact(folder) else {
+            watch.note(&format!("{} is damaged: it is built again", folder.display()));
+            source::remove(folder)?;
+            return Ok(None);
+        };
+        Ok(Some(Kernel {
+            name: recipe.name.clone(),
+            about: recipe.about.clone(),
+            identity,
+            folder: folder.to_owned(),
+        }))
+    }
+}
+
+/// The identity in `kernel.json`, if every file it names is as it says.
+fn intact(folder: &Path) -> Option<Identity> {
+    let identity: Identity = serde_json::from_slice(&fs::read(folder.join("kernel.json")).ok()?).ok()?;
+    let whole = identity
+        .files
+        .iter()
+        .all(|(name, digest)| source::digest(&folder.join(name)).is_ok_and(|now| now == *digest));
+    whole.then_some(identity)
+}
+
+/// What the kernel would be; `release` and `files` are not known yet and not part of the id.
+fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity, Failure> {
+    let patches = recipe
+        .series
+        .iter()
+        .map(|path| Piece::of(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let config = recipe
+        .config
+        .iter()
+        .map(|path| Piece::of(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    // By content alone: the same patch under another name makes the same kernel.
+    let digests = |pieces: &[Piece]| {
+        pieces
+            .iter()
+            .map(|piece| piece.blake3.clone())
+            .collect::<Vec<_>>()
+    };
+    let parts = (
+        RECIPE_VERSION,
+        &source.blake3,
+        digests(&patches),
+        digests(&config),
+        &compiler,
+    );
+    let text = serde_json::to_string(&parts).unwrap_or_default();
+    let id = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
+    Ok(Identity {
+        id,
+        source,
+        patches,
+        config,
+        compiler,
+        release: String::new(),
+        files: BTreeMap::new(),
+    })
+}
+
+/// A source in use: nobody else touches it until this is dropped.
+struct Workshop {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Workshop {
+    fn enter(root: &Path, identity: &Identity, watch: &dyn Watch) -> Result<Self, Failure> {
+        let folder = root.join("sources").join(&identity.source.blake3[..16]);
+        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+        let path = folder.join("lock");
+        let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let asked = Instant::now();
+        let mut told = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            cancel::check("wait for the kernel source")?;
+            let mut holder = String::new();
+            // The holder writes its number after it has the lock: for a moment there may be none.
+            let _ = lock
+                .seek(SeekFrom::Start(0))
+                .and_then(|_| lock.read_to_string(&mut holder));
+            if !told {
+                watch.stage(&format!(
+                    "wait for process {}, which builds from the same source",
+                    holder.trim()
+                ));
+                told = true;
+            }
+            if asked.elapsed() > PATIENCE {
+                let seen = format!("process {} has held it for {PATIENCE:?}", holder.trim());
+                let next = "look at that process; if it hangs, end it";
+                return Err(Failure::new(
+                    Kind::Files,
+                    format!("lock {}", path.display()),
+                    seen,
+                    next,
+                ));
+            }
+            std::thread::sleep(cancel::LOOK_EVERY);
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| write!(lock, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    fn make(
+        &self,
+        recipe: &Recipe,
+        identity: Identity,
+        into: &Path,
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let source = self.folder.join("tree");
+        if !source.exists() {
+            watch.stage(&format!("unpack {}", recipe.source.package));
+            source::unpack(&recipe.source.archive, &source, watch)?;
+        }
+        let tree = Tree::new(source.clone(), self.folder.join("pristine"));
+        tree.apply(&recipe.series).map_err(|mut failure| {
+            failure.attempt = format!("{} for the kernel \"{}\"", failure.attempt, recipe.name);
+            failure
+        })?;
+        let made = self.make_patched(recipe, identity, &source, into, watch);
+        // Also after a failure: the next build begins from the pristine source.
+        let restored = tree.restore();
+        made.and(restored)
+    }
+
+    fn make_patched(
+        &self,
+        recipe: &Recipe,
+        identity: Identity,
+        source: &Path,
+        into: &Path,
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let fragments = recipe
+            .config
+            .iter()
+            .map(|path| fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e)))
+            .collect::<Result<String, _>>()?;
+        let of = blake3::hash(format!("{}\0{fragments}", identity.compiler).as_bytes()).to_hex();
+        let objects = self.folder.join(format!("objects-{}", &of[..16]));
+        let log = self.folder.join(format!("build-{}.log", identity.id));
+        let _ = fs::remove_file(&log);
+        let place = Place {
+            source,
+            objects: &objects,
+            log: &log,
+        };
+        let of_kernel = |mut failure: Failure| {
+            if failure.kind == Kind::Build {
+                failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);
+            }
+            failure
+        };
+
+        // These files are written last, so their presence says that the step was finished once.
+        let (configured, built) = (
+            objects.join("parprobe-configured"),
+            objects.join("parprobe-built"),
+        );
+        if !configured.exists() {
+            watch.stage(&format!("configure {}", recipe.name));
+            build::configure(place, &fragments).map_err(of_kernel)?;
+            fs::write(&configured, "").map_err(|e| Failure::file("write", &configured, &e))?;
+        }
+        let expected = (!built.exists()).then_some(recipe.source.files);
+        watch.stage(&format!("build {}", recipe.name));
+        build::build(place, expected, watch).map_err(of_kernel)?;
+        fs::write(&built, "").map_err(|e| Failure::file("write", &built, &e))?;
+        self.keep(identity, &objects, &log, into)
+    }
+
+    /// Copies what a guest needs into the store. It gets its final name when all of it is on the disk.
+    fn keep(&self, mut identity: Identity, objects: &Path, log: &Path, into: &Path) -> Result<(), Failure> {
+        let partial = self.folder.join("partial");
+        source::remove(&partial)?;
+        let modules = partial.join("modules");
+        fs::create_dir_all(&modules).map_err(|e| Failure::file("create", &modules, &e))?;
+
+        let mut copies = vec![
+            (objects.join("vmlinux"), "vmlinux".to_owned()),
+            (objects.join(".config"), "config".to_owned()),
+            (log.to_owned(), "build.log".to_owned()),
+        ];
+        let order = objects.join("modules.order");
+        let order_text = fs::read_to_string(&order).map_err(|e| Failure::file("read", &order, &e))?;
+        for line in order_text.lines() {
+            // Lines name .ko files up to 6.1, .o files later.
+            let built = objects
+                .join(line.trim_end_matches(".ko").trim_end_matches(".o"))
+                .with_extension("ko");
+            let name = built
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            copies.push((built, format!("modules/{name}")));
+        }
+        for (from, name) in &copies {
+            let to = partial.join(name);
+            fs::copy(from, &to)
+                .map_err(|e| Failure::file(&format!("copy {} to", from.display()), &to, &e))?;
+            identity.files.insert(name.clone(), source::digest(&to)?);
+        }
+        let release = objects.join("include/config/kernel.release");
+        let text = fs::read_to_string(&release).map_err(|e| Failure::file("read", &release, &e))?;
+        text.trim().clone_into(&mut identity.release);
+
+        let record = partial.join("kernel.json");
+        let json = serde_json::to_string_pretty(&identity).unwrap_or_default();
+        fs::write(&record, json).map_err(|e| Failure::file("write", &record, &e))?;
+        source::remove(into)?;
+        fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
+    }
+}

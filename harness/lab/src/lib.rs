@@ -1,0 +1,14 @@
+//! Effects: everything that touches the host to get evidence.
+//!
+//! Kernels are built and kept ([`kernel`]), guests are booted and asked ([`guest`]), cases are carried out and
+//! their raw logs written down ([`run`]). What the logs mean is for `evidence` to say.
+
+pub mod accelerator;
+pub mod cancel;
+pub mod child;
+pub mod failure;
+pub mod guest;
+pub mod host;
+pub mod kernel;
+pub mod run;
+pub mod watch;

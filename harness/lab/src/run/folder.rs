@@ -1,0 +1,114 @@
+//! Makes the folders of a run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Kind};
+
+/// Where a run is to be written.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// To this folder, which has to be empty or new.
+    Named(PathBuf),
+    /// To a new folder of this kind of run, named after the time, in this one.
+    Dated {
+        /// The folder of all runs.
+        runs: PathBuf,
+        /// The kind: "bench".
+        kind: &'static str,
+    },
+}
+
+impl Place {
+    /// Whether it can be made, as far as that can be known without making it.
+    ///
+    /// # Errors
+    /// `Asked` where the named folder has files in it.
+    pub fn check(&self) -> Result<(), Failure> {
+        let Self::Named(path) = self else { return Ok(()) };
+        match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => {
+                let attempt = format!("write a run to {}", path.display());
+                Err(Failure::new(
+                    Kind::Asked,
+                    attempt,
+                    "the folder is not empty",
+                    "name another with --out",
+                ))
+            }
+            Ok(false) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Failure::file("list", path, &e)),
+        }
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// As [`Place::check`]; `Files` where it cannot be made.
+    pub fn make(&self) -> Result<PathBuf, Failure> {
+        self.check()?;
+        match self {
+            Self::Named(path) => {
+                fs::create_dir_all(path).map_err(|e| Failure::file("create", path, &e))?;
+                path.canonicalize().map_err(|e| Failure::file("find", path, &e))
+            }
+            Self::Dated { runs, kind } => dated_folder(runs, kind),
+        }
+    }
+}
+
+/// `<runs>/<date>-<time>-<kind>`, with a number where two
+/// begin in the same second.
+fn dated_folder(runs: &Path, kind: &str) -> Result<PathBuf, Failure> {
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    fs::create_dir_all(runs).map_err(|e| Failure::file("create", runs, &e))?;
+    for number in 1.. {
+        let name = if number == 1 {
+            format!("{now}-{kind}")
+        } else {
+            format!("{now}-{kind}-{number}")
+        };
+        let path = runs.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => return path.canonicalize().map_err(|e| Failure::file("find", &path, &e)),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Failure::file("create", &path, &e)),
+        }
+    }
+    unreachable!("one of all numbers is free")
+}
+
+/// The folder of a boot in that of its run. It is made.
+///
+/// # Errors
+/// `Files`.
+pub fn boot_folder(run: &Path, number: usize, kernel: &str) -> Result<PathBuf, Failure> {
+    let path = run.join("boots").join(format!("{number:03}-{kernel}"));
+    fs::create_dir_all(&path).map_err(|e| Failure::file("create", &path, &e))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_does_not_go_into_a_folder_with_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Named(folder.path().to_owned());
+        assert!(place.make().is_ok());
+        fs::write(folder.path().join("mine"), "").unwrap();
+        assert_eq!(place.make().unwrap_err().kind, Kind::Asked);
+    }
+
+    #[test]
+    fn two_runs_of_the_same_second_have_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Dated {
+            runs: folder.path().to_owned(),
+            kind: "bench",
+        };
+        assert_ne!(place.make().unwrap(), place.make().unwrap());
+    }
+}

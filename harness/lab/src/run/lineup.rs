@@ -1,0 +1,128 @@
+//! Lines kernels up to be booted: built, packed with their modules, and an accelerator that is proven.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::accelerator::{self, Choice, Specimen, Wish};
+use crate::failure::Failure;
+use crate::guest::image;
+use crate::host;
+use crate::kernel::modules::Modules;
+use crate::kernel::{Catalogue, Kernel, Store};
+use crate::run::Place;
+use crate::watch::Watch;
+
+/// A kernel, ready to boot.
+#[derive(Clone, Debug)]
+pub struct Bootable {
+    /// Its name.
+    pub name: String,
+    /// The image.
+    pub image: PathBuf,
+    /// The initramfs with the agent and the modules.
+    pub initramfs: PathBuf,
+    /// The modules in it, dependencies first.
+    pub modules: Vec<String>,
+}
+
+/// What to line up.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The workspace, with `kernel-configs/` in it.
+    pub workspace: &'a Path,
+    /// The kernels, by name.
+    pub kernels: &'a [String],
+    /// The modules that the image has to hold; what they depend on is added.
+    pub modules: &'a [&'a str],
+    /// The accelerator.
+    pub wish: Wish,
+    /// Install what the host lacks.
+    pub setup: bool,
+    /// Where the run is to be written. The folder is made when everything else is there.
+    pub place: Place,
+}
+
+/// Kernels that can be booted.
+#[derive(Clone, Debug)]
+pub struct Lineup {
+    /// The kernels, as asked for.
+    pub kernels: Vec<(Kernel, Bootable)>,
+    /// The accelerator.
+    pub choice: Choice,
+    /// The folder of the run.
+    pub run: PathBuf,
+}
+
+impl Lineup {
+    /// Lines up.
+    ///
+    /// # Errors
+    /// Whatever keeps one of the kernels from being booted.
+    pub fn of(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
+        let catalogue = Catalogue::read(&request.workspace.join("kernel-configs"))?;
+        let recipes = request
+            .kernels
+            .iter()
+            .map(|name| catalogue.recipe(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Before anything is installed or built: a store that cannot be written is found out now.
+        let store = Store::open()?;
+        request.place.check()?;
+        let findings = host::examine(&catalogue);
+        if request.setup {
+            host::install(&host::missing_packages(&findings), watch)?;
+        } else {
+            host::require(&findings)?;
+        }
+        watch.stage("build the agent");
+        let agent = image::build_agent(request.workspace)?;
+        let built = store.ensure(&recipes, watch)?;
+        let run = request.place.make()?;
+        let mut kernels = Vec::new();
+        for kernel in built {
+            let bootable = pack(&kernel, &agent, request.modules, &run, watch)?;
+            kernels.push((kernel, bootable));
+        }
+        let choice = match kernels.first() {
+            Some((_, first)) => {
+                let specimen = Specimen {
+                    kernel: &first.image,
+                    initramfs: &first.initramfs,
+                };
+                accelerator::choose(request.wish, specimen, &store, watch)?
+            }
+            None => Choice {
+                accelerator: accelerator::Accelerator::Tcg,
+                why: "no kernel".to_owned(),
+            },
+        };
+        Ok(Self { kernels, choice, run })
+    }
+}
+
+/// Packs the initramfs for a kernel into the folder of the run.
+fn pack(
+    kernel: &Kernel,
+    agent: &Path,
+    wanted: &[&str],
+    run: &Path,
+    watch: &dyn Watch,
+) -> Result<Bootable, Failure> {
+    watch.stage(&format!("pack the image for {}", kernel.name));
+    let folder = run.join("kernels").join(&kernel.name);
+    fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+    for name in ["kernel.json", "config"] {
+        let to = folder.join(name);
+        fs::copy(kernel.folder.join(name), &to).map_err(|e| Failure::file("write", &to, &e))?;
+    }
+    let modules = Modules::read(&kernel.modules())?.closure(wanted)?;
+    let initramfs = folder.join("initramfs.cpio");
+    image::write(&initramfs, agent, &modules)?;
+    let modules = modules.into_iter().map(|module| module.name).collect();
+    Ok(Bootable {
+        name: kernel.name.clone(),
+        image: kernel.image(),
+        initramfs,
+        modules,
+    })
+}
