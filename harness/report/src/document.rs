@@ -1,0 +1,232 @@
+//! What a bench found, as data: the document that `bench --json` prints and `verdict.json` keeps.
+//!
+//! Described for its readers in `docs/bench-schema.md`. Fields may be added under the same `schema`; one that
+//! changes its meaning or goes away needs a new number.
+
+use std::collections::BTreeMap;
+
+use evidence::boot::{Boot, Facts};
+use evidence::judge::{Finding, Outcome};
+use evidence::stats::Ratio;
+use evidence::units::micros;
+use serde::{Deserialize, Serialize};
+
+/// Name and version of the document.
+pub const SCHEMA: &str = "parprobe.bench/1";
+
+/// A bench.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// All claims together.
+    pub outcome: Outcome,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// Why this one.
+    pub accel_reason: String,
+    /// The guest's shape, in words.
+    pub topology: String,
+    /// The host: QEMU's version and the number of cores.
+    pub host: Host,
+    /// The folder of the run.
+    pub run: String,
+    /// The command that repeats it.
+    pub command: String,
+    /// The kernels.
+    pub kernels: Vec<KernelEntry>,
+    /// The cases.
+    pub cases: Vec<CaseEntry>,
+    /// What each kernel showed in each case.
+    pub results: Vec<ResultEntry>,
+    /// Kernels against each other.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// The host.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Host {
+    /// The first line of QEMU's `--version`.
+    pub qemu: String,
+    /// Cores that the harness may use.
+    pub cores: u32,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct KernelEntry {
+    /// Its name.
+    pub name: String,
+    /// `uname -r`.
+    pub release: String,
+    /// Its address in the kernel store: a hash of source, patches, configuration and compiler.
+    pub id: String,
+    /// What is special about it.
+    pub about: String,
+}
+
+/// A case.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CaseEntry {
+    /// Its name.
+    pub name: String,
+    /// What happens in it.
+    pub situation: String,
+    /// What was claimed.
+    pub claim: String,
+    /// Where.
+    pub source: String,
+}
+
+/// What a kernel showed in a case.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ResultEntry {
+    /// The case.
+    pub case: String,
+    /// The kernel.
+    pub kernel: String,
+    /// All its findings together.
+    pub outcome: Outcome,
+    /// What was expected, and what was seen.
+    pub findings: Vec<Finding>,
+    /// Its boots.
+    pub boots: Vec<BootEntry>,
+}
+
+/// A boot.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct BootEntry {
+    /// Its folder in that of the run, with the raw logs.
+    pub folder: String,
+    /// Its numbers.
+    pub facts: FactsEntry,
+    /// Where log and trace differ.
+    pub differences: Vec<String>,
+    /// What did not pair, was lost or was not understood.
+    pub leftovers: Vec<String>,
+    /// What a witness could not see on this kernel, and why.
+    pub blind_spots: Vec<String>,
+}
+
+/// The numbers of a boot. `null` is "not known".
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FactsEntry {
+    /// LUNs that the guest had.
+    pub luns: usize,
+    /// Devices that were probed.
+    pub probes: usize,
+    /// LUNs bound at the end.
+    pub bound: usize,
+    /// Most probes that ran at the same time.
+    pub max_in_flight: usize,
+    /// Threads that ran probes.
+    pub workers: Option<usize>,
+    /// Probes that began and ended on a CPU of their device's node.
+    pub local_probes: Option<usize>,
+    /// First start to last end, in microseconds.
+    pub makespan_us: Option<u64>,
+    /// Wall time of loading the module, in microseconds.
+    pub insmod_us: Option<u64>,
+    /// Pairs of neighbours, by address, whose disk letters are the other way round.
+    pub letters_out_of_order: usize,
+    /// Functions that asynchronous attaches ran, with how often.
+    pub attach_calls: BTreeMap<String, u64>,
+    /// Whether both witnesses saw the same.
+    pub witnesses_agree: Option<bool>,
+    /// How many starts, ends and lines did not pair, were lost or not understood.
+    pub unpaired: usize,
+}
+
+/// Two kernels.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The case.
+    pub case: String,
+    /// The kernel in the numerator.
+    pub baseline: String,
+    /// The kernel in the denominator.
+    pub candidate: String,
+    /// What is compared: `makespan`.
+    pub metric: String,
+    /// Baseline over candidate: the geometric mean over the pairs of boots. `null` without a pair.
+    pub ratio: Option<f64>,
+    /// Lower end of the 95 % interval; `null` with one pair.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// How many pairs of boots.
+    pub pairs: usize,
+    /// What follows for the claim that the candidate is faster; `null` where nobody claims it.
+    pub outcome: Option<Outcome>,
+}
+
+impl Comparison {
+    /// A comparison with this ratio.
+    pub fn new(case: &str, baseline: &str, candidate: &str, pairs: usize, ratio: Option<Ratio>) -> Self {
+        let interval = ratio.and_then(|ratio| ratio.interval);
+        Self {
+            case: case.to_owned(),
+            baseline: baseline.to_owned(),
+            candidate: candidate.to_owned(),
+            metric: "makespan".to_owned(),
+            ratio: ratio.map(|ratio| ratio.ratio),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            pairs,
+            outcome: None,
+        }
+    }
+}
+
+impl BootEntry {
+    /// A boot's entry.
+    pub fn new(folder: &str, boot: &Boot, blind_spots: &[String]) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            facts: FactsEntry::from(&boot.facts),
+            differences: boot.differences.clone(),
+            leftovers: boot.unpaired.clone(),
+            blind_spots: blind_spots.to_vec(),
+        }
+    }
+}
+
+impl From<&Facts> for FactsEntry {
+    fn from(facts: &Facts) -> Self {
+        let Facts {
+            luns,
+            probes,
+            bound,
+            max_in_flight,
+            workers,
+            local_probes,
+            makespan,
+            insmod,
+            letters_out_of_order,
+            attach_calls,
+            witnesses_agree,
+            unpaired,
+        } = facts;
+        Self {
+            luns: *luns,
+            probes: *probes,
+            bound: *bound,
+            max_in_flight: *max_in_flight,
+            workers: *workers,
+            local_probes: *local_probes,
+            makespan_us: makespan.map(micros),
+            insmod_us: insmod.map(micros),
+            letters_out_of_order: *letters_out_of_order,
+            attach_calls: attach_calls.clone(),
+            witnesses_agree: *witnesses_agree,
+            unpaired: *unpaired,
+        }
+    }
+}
+
+impl Document {
+    /// As JSON, indented.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
