@@ -1,0 +1,176 @@
+//! `bench`: kernels to boots to a verdict.
+
+use std::fs;
+use std::path::Path;
+
+use evidence::judge::{self, Outcome};
+use evidence::stats;
+use lab::failure::{Failure, Kind};
+use lab::guest::topology::Topology;
+use lab::run::{Lineup, Place, Request};
+use lab::watch::Watch;
+use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
+use testcases::{Case, DRIVER_AFTER_DEVICES, KernelResult};
+
+use crate::cli::BenchArguments;
+use crate::exit;
+use crate::screen::print;
+
+pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    let case = &DRIVER_AFTER_DEVICES;
+    let topology = arguments.topology();
+    topology.check().map_err(|unsound| {
+        let next = "see `cargo xtask bench --help` for the numbers and their defaults";
+        Failure::new(Kind::Asked, "make such a guest", unsound.to_string(), next)
+    })?;
+    let place = match &arguments.out {
+        Some(folder) => Place::Named(folder.clone()),
+        None => Place::Dated {
+            runs: workspace.join("runs"),
+            kind: "bench",
+        },
+    };
+    let lineup = Lineup::of(
+        &Request {
+            workspace,
+            kernels: &arguments.kernels,
+            modules: &case.modules(),
+            wish: arguments.accel.into(),
+            setup: arguments.setup,
+            place,
+        },
+        watch,
+    )?;
+    let results = testcases::carry_out(case, &topology, &lineup, usize::from(arguments.boots), watch)?;
+    let document = document(case, &topology, &lineup, &results, &repeat(arguments, &topology));
+
+    let text = report::text::render(&document);
+    let json = document.to_json();
+    for (name, content) in [("verdict.txt", &text), ("verdict.json", &json)] {
+        let path = lineup.run.join(name);
+        fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
+    }
+    print(&if arguments.json { json + "\n" } else { text });
+    Ok(exit::code_of_outcome(document.outcome))
+}
+
+/// The command that repeats the bench here, with every default spelt out: defaults may change, and depend on
+/// the host.
+fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
+    let BenchArguments {
+        kernels,
+        boots,
+        accel,
+        ..
+    } = arguments;
+    let Topology {
+        nodes,
+        vcpus,
+        hbas,
+        luns,
+        latency,
+    } = topology;
+    format!(
+        "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --accel {}",
+        kernels.join(","),
+        humantime::format_duration(*latency).to_string().replace(' ', ""),
+        accel.name(),
+    )
+}
+
+fn document(
+    case: &Case,
+    topology: &Topology,
+    lineup: &Lineup,
+    results: &[KernelResult],
+    command: &str,
+) -> Document {
+    let entries: Vec<ResultEntry> = results
+        .iter()
+        .map(|result| judged(case, topology, result))
+        .collect();
+    let comparisons = compared(case, results);
+    let outcomes = entries
+        .iter()
+        .map(|entry| entry.outcome)
+        .chain(comparisons.iter().filter_map(|c| c.outcome));
+    Document {
+        schema: SCHEMA.to_owned(),
+        outcome: Outcome::of_all(outcomes),
+        accel: lineup.choice.accelerator.to_string().to_lowercase(),
+        accel_reason: lineup.choice.why.clone(),
+        topology: topology.to_string(),
+        host: Host {
+            qemu: lab::guest::qemu_version().unwrap_or_default(),
+            cores: lab::host::host_cores(),
+        },
+        run: lineup.run.display().to_string(),
+        command: command.to_owned(),
+        kernels: lineup
+            .kernels
+            .iter()
+            .map(|(kernel, _)| KernelEntry {
+                name: kernel.name.clone(),
+                release: kernel.identity.release.clone(),
+                id: kernel.identity.id.clone(),
+                about: kernel.about.clone(),
+            })
+            .collect(),
+        cases: vec![CaseEntry {
+            name: case.name.to_owned(),
+            situation: case.situation.to_owned(),
+            claim: case.claim.to_owned(),
+            source: case.source.to_owned(),
+        }],
+        results: entries,
+        comparisons,
+    }
+}
+
+fn judged(case: &Case, topology: &Topology, result: &KernelResult) -> ResultEntry {
+    let boots: Vec<_> = result
+        .boots
+        .iter()
+        .map(|boot| (boot.folder.clone(), boot.boot.clone()))
+        .collect();
+    let expectations = case.expectations(&result.kernel, topology);
+    let findings: Vec<_> = expectations
+        .into_iter()
+        .map(|expectation| judge::judge(expectation, &boots))
+        .collect();
+    ResultEntry {
+        case: case.name.to_owned(),
+        kernel: result.kernel.clone(),
+        outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
+        findings,
+        boots: result
+            .boots
+            .iter()
+            .map(|boot| BootEntry::new(&boot.folder, &boot.boot, &boot.blind_spots))
+            .collect(),
+    }
+}
+
+/// The first kernel against each of the others, boot by boot.
+fn compared(case: &Case, results: &[KernelResult]) -> Vec<Comparison> {
+    let Some((baseline, candidates)) = results.split_first() else {
+        return Vec::new();
+    };
+    candidates
+        .iter()
+        .map(|candidate| {
+            let boots = baseline.boots.iter().zip(&candidate.boots);
+            let pairs: Vec<_> = boots
+                .filter_map(|(a, b)| Some((a.boot.facts.makespan?, b.boot.facts.makespan?)))
+                .collect();
+            let ratio = stats::ratio(&pairs);
+            let (from, to) = (baseline.kernel.as_str(), candidate.kernel.as_str());
+            let mut comparison = Comparison::new(case.name, from, to, pairs.len(), ratio);
+            comparison.outcome = case
+                .faster
+                .contains(&(from, to))
+                .then(|| judge::judge_faster(ratio));
+            comparison
+        })
+        .collect()
+}

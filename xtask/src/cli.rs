@@ -1,0 +1,175 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lab::accelerator::Wish;
+use lab::guest::topology::Topology;
+
+/// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  every claim is supported, every test passed
+    1  a claim is refuted, a test failed
+    2  inconclusive, or not run
+   64  what was asked for makes no sense or does not exist
+   65  a patch does not apply
+   69  the host lacks something: a tool, the kernel source, KVM
+   70  a guest died, hung or fell silent
+   71  a kernel could not be configured or built
+   74  files of the kernel store or of a run cannot be read or written
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
+    Bench(BenchArguments),
+    /// Show what this host has and lacks, with the command that mends it
+    Doctor,
+    /// Run all tests: unit and golden tests, then tests that boot guests
+    Test(TestArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArguments {
+    /// Kernels by name, as in kernel-configs/kernels.toml; the first is the baseline of comparisons
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        default_value = "without,with"
+    )]
+    pub(crate) kernels: Vec<String>,
+    /// NUMA nodes
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) nodes: u32,
+    /// vCPUs [default: as many as host cores, at least one and at most two for each node]
+    #[arg(long, value_name = "N")]
+    pub(crate) vcpus: Option<u32>,
+    /// virtio-scsi controllers, spread over the nodes
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) hbas: u32,
+    /// LUNs, spread over the controllers
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) luns: u32,
+    /// How long a LUN takes for a read: 20ms, 500us, 1s
+    #[arg(long, value_name = "DUR", default_value = "20ms", value_parser = humantime::parse_duration)]
+    pub(crate) latency: Duration,
+    /// Boots of each kernel, interleaved
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) boots: u16,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Folder for the run; it has to be new or empty [default: runs/<date>-<time>-bench]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the verdict as one JSON document on standard output (docs/bench-schema.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+impl BenchArguments {
+    /// The shape of the guests.
+    pub(crate) fn topology(&self) -> Topology {
+        let Self {
+            nodes,
+            hbas,
+            luns,
+            latency,
+            ..
+        } = *self;
+        let vcpus = self.vcpus.unwrap_or_else(|| {
+            let most = nodes.saturating_mul(2);
+            lab::host::host_cores().min(most).max(nodes)
+        });
+        Topology {
+            nodes,
+            vcpus,
+            hbas,
+            luns,
+            latency,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TestArguments {
+    /// Only tests whose name contains one of these
+    pub(crate) filters: Vec<String>,
+    /// Only tests that boot no guest: no kernel is built
+    #[arg(long, conflicts_with = "setup")]
+    pub(crate) fast: bool,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// List the tests and run none
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Accel {
+    /// KVM where it is proven by a boot, else TCG
+    Auto,
+    /// KVM, or an error
+    Kvm,
+    /// TCG
+    Tcg,
+}
+
+impl Accel {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+impl From<Accel> for Wish {
+    fn from(accel: Accel) -> Self {
+        match accel {
+            Accel::Auto => Self::Auto,
+            Accel::Kvm => Self::Kvm,
+            Accel::Tcg => Self::Tcg,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_node_has_a_vcpu_of_its_own_by_default() {
+        let Verb::Bench(arguments) = Cli::parse_from(["x", "bench", "--nodes", "8"]).verb else {
+            panic!()
+        };
+        assert!(arguments.topology().vcpus >= 8);
+        assert_eq!(arguments.topology().check(), Ok(()));
+    }
+}

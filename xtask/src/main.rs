@@ -1,0 +1,68 @@
+//! The command line of parprobe: `cargo xtask …`.
+//!
+//! Standard output carries results and nothing else; what goes on is told on standard error.
+
+mod bench;
+mod cli;
+mod doctor;
+mod exit;
+mod screen;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Verb};
+use crate::screen::{Screen, complain};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let asked_for = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // clap prints help on standard output and errors on standard error.
+            let _ = e.print();
+            return ExitCode::from(if asked_for { exit::SUPPORTED } else { exit::ASKED });
+        }
+    };
+    if let Err(e) = ctrlc::set_handler(interrupted) {
+        complain(&format!("Ctrl-C will not be handled: {e}"));
+    }
+    let screen = Screen::new();
+    let done = match cli.verb {
+        Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
+        Verb::Doctor => doctor::run(&workspace()),
+        Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
+    };
+    screen.clear();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            complain(&format!("error: {failure}"));
+            ExitCode::from(exit::code_of(failure.kind))
+        }
+    }
+}
+
+/// The first time everything winds down; the second time we go at once, and the kernel kills our children.
+fn interrupted() {
+    if lab::cancel::request() {
+        #[allow(clippy::exit)]
+        std::process::exit(i32::from(exit::INTERRUPTED));
+    }
+}
+
+/// The workspace: where cargo built us, unless the folder was moved since.
+fn workspace() -> PathBuf {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."));
+    if built_in.join("kernel-configs").is_dir() {
+        built_in.to_owned()
+    } else {
+        PathBuf::from(".")
+    }
+}
