@@ -42,10 +42,7 @@ pub fn carry_out(
     let mut results: Vec<KernelResult> = lineup
         .kernels
         .iter()
-        .map(|(kernel, _)| KernelResult {
-            kernel: kernel.name.clone(),
-            boots: Vec::new(),
-        })
+        .map(|(kernel, _)| KernelResult { kernel: kernel.name.clone(), boots: Vec::new() })
         .collect();
     let total = lineup.kernels.len() * rounds;
     watch.stage(&format!("boot {total} guests, {}", lineup.choice.accelerator));

@@ -10,7 +10,7 @@ use lab::guest::topology::Topology;
 use lab::run::{Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
-use testcases::{Case, DRIVER_AFTER_DEVICES, KernelResult};
+use testcases::{Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult};
 
 use crate::cli::BenchArguments;
 use crate::exit;
@@ -25,10 +25,7 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
     })?;
     let place = match &arguments.out {
         Some(folder) => Place::Named(folder.clone()),
-        None => Place::Dated {
-            runs: workspace.join("runs"),
-            kind: "bench",
-        },
+        None => Place::Dated { runs: workspace.join("runs"), kind: "bench" },
     };
     let lineup = Lineup::of(
         &Request {
@@ -57,19 +54,8 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
 /// The command that repeats the bench here, with every default spelt out: defaults may change, and depend on
 /// the host.
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
-    let BenchArguments {
-        kernels,
-        boots,
-        accel,
-        ..
-    } = arguments;
-    let Topology {
-        nodes,
-        vcpus,
-        hbas,
-        luns,
-        latency,
-    } = topology;
+    let BenchArguments { kernels, boots, accel, .. } = arguments;
+    let Topology { nodes, vcpus, hbas, luns, latency } = topology;
     format!(
         "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --accel {}",
         kernels.join(","),
@@ -85,25 +71,20 @@ fn document(
     results: &[KernelResult],
     command: &str,
 ) -> Document {
-    let entries: Vec<ResultEntry> = results
-        .iter()
-        .map(|result| judged(case, topology, result))
-        .collect();
+    let host_cores = lab::host::host_cores();
+    let circumstances = Circumstances { topology: topology.clone(), host_cores };
+    let entries: Vec<ResultEntry> =
+        results.iter().map(|result| judged(case, &circumstances, result)).collect();
     let comparisons = compared(case, results);
-    let outcomes = entries
-        .iter()
-        .map(|entry| entry.outcome)
-        .chain(comparisons.iter().filter_map(|c| c.outcome));
+    let outcomes =
+        entries.iter().map(|entry| entry.outcome).chain(comparisons.iter().filter_map(|c| c.outcome));
     Document {
         schema: SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
         accel: lineup.choice.accelerator.to_string().to_lowercase(),
         accel_reason: lineup.choice.why.clone(),
         topology: topology.to_string(),
-        host: Host {
-            qemu: lab::guest::qemu_version().unwrap_or_default(),
-            cores: lab::host::host_cores(),
-        },
+        host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host_cores },
         run: lineup.run.display().to_string(),
         command: command.to_owned(),
         kernels: lineup
@@ -127,17 +108,11 @@ fn document(
     }
 }
 
-fn judged(case: &Case, topology: &Topology, result: &KernelResult) -> ResultEntry {
-    let boots: Vec<_> = result
-        .boots
-        .iter()
-        .map(|boot| (boot.folder.clone(), boot.boot.clone()))
-        .collect();
-    let expectations = case.expectations(&result.kernel, topology);
-    let findings: Vec<_> = expectations
-        .into_iter()
-        .map(|expectation| judge::judge(expectation, &boots))
-        .collect();
+fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
+    let boots: Vec<_> = result.boots.iter().map(|boot| (boot.folder.clone(), boot.boot.clone())).collect();
+    let expectations = case.expectations(&result.kernel, circumstances);
+    let findings: Vec<_> =
+        expectations.into_iter().map(|expectation| judge::judge(expectation, &boots)).collect();
     ResultEntry {
         case: case.name.to_owned(),
         kernel: result.kernel.clone(),
@@ -160,16 +135,12 @@ fn compared(case: &Case, results: &[KernelResult]) -> Vec<Comparison> {
         .iter()
         .map(|candidate| {
             let boots = baseline.boots.iter().zip(&candidate.boots);
-            let pairs: Vec<_> = boots
-                .filter_map(|(a, b)| Some((a.boot.facts.makespan?, b.boot.facts.makespan?)))
-                .collect();
+            let pairs: Vec<_> =
+                boots.filter_map(|(a, b)| Some((a.boot.facts.makespan?, b.boot.facts.makespan?))).collect();
             let ratio = stats::ratio(&pairs);
             let (from, to) = (baseline.kernel.as_str(), candidate.kernel.as_str());
             let mut comparison = Comparison::new(case.name, from, to, pairs.len(), ratio);
-            comparison.outcome = case
-                .faster
-                .contains(&(from, to))
-                .then(|| judge::judge_faster(ratio));
+            comparison.outcome = case.faster.contains(&(from, to)).then(|| judge::judge_faster(ratio));
             comparison
         })
         .collect()

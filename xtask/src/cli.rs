@@ -41,12 +41,7 @@ pub(crate) enum Verb {
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
     /// Kernels by name, as in kernel-configs/kernels.toml; the first is the baseline of comparisons
-    #[arg(
-        long,
-        value_name = "A,B,…",
-        value_delimiter = ',',
-        default_value = "without,with"
-    )]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "without,with")]
     pub(crate) kernels: Vec<String>,
     /// NUMA nodes
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -83,24 +78,12 @@ pub(crate) struct BenchArguments {
 impl BenchArguments {
     /// The shape of the guests.
     pub(crate) fn topology(&self) -> Topology {
-        let Self {
-            nodes,
-            hbas,
-            luns,
-            latency,
-            ..
-        } = *self;
+        let Self { nodes, hbas, luns, latency, .. } = *self;
         let vcpus = self.vcpus.unwrap_or_else(|| {
             let most = nodes.saturating_mul(2);
             lab::host::host_cores().min(most).max(nodes)
         });
-        Topology {
-            nodes,
-            vcpus,
-            hbas,
-            luns,
-            latency,
-        }
+        Topology { nodes, vcpus, hbas, luns, latency }
     }
 }
 
@@ -166,9 +149,7 @@ mod tests {
 
     #[test]
     fn a_node_has_a_vcpu_of_its_own_by_default() {
-        let Verb::Bench(arguments) = Cli::parse_from(["x", "bench", "--nodes", "8"]).verb else {
-            panic!()
-        };
+        let Verb::Bench(arguments) = Cli::parse_from(["x", "bench", "--nodes", "8"]).verb else { panic!() };
         assert!(arguments.topology().vcpus >= 8);
         assert_eq!(arguments.topology().check(), Ok(()));
     }

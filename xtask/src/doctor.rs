@@ -12,41 +12,26 @@ use crate::screen::print;
 pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let findings = host::examine(&catalogue);
-    let width = findings
-        .iter()
-        .map(|finding| finding.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for finding in &findings {
         let (mark, rest) = match &finding.state {
             State::Fine => ("ok", String::new()),
             State::Mind(why) => ("note", format!("\n{:width$}          {why}", "")),
-            State::Lacks { package } => (
-                "lacks",
-                format!("\n{:width$}          {}", "", host::install_command(&[package])),
-            ),
+            State::Lacks { package } => {
+                ("lacks", format!("\n{:width$}          {}", "", host::install_command(&[package])))
+            }
         };
-        out.push_str(&format!(
-            "{:width$}  {mark:<6}  {}{rest}\n",
-            finding.name, finding.seen
-        ));
+        out.push_str(&format!("{:width$}  {mark:<6}  {}{rest}\n", finding.name, finding.seen));
     }
     let missing = host::missing_packages(&findings);
     if missing.is_empty() {
         out.push_str("\nEverything that a bench needs is here.\n");
     } else {
-        out.push_str(&format!(
-            "\nTo mend it all: {}\n",
-            host::install_command(&missing)
-        ));
+        out.push_str(&format!("\nTo mend it all: {}\n", host::install_command(&missing)));
         out.push_str("or add --setup to `cargo xtask bench` or `cargo xtask test`.\n");
     }
     print(&out);
     let kind = lab::failure::Kind::Host;
-    Ok(if missing.is_empty() {
-        exit::SUPPORTED
-    } else {
-        exit::code_of(kind)
-    })
+    Ok(if missing.is_empty() { exit::SUPPORTED } else { exit::code_of(kind) })
 }

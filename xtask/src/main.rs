@@ -57,12 +57,6 @@ fn interrupted() {
 
 /// The workspace: where cargo built us, unless the folder was moved since.
 fn workspace() -> PathBuf {
-    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."));
-    if built_in.join("kernel-configs").is_dir() {
-        built_in.to_owned()
-    } else {
-        PathBuf::from(".")
-    }
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    if built_in.join("kernel-configs").is_dir() { built_in.to_owned() } else { PathBuf::from(".") }
 }

@@ -39,10 +39,7 @@ impl Screen {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self {
-            bar,
-            plain: Mutex::default(),
-        }
+        Self { bar, plain: Mutex::default() }
     }
 
     /// Takes the moving line off the screen.
@@ -71,10 +68,7 @@ impl Watch for Screen {
             }
             None => {
                 let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-                *plain = Plain {
-                    stage: what.to_owned(),
-                    shown: Some(Instant::now()),
-                };
+                *plain = Plain { stage: what.to_owned(), shown: Some(Instant::now()) };
                 complain(what);
             }
         }

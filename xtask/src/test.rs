@@ -32,37 +32,18 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     if arguments.fast {
         return Ok(if fast { exit::SUPPORTED } else { exit::REFUTED });
     }
-    let guests = cargo_test(
-        workspace,
-        &["--package", "testcases", "--test", "guests"],
-        arguments,
-    )?;
-    Ok(if fast && guests {
-        exit::SUPPORTED
-    } else {
-        exit::REFUTED
-    })
+    let guests = cargo_test(workspace, &["--package", "testcases", "--test", "guests"], arguments)?;
+    Ok(if fast && guests { exit::SUPPORTED } else { exit::REFUTED })
 }
 
 /// Runs `cargo test` on our own terminal; whether it passed.
 fn cargo_test(workspace: &Path, what: &[&str], arguments: &TestArguments) -> Result<bool, Failure> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace)
-        .args(["test", "--quiet", "--no-fail-fast"])
-        .args(what)
-        .arg("--");
-    command
-        .args(&arguments.filters)
-        .args(arguments.list.then_some("--list"));
+    command.current_dir(workspace).args(["test", "--quiet", "--no-fail-fast"]).args(what).arg("--");
+    command.args(&arguments.filters).args(arguments.list.then_some("--list"));
     command.env("PARPROBE_ACCEL", arguments.accel.name());
     child::run_to_end(&mut command, PATIENCE).map_err(|e| match e.kind() {
         ErrorKind::Interrupted => Failure::interrupted("run the tests"),
-        _ => Failure::new(
-            Kind::Host,
-            "run cargo test",
-            e.to_string(),
-            "check that cargo works here",
-        ),
+        _ => Failure::new(Kind::Host, "run cargo test", e.to_string(), "check that cargo works here"),
     })
 }

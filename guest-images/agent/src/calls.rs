@@ -21,11 +21,9 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
     match request {
         Request::Ping => Ok((Answer::Done, Vec::new())),
         Request::LoadModule { name, params } => load_module(&name, &params),
-        Request::Await {
-            what,
-            count,
-            timeout_ms,
-        } => await_count(&what, count, Duration::from_millis(timeout_ms)),
+        Request::Await { what, count, timeout_ms } => {
+            await_count(&what, count, Duration::from_millis(timeout_ms))
+        }
         Request::Set { path, value } => {
             sysfs::write(&path, &value).map_err(|e| e.to_string())?;
             Ok((Answer::Done, Vec::new()))
@@ -34,20 +32,14 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
         Request::ReadFile { path } => {
             bytes(std::fs::read(&path).map_err(|e| format!("reading {path}: {e}"))?)
         }
-        Request::DescribeLuns => Ok((
-            Answer::Luns(sysfs::luns().map_err(|e| format!("reading sysfs: {e}"))?),
-            Vec::new(),
-        )),
+        Request::DescribeLuns => {
+            Ok((Answer::Luns(sysfs::luns().map_err(|e| format!("reading sysfs: {e}"))?), Vec::new()))
+        }
     }
 }
 
 fn bytes(body: Vec<u8>) -> Outcome {
-    Ok((
-        Answer::Bytes {
-            len: body.len() as u64,
-        },
-        body,
-    ))
+    Ok((Answer::Bytes { len: body.len() as u64 }, body))
 }
 
 fn took(since: Instant) -> Outcome {
@@ -80,10 +72,7 @@ fn await_count(what: &Countable, wanted: u64, patience: Duration) -> Outcome {
             return took(asked);
         }
         if asked.elapsed() >= patience {
-            return Err(format!(
-                "{seen} of {wanted} {} after {patience:?}",
-                describe(what)
-            ));
+            return Err(format!("{seen} of {wanted} {} after {patience:?}", describe(what)));
         }
         std::thread::sleep(LOOK_EVERY);
     }

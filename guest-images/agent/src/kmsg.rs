@@ -15,10 +15,7 @@ const LONGEST_RECORD: usize = 16 << 10;
 /// Records that the ring has dropped are not made up for: their sequence numbers are missing, and the
 /// reader of the log sees the gap.
 pub(crate) fn read_all() -> io::Result<Vec<u8>> {
-    let mut device = File::options()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open("/dev/kmsg")?;
+    let mut device = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open("/dev/kmsg")?;
     let mut all = Vec::new();
     let mut record = vec![0; LONGEST_RECORD];
     loop {

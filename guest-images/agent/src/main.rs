@@ -60,8 +60,6 @@ fn answer(words: &Mutex<port::Port>, call: Call) -> io::Result<()> {
 }
 
 fn say(words: &Mutex<port::Port>, word: &Word, body: &[u8]) -> io::Result<()> {
-    let mut stream = words
-        .lock()
-        .map_err(|_| io::Error::other("a thread died while it answered"))?;
+    let mut stream = words.lock().map_err(|_| io::Error::other("a thread died while it answered"))?;
     protocol::write_line(&mut *stream, word, body)
 }

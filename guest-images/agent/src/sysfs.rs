@@ -47,9 +47,7 @@ pub(crate) fn cpus() -> io::Result<Vec<Cpu>> {
         if std::fs::read_to_string(format!("{path}/online")).is_ok_and(|online| online.trim() == "0") {
             continue;
         }
-        let node = entries(&path)?
-            .iter()
-            .find_map(|entry| entry.strip_prefix("node")?.parse().ok());
+        let node = entries(&path)?.iter().find_map(|entry| entry.strip_prefix("node")?.parse().ok());
         cpus.push(Cpu { cpu, node });
     }
     cpus.sort_by_key(|cpu| cpu.cpu);
@@ -58,10 +56,7 @@ pub(crate) fn cpus() -> io::Result<Vec<Cpu>> {
 
 /// Addresses of the SCSI devices that are there.
 pub(crate) fn lun_addresses() -> io::Result<Vec<String>> {
-    Ok(entries(SCSI_DEVICES)?
-        .into_iter()
-        .filter(|name| is_address(name))
-        .collect())
+    Ok(entries(SCSI_DEVICES)?.into_iter().filter(|name| is_address(name)).collect())
 }
 
 /// How many SCSI devices this driver has.
@@ -96,8 +91,6 @@ pub(crate) fn luns() -> io::Result<Vec<LunFacts>> {
 /// A SCSI device has no `numa_node` of its own: it inherits that of the PCI function above it, which has.
 /// The kernel writes -1 for no node.
 fn node_of(place: &Path) -> Option<u32> {
-    let text = place
-        .ancestors()
-        .find_map(|path| std::fs::read_to_string(path.join("numa_node")).ok())?;
+    let text = place.ancestors().find_map(|path| std::fs::read_to_string(path.join("numa_node")).ok())?;
     text.trim().parse().ok()
 }

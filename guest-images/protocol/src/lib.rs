@@ -167,10 +167,7 @@ impl Word {
     /// How many raw bytes follow the line of this word.
     pub fn body_len(&self) -> u64 {
         match self {
-            Self::Reply(Reply {
-                result: Ok(Answer::Bytes { len }),
-                ..
-            }) => *len,
+            Self::Reply(Reply { result: Ok(Answer::Bytes { len }), .. }) => *len,
             Self::Hello(_) | Self::Reply(_) => 0,
         }
     }
@@ -194,35 +191,18 @@ pub fn write_line(stream: &mut impl Write, value: &impl Serialize, body: &[u8]) 
 /// Those of the stream; `InvalidData` with the line where it is not such a value, is cut or is too long.
 pub fn read_line<T: for<'a> Deserialize<'a>>(stream: &mut impl BufRead) -> io::Result<Option<T>> {
     let mut line = Vec::new();
-    let n = stream
-        .by_ref()
-        .take(LONGEST_LINE as u64)
-        .read_until(b'\n', &mut line)?;
+    let n = stream.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line)?;
     if n == 0 {
         return Ok(None);
     }
-    let shown = || {
-        String::from_utf8_lossy(&line[..line.len().min(200)])
-            .trim_end()
-            .to_owned()
-    };
+    let shown = || String::from_utf8_lossy(&line[..line.len().min(200)]).trim_end().to_owned();
     if line.last() != Some(&b'\n') {
-        let why = if n >= LONGEST_LINE {
-            "a line too long"
-        } else {
-            "a line cut short"
-        };
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{why}: {}", shown()),
-        ));
+        let why = if n >= LONGEST_LINE { "a line too long" } else { "a line cut short" };
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{why}: {}", shown())));
     }
-    serde_json::from_slice(&line).map(Some).map_err(|e| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("not understood ({e}): {}", shown()),
-        )
-    })
+    serde_json::from_slice(&line)
+        .map(Some)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("not understood ({e}): {}", shown())))
 }
 
 /// Reads the next word and the raw bytes it announces; `None` at the end of the stream.
@@ -235,10 +215,7 @@ pub fn read_word(stream: &mut impl BufRead) -> io::Result<Option<(Word, Vec<u8>)
     };
     let len = word.body_len();
     if len > LARGEST_BODY {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{len} bytes announced, too many"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{len} bytes announced, too many")));
     }
     let mut body = Vec::new();
     let got = stream.by_ref().take(len).read_to_end(&mut body)? as u64;

@@ -107,33 +107,15 @@ pub fn read(texts: &Texts<'_>) -> Boot {
     let is_measured = |device: &str| measured.contains_key(device);
 
     let (log, insmod) = read_log(texts, &is_measured, &mut unpaired);
-    let trace = texts
-        .trace
-        .map(|text| read_trace(text, texts, &is_measured, &mut unpaired));
-    let differences = trace
-        .as_ref()
-        .map(|trace| differences(&log, trace))
-        .unwrap_or_default();
+    let trace = texts.trace.map(|text| read_trace(text, texts, &is_measured, &mut unpaired));
+    let differences = trace.as_ref().map(|trace| differences(&log, trace)).unwrap_or_default();
 
     let best = trace.as_ref().unwrap_or(&log);
-    let attach_calls = if best.attach_calls.is_empty() {
-        &log.attach_calls
-    } else {
-        &best.attach_calls
-    };
+    let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
     let facts = Facts {
         luns: texts.luns.len(),
-        probes: best
-            .probes
-            .iter()
-            .map(|probe| &probe.device)
-            .collect::<BTreeSet<_>>()
-            .len(),
-        bound: texts
-            .luns
-            .iter()
-            .filter(|lun| lun.driver.as_deref() == Some(texts.driver))
-            .count(),
+        probes: best.probes.iter().map(|probe| &probe.device).collect::<BTreeSet<_>>().len(),
+        bound: texts.luns.iter().filter(|lun| lun.driver.as_deref() == Some(texts.driver)).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
         local_probes: local_probes(&best.probes, texts.cpus, &measured),
@@ -144,13 +126,7 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
     };
-    Boot {
-        facts,
-        log,
-        trace,
-        differences,
-        unpaired,
-    }
+    Boot { facts, log, trace, differences, unpaired }
 }
 
 fn read_log(
@@ -161,9 +137,7 @@ fn read_log(
     let log = Log::read(texts.kmsg);
     unpaired.extend(log.broken.iter().map(|line| format!("log: no record: {line}")));
     unpaired.extend(
-        log.gaps
-            .iter()
-            .map(|gap| format!("log: {} records missing before {}", gap.missing, gap.before)),
+        log.gaps.iter().map(|gap| format!("log: {} records missing before {}", gap.missing, gap.before)),
     );
 
     let begins = format!("{} insmod {} begins", texts.mark, texts.module);
@@ -180,11 +154,7 @@ fn read_log(
             insmod = begun.map(|begun| record.time.since(begun));
         }
         match dmesg::recognise(record.text) {
-            Line::Probed {
-                device,
-                returned,
-                took,
-            } if begun.is_some() && is_measured(device) => {
+            Line::Probed { device, returned, took } if begun.is_some() && is_measured(device) => {
                 testimony.probes.push(Probe {
                     device: device.to_owned(),
                     start: record.time - took,
@@ -241,12 +211,7 @@ fn read_trace(
     unpaired: &mut Vec<String>,
 ) -> Testimony {
     let trace = Trace::read(text);
-    unpaired.extend(
-        trace
-            .broken
-            .iter()
-            .map(|line| format!("trace: not understood: {line}")),
-    );
+    unpaired.extend(trace.broken.iter().map(|line| format!("trace: not understood: {line}")));
     if trace.lost > 0 {
         unpaired.push(format!("trace: {} entries overwritten", trace.lost));
     }
@@ -258,9 +223,7 @@ fn read_trace(
     for entry in &trace.entries {
         match entry.event {
             ftrace::Event::Start { device, driver } => {
-                open.entry(entry.thread)
-                    .or_default()
-                    .push((entry.time, entry.cpu, device, driver));
+                open.entry(entry.thread).or_default().push((entry.time, entry.cpu, device, driver));
             }
             ftrace::Event::End { returned } => match open.entry(entry.thread).or_default().pop() {
                 Some((start, cpu, device, driver)) => {
@@ -277,10 +240,7 @@ fn read_trace(
                     }
                 }
                 None => {
-                    unpaired.push(format!(
-                        "trace: thread {} ends at {} no probe",
-                        entry.thread, entry.time
-                    ));
+                    unpaired.push(format!("trace: thread {} ends at {} no probe", entry.thread, entry.time));
                 }
             },
             ftrace::Event::Call { function } => {
@@ -289,9 +249,7 @@ fn read_trace(
         }
     }
     for (start, _, device, driver) in open.into_values().flatten() {
-        unpaired.push(format!(
-            "trace: the probe of {device} by {driver} that began at {start} has no end"
-        ));
+        unpaired.push(format!("trace: the probe of {device} by {driver} that began at {start} has no end"));
     }
     testimony
 }
@@ -308,11 +266,7 @@ fn misses(text: &str) -> impl Iterator<Item = String> {
 /// Where the witnesses differ: in the devices probed, in what a probe returned, in how many ran at once.
 fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
     fn outcomes(testimony: &Testimony) -> BTreeSet<(&str, i64)> {
-        testimony
-            .probes
-            .iter()
-            .map(|probe| (probe.device.as_str(), probe.returned))
-            .collect()
+        testimony.probes.iter().map(|probe| (probe.device.as_str(), probe.returned)).collect()
     }
     let (in_log, in_trace) = (outcomes(log), outcomes(trace));
     let only = |here: &BTreeSet<(&str, i64)>, there: &BTreeSet<(&str, i64)>, name: &str| {
@@ -322,25 +276,15 @@ fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
             .collect();
         (!names.is_empty()).then(|| format!("only the {name} shows {}", names.join(", ")))
     };
-    let mut found: Vec<String> = [only(&in_log, &in_trace, "log"), only(&in_trace, &in_log, "trace")]
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut found: Vec<String> =
+        [only(&in_log, &in_trace, "log"), only(&in_trace, &in_log, "trace")].into_iter().flatten().collect();
     if log.probes.len() != trace.probes.len() {
-        found.push(format!(
-            "{} probes in the log, {} in the trace",
-            log.probes.len(),
-            trace.probes.len()
-        ));
+        found.push(format!("{} probes in the log, {} in the trace", log.probes.len(), trace.probes.len()));
     }
-    let (most_in_log, most_in_trace) = (
-        timeline::max_in_flight(&log.probes),
-        timeline::max_in_flight(&trace.probes),
-    );
+    let (most_in_log, most_in_trace) =
+        (timeline::max_in_flight(&log.probes), timeline::max_in_flight(&trace.probes));
     if most_in_log != most_in_trace {
-        found.push(format!(
-            "most in flight: {most_in_log} in the log, {most_in_trace} in the trace"
-        ));
+        found.push(format!("most in flight: {most_in_log} in the log, {most_in_trace} in the trace"));
     }
     found
 }
@@ -350,10 +294,7 @@ fn local_probes(
     cpus: &[(CpuId, Option<NodeId>)],
     luns: &HashMap<&str, &Lun>,
 ) -> Option<usize> {
-    let nodes: HashMap<CpuId, NodeId> = cpus
-        .iter()
-        .filter_map(|&(cpu, node)| Some((cpu, node?)))
-        .collect();
+    let nodes: HashMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
     let mut local = 0;
     for probe in probes {
         let (at_start, at_end) = probe.cpus?;

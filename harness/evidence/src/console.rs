@@ -56,12 +56,7 @@ impl Watcher {
             Death::HungTask
         } else if text.contains("INFO: rcu") && text.contains("stall") {
             Death::RcuStall
-        } else if text.starts_with("kernel BUG at ")
-            || text.starts_with("BUG: ")
-            || text.starts_with("Oops: ")
-            || text.starts_with("general protection fault")
-            || text.starts_with("double fault")
-        {
+        } else if text.starts_with("kernel BUG at ") || text.starts_with("BUG: ") || is_die(text) {
             Death::Oops
         } else if text.starts_with("Linux version ") {
             if !self.booted {
@@ -74,6 +69,17 @@ impl Watcher {
         };
         Some(death)
     }
+}
+
+/// `die()` prints what happened, an error code and a running number: `invalid opcode: 0000 [#1] SMP`.
+fn is_die(text: &str) -> bool {
+    let Some((before, after)) = text.split_once(" [#") else {
+        return false;
+    };
+    let code = before.rsplit_once(' ').map_or("", |(_, code)| code);
+    code.len() == 4
+        && code.bytes().all(|b| b.is_ascii_hexdigit())
+        && after.split_once(']').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
 }
 
 /// The message behind time stamp and caller: `[    1.234567][   T12] text`.
@@ -108,26 +114,14 @@ mod tests {
                 "[    2.1] general protection fault, probably for non-canonical address 0x6b6b: 0000 [#1]",
                 Death::Oops,
             ),
-            (
-                "[    2.1][   T40] kernel BUG at drivers/base/dd.c:12!",
-                Death::Oops,
-            ),
-            (
-                "[   11.0][   T18] INFO: task agent:57 blocked for more than 10 seconds.",
-                Death::HungTask,
-            ),
+            ("[    2.1][   T40] kernel BUG at drivers/base/dd.c:12!", Death::Oops),
+            ("[   11.0][   T18] INFO: task agent:57 blocked for more than 10 seconds.", Death::HungTask),
             (
                 "[   22.0][   C1] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [agent:57]",
                 Death::SoftLockup,
             ),
-            (
-                "[   22.0][   C1] rcu: INFO: rcu_preempt self-detected stall on CPU",
-                Death::RcuStall,
-            ),
-            (
-                "[   22.0][   C1] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
-                Death::RcuStall,
-            ),
+            ("[   22.0][   C1] rcu: INFO: rcu_preempt self-detected stall on CPU", Death::RcuStall),
+            ("[   22.0][   C1] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", Death::RcuStall),
         ];
         for (line, death) in cases {
             assert_eq!(seen(line), Some(death), "{line}");

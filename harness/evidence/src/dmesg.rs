@@ -77,11 +77,7 @@ pub enum Line<'a> {
 pub fn recognise(text: &str) -> Line<'_> {
     let known = if let Some(rest) = text.strip_prefix("probe of ") {
         // really_probe() itself warns with the same words: "probe of X failed with error -5".
-        if rest.contains(" failed with error ") {
-            Some(Line::Other)
-        } else {
-            probed(rest)
-        }
+        if rest.contains(" failed with error ") { Some(Line::Other) } else { probed(rest) }
     } else if let Some(rest) = text.strip_prefix("calling  ") {
         begins(rest)
     } else if let Some(rest) = text.strip_prefix("initcall ") {
@@ -96,11 +92,7 @@ pub fn recognise(text: &str) -> Line<'_> {
     } else if let Some(rest) = text.strip_prefix("async_continuing @ ") {
         rest.split_once(" after ")
             .filter(|(_, took)| read_took(took, " usec").is_some())
-            .and_then(|(thread, _)| {
-                Some(Line::AsyncContinuing {
-                    thread: thread.parse().ok()?,
-                })
-            })
+            .and_then(|(thread, _)| Some(Line::AsyncContinuing { thread: thread.parse().ok()? }))
     } else {
         Some(Line::Other)
     };
@@ -112,22 +104,14 @@ fn probed(rest: &str) -> Option<Line<'_>> {
     let (rest, took) = rest.rsplit_once(" after ")?;
     let (device, returned) = rest.rsplit_once(" returned ")?;
     let took = read_took(took, " usecs")?;
-    Some(Line::Probed {
-        device,
-        returned: returned.parse().ok()?,
-        took,
-    })
+    Some(Line::Probed { device, returned: returned.parse().ok()?, took })
 }
 
 fn begins(rest: &str) -> Option<Line<'_>> {
     let (symbol, thread) = rest.rsplit_once(" @ ")?;
     let thread = thread.parse().ok()?;
     Some(match read_cookie(symbol) {
-        Some((cookie, function)) => Line::AsyncBegins {
-            cookie,
-            function,
-            thread,
-        },
+        Some((cookie, function)) => Line::AsyncBegins { cookie, function, thread },
         None => Line::InitcallBegins { symbol, thread },
     })
 }
@@ -140,11 +124,7 @@ fn ends(rest: &str) -> Option<Line<'_>> {
         return Some(Line::AsyncEnds { cookie, function });
     }
     let (returned, took) = rest.split_once(" after ")?;
-    Some(Line::InitcallEnds {
-        symbol,
-        returned: returned.parse().ok()?,
-        took: read_took(took, " usecs")?,
-    })
+    Some(Line::InitcallEnds { symbol, returned: returned.parse().ok()?, took: read_took(took, " usecs")? })
 }
 
 /// `17_sd_probe_async+0x0/0x80`: no C symbol begins with a digit.
@@ -157,10 +137,7 @@ fn read_cookie(symbol: &str) -> Option<(u64, &str)> {
 fn read_took(text: &str, unit: &str) -> Option<Duration> {
     let number = text.strip_suffix(unit)?;
     // The kernel prints a signed number: a clock that stepped back makes it negative.
-    number
-        .parse::<i64>()
-        .ok()
-        .map(|n| Duration::from_micros(u64::try_from(n).unwrap_or(0)))
+    number.parse::<i64>().ok().map(|n| Duration::from_micros(u64::try_from(n).unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -186,10 +163,8 @@ mod tests {
             "async_continuing @ 57",
             "scsi host0: Virtio SCSI HBA",
         ];
-        let seen: Vec<String> = lines
-            .iter()
-            .map(|line| format!("{line}\n    {:?}", recognise(line)))
-            .collect();
+        let seen: Vec<String> =
+            lines.iter().map(|line| format!("{line}\n    {:?}", recognise(line))).collect();
         insta::assert_snapshot!(seen.join("\n"));
     }
 

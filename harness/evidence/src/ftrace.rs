@@ -80,10 +80,7 @@ impl<'a> Trace<'a> {
 
 /// `entries-in-buffer/entries-written: 205/210   #P:2`
 fn read_lost(comment: &str) -> Option<u64> {
-    let (kept, rest) = comment
-        .trim()
-        .strip_prefix("entries-in-buffer/entries-written: ")?
-        .split_once('/')?;
+    let (kept, rest) = comment.trim().strip_prefix("entries-in-buffer/entries-written: ")?.split_once('/')?;
     let written = rest.split_whitespace().next()?;
     Some(written.parse::<u64>().ok()?.saturating_sub(kept.parse().ok()?))
 }
@@ -102,16 +99,9 @@ fn read_entry(text: &str, line: usize) -> Option<Entry<'_>> {
         time: time.parse().ok()?,
         line,
         event: match event {
-            START => Event::Start {
-                device: string(fields, " name=")?,
-                driver: string(fields, " drv=")?,
-            },
-            END => Event::End {
-                returned: fields.rsplit_once(" ret=")?.1.trim().parse().ok()?,
-            },
-            CALL => Event::Call {
-                function: fields.strip_prefix('(')?.split(['+', ')']).next()?,
-            },
+            START => Event::Start { device: string(fields, " name=")?, driver: string(fields, " drv=")? },
+            END => Event::End { returned: fields.rsplit_once(" ret=")?.1.trim().parse().ok()? },
+            CALL => Event::Call { function: fields.strip_prefix('(')?.split(['+', ')']).next()? },
             _ => return None,
         },
     })
@@ -145,25 +135,8 @@ mod tests {
             trace,
             Trace {
                 entries: vec![
-                    entry(
-                        5,
-                        23,
-                        1,
-                        3_123_456,
-                        Event::Call {
-                            function: "__driver_attach_async_helper"
-                        }
-                    ),
-                    entry(
-                        6,
-                        7,
-                        0,
-                        3_123_460,
-                        Event::Start {
-                            device: "0:0:0:3",
-                            driver: "sd"
-                        }
-                    ),
+                    entry(5, 23, 1, 3_123_456, Event::Call { function: "__driver_attach_async_helper" }),
+                    entry(6, 7, 0, 3_123_460, Event::Start { device: "0:0:0:3", driver: "sd" }),
                     entry(7, 23, 1, 3_143_456, Event::End { returned: -19 }),
                 ],
                 lost: 2,

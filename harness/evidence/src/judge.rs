@@ -119,12 +119,7 @@ pub fn judge(expectation: Expectation, boots: &[(String, Boot)]) -> Finding {
         (_, false, true) => Outcome::Supported,
         (_, false, false) => Outcome::Inconclusive,
     };
-    Finding {
-        expected: expectation.to_string(),
-        seen: seen(expectation, boots),
-        outcome,
-        evidence,
-    }
+    Finding { expected: expectation.to_string(), seen: seen(expectation, boots), outcome, evidence }
 }
 
 fn rule(expectation: Expectation, boot: &Boot) -> Ruling {
@@ -149,9 +144,9 @@ fn rule(expectation: Expectation, boot: &Boot) -> Ruling {
         Expectation::InFlightAtLeast(n) => Some(facts.max_in_flight >= n),
         Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
         Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
-        Expectation::LocalAtLeast { percent } => facts
-            .local_probes
-            .map(|local| local * 100 >= facts.probes * percent),
+        Expectation::LocalAtLeast { percent } => {
+            facts.local_probes.map(|local| local * 100 >= facts.probes * percent)
+        }
     };
     match holds {
         Some(true) => Ruling::Holds,
@@ -167,11 +162,7 @@ fn best(boot: &Boot) -> &Testimony {
 
 /// Where in a boot's files it can be read.
 fn show(expectation: Expectation, place: &str, boot: &Boot) -> String {
-    let file = if boot.trace.is_some() {
-        "trace.txt"
-    } else {
-        "kmsg.txt"
-    };
+    let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
     let probes = &best(boot).probes;
     let lines = |of: &mut dyn Iterator<Item = usize>| {
         let lines: Vec<usize> = of.collect();
@@ -183,20 +174,13 @@ fn show(expectation: Expectation, place: &str, boot: &Boot) -> String {
     match expectation {
         Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => match timeline::peak(probes) {
             Some((most, at)) => {
-                let mut of = probes
-                    .iter()
-                    .filter(|p| p.start <= at && at < p.end)
-                    .map(|probe| probe.line);
+                let mut of = probes.iter().filter(|p| p.start <= at && at < p.end).map(|probe| probe.line);
                 format!("{most} at {at}, which end at {}", lines(&mut of))
             }
             None => format!("no probe in {place}/{file}"),
         },
         Expectation::AllBound | Expectation::WorkersAtMost(_) | Expectation::LocalAtLeast { .. } => {
-            format!(
-                "{} in {}",
-                value(expectation, boot),
-                lines(&mut probes.iter().map(|probe| probe.line))
-            )
+            format!("{} in {}", value(expectation, boot), lines(&mut probes.iter().map(|probe| probe.line)))
         }
     }
 }
@@ -222,11 +206,7 @@ fn seen(expectation: Expectation, boots: &[(String, Boot)]) -> String {
             values.push(value);
         }
     }
-    if values.is_empty() {
-        "nothing".to_owned()
-    } else {
-        values.join(", ")
-    }
+    if values.is_empty() { "nothing".to_owned() } else { values.join(", ") }
 }
 
 /// Judges the claim that the candidate takes less time than the baseline: the whole interval has to say so.
@@ -246,18 +226,9 @@ mod tests {
     use crate::stats::Interval;
 
     fn boot(change: impl FnOnce(&mut Boot)) -> (String, Boot) {
-        let facts = Facts {
-            probes: 4,
-            bound: 4,
-            luns: 4,
-            max_in_flight: 4,
-            workers: Some(4),
-            ..Facts::default()
-        };
-        let mut boot = Boot {
-            facts,
-            ..Boot::default()
-        };
+        let facts =
+            Facts { probes: 4, bound: 4, luns: 4, max_in_flight: 4, workers: Some(4), ..Facts::default() };
+        let mut boot = Boot { facts, ..Boot::default() };
         change(&mut boot);
         ("boots/001-with".to_owned(), boot)
     }
@@ -271,10 +242,7 @@ mod tests {
         let expectation = Expectation::InFlightAtLeast(3);
         let good = boot(|_| {});
         let bad = boot(|boot| boot.facts.max_in_flight = 1);
-        assert_eq!(
-            outcome(expectation, &[good.clone(), good.clone()]),
-            Outcome::Supported
-        );
+        assert_eq!(outcome(expectation, &[good.clone(), good.clone()]), Outcome::Supported);
         assert_eq!(outcome(expectation, &[good, bad]), Outcome::Refuted);
     }
 
@@ -288,10 +256,7 @@ mod tests {
             outcome(Expectation::InFlightAtLeast(3), std::slice::from_ref(&differing)),
             Outcome::Inconclusive
         );
-        assert_eq!(
-            outcome(Expectation::InFlightAtMost(1), &[differing]),
-            Outcome::Inconclusive
-        );
+        assert_eq!(outcome(Expectation::InFlightAtMost(1), &[differing]), Outcome::Inconclusive);
     }
 
     #[test]
@@ -299,20 +264,14 @@ mod tests {
         let lossy = boot(|boot| boot.unpaired.push("trace: 3 entries overwritten".to_owned()));
         let finding = judge(Expectation::AllBound, &[lossy]);
         assert_eq!(finding.outcome, Outcome::Inconclusive);
-        assert!(
-            finding.evidence[0].contains("3 entries overwritten"),
-            "{finding:?}"
-        );
+        assert!(finding.evidence[0].contains("3 entries overwritten"), "{finding:?}");
     }
 
     #[test]
     fn no_boot_is_not_run_and_what_no_witness_shows_is_inconclusive() {
         assert_eq!(outcome(Expectation::AllBound, &[]), Outcome::NotRun);
         let blind = boot(|boot| boot.facts.local_probes = None);
-        assert_eq!(
-            outcome(Expectation::LocalAtLeast { percent: 95 }, &[blind]),
-            Outcome::Inconclusive
-        );
+        assert_eq!(outcome(Expectation::LocalAtLeast { percent: 95 }, &[blind]), Outcome::Inconclusive);
     }
 
     #[test]
@@ -321,40 +280,23 @@ mod tests {
             boot.facts.probes = 1;
             boot.facts.max_in_flight = 1;
         });
-        assert_eq!(
-            outcome(Expectation::InFlightAtMost(1), &[single]),
-            Outcome::Inconclusive
-        );
+        assert_eq!(outcome(Expectation::InFlightAtMost(1), &[single]), Outcome::Inconclusive);
     }
 
     #[test]
     fn faster_needs_the_whole_interval() {
-        let ratio = |low, high| {
-            Some(Ratio {
-                ratio: 2.0,
-                interval: Some(Interval { low, high }),
-            })
-        };
+        let ratio = |low, high| Some(Ratio { ratio: 2.0, interval: Some(Interval { low, high }) });
         assert_eq!(judge_faster(ratio(1.1, 3.0)), Outcome::Supported);
         assert_eq!(judge_faster(ratio(0.9, 3.0)), Outcome::Inconclusive);
         assert_eq!(judge_faster(ratio(0.2, 0.9)), Outcome::Refuted);
-        assert_eq!(
-            judge_faster(Some(Ratio {
-                ratio: 9.0,
-                interval: None
-            })),
-            Outcome::Inconclusive
-        );
+        assert_eq!(judge_faster(Some(Ratio { ratio: 9.0, interval: None })), Outcome::Inconclusive);
         assert_eq!(judge_faster(None), Outcome::NotRun);
     }
 
     #[test]
     fn several_claims_are_as_good_as_the_worst() {
         use Outcome::{Inconclusive, NotRun, Refuted, Supported};
-        assert_eq!(
-            Outcome::of_all([Supported, Inconclusive, Supported]),
-            Inconclusive
-        );
+        assert_eq!(Outcome::of_all([Supported, Inconclusive, Supported]), Inconclusive);
         assert_eq!(Outcome::of_all([NotRun, Refuted, Supported]), Refuted);
         assert_eq!(Outcome::of_all([]), NotRun);
     }

@@ -58,10 +58,7 @@ impl<'a> Log<'a> {
         for (number, line) in text.lines().enumerate() {
             if let Some(record) = read_record(line, number + 1) {
                 if record.sequence > expected {
-                    log.gaps.push(Gap {
-                        missing: record.sequence - expected,
-                        before: record.sequence,
-                    });
+                    log.gaps.push(Gap { missing: record.sequence - expected, before: record.sequence });
                 }
                 expected = record.sequence.saturating_add(1);
                 log.records.push(record);
@@ -81,13 +78,7 @@ fn read_record(record: &str, line: usize) -> Option<Record<'_>> {
     let time = KernelTime::from_micros(fields.next()?.parse().ok()?);
     let _flags = fields.next()?;
     let caller = fields.find_map(|field| read_caller(field.strip_prefix("caller=")?));
-    Some(Record {
-        sequence,
-        time,
-        caller,
-        text,
-        line,
-    })
+    Some(Record { sequence, time, caller, text, line })
 }
 
 fn read_caller(text: &str) -> Option<Caller> {
@@ -113,31 +104,13 @@ mod tests {
             text: "probe of 0:0:0:1 returned 0 after 20 usecs",
             line: 1,
         };
-        assert_eq!(
-            log,
-            Log {
-                records: vec![expected],
-                ..Log::default()
-            }
-        );
+        assert_eq!(log, Log { records: vec![expected], ..Log::default() });
     }
 
     #[test]
     fn missing_sequence_numbers_are_a_gap() {
         let log = Log::read("6,3,10,-;a\n6,4,11,-;b\n6,9,12,-;c\n");
-        assert_eq!(
-            log.gaps,
-            [
-                Gap {
-                    missing: 3,
-                    before: 3
-                },
-                Gap {
-                    missing: 4,
-                    before: 9
-                }
-            ]
-        );
+        assert_eq!(log.gaps, [Gap { missing: 3, before: 3 }, Gap { missing: 4, before: 9 }]);
     }
 
     #[test]

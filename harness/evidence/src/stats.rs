@@ -37,20 +37,12 @@ pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     if pairs.is_empty() || pairs.iter().any(|(a, b)| a.is_zero() || b.is_zero()) {
         return None;
     }
-    let logs: Vec<f64> = pairs
-        .iter()
-        .map(|(a, b)| (a.as_secs_f64() / b.as_secs_f64()).ln())
-        .collect();
+    let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a.as_secs_f64() / b.as_secs_f64()).ln()).collect();
     let n = logs.len() as f64;
     let mean = logs.iter().sum::<f64>() / n;
-    let interval = half_width(&logs, mean).map(|half| Interval {
-        low: (mean - half).exp(),
-        high: (mean + half).exp(),
-    });
-    Some(Ratio {
-        ratio: mean.exp(),
-        interval,
-    })
+    let interval =
+        half_width(&logs, mean).map(|half| Interval { low: (mean - half).exp(), high: (mean + half).exp() });
+    Some(Ratio { ratio: mean.exp(), interval })
 }
 
 fn half_width(logs: &[f64], mean: f64) -> Option<f64> {
@@ -64,10 +56,7 @@ fn half_width(logs: &[f64], mean: f64) -> Option<f64> {
 pub fn median(durations: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut sorted: Vec<Duration> = durations.into_iter().collect();
     sorted.sort_unstable();
-    let (low, high) = (
-        sorted.get(sorted.len().checked_sub(1)? / 2)?,
-        sorted.get(sorted.len() / 2)?,
-    );
+    let (low, high) = (sorted.get(sorted.len().checked_sub(1)? / 2)?, sorted.get(sorted.len() / 2)?);
     Some((*low + *high) / 2)
 }
 
@@ -76,10 +65,7 @@ mod tests {
     use super::*;
 
     fn pairs(millis: &[(u64, u64)]) -> Vec<(Duration, Duration)> {
-        millis
-            .iter()
-            .map(|&(a, b)| (Duration::from_millis(a), Duration::from_millis(b)))
-            .collect()
+        millis.iter().map(|&(a, b)| (Duration::from_millis(a), Duration::from_millis(b))).collect()
     }
 
     #[test]
@@ -96,14 +82,8 @@ mod tests {
     #[test]
     fn a_slow_pair_does_not_widen_the_interval() {
         // The second pair ran while the machine was three times as slow.
-        let interval = ratio(&pairs(&[(900, 100), (2700, 300), (900, 100)]))
-            .unwrap()
-            .interval
-            .unwrap();
-        assert!(
-            (interval.low - 9.0).abs() < 1e-9 && (interval.high - 9.0).abs() < 1e-9,
-            "{interval:?}"
-        );
+        let interval = ratio(&pairs(&[(900, 100), (2700, 300), (900, 100)])).unwrap().interval.unwrap();
+        assert!((interval.low - 9.0).abs() < 1e-9 && (interval.high - 9.0).abs() < 1e-9, "{interval:?}");
     }
 
     #[test]
@@ -124,9 +104,7 @@ mod tests {
         // A linear congruential generator (Knuth's MMIX constants): the same noise in every run of the test.
         let mut state = 1u64;
         let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) % 200
         };
         let trials = 2000;

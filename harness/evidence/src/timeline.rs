@@ -82,20 +82,12 @@ mod tests {
 
     #[test]
     fn probes_end_to_end_are_one_in_flight() {
-        assert_eq!(
-            max_in_flight(&[probe(0, 10, 1), probe(10, 20, 1), probe(20, 30, 1)]),
-            1
-        );
+        assert_eq!(max_in_flight(&[probe(0, 10, 1), probe(10, 20, 1), probe(20, 30, 1)]), 1);
     }
 
     #[test]
     fn probes_that_overlap_are_counted_where_most_do() {
-        let probes = [
-            probe(0, 10, 1),
-            probe(5, 30, 2),
-            probe(9, 12, 3),
-            probe(11, 20, 1),
-        ];
+        let probes = [probe(0, 10, 1), probe(5, 30, 2), probe(9, 12, 3), probe(11, 20, 1)];
         assert_eq!(max_in_flight(&probes), 3);
         assert_eq!(workers(&probes), Some(3));
         assert_eq!(makespan(&probes), Some(Duration::from_micros(30)));
@@ -109,10 +101,7 @@ mod tests {
 
     #[test]
     fn one_probe_without_a_thread_leaves_the_workers_unknown() {
-        let unknown = Probe {
-            thread: None,
-            ..probe(0, 1, 1)
-        };
+        let unknown = Probe { thread: None, ..probe(0, 1, 1) };
         assert_eq!(workers(&[probe(0, 1, 1), unknown]), None);
     }
 

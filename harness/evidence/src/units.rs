@@ -64,11 +64,7 @@ impl FromStr for KernelTime {
         }
         let seconds: u64 = seconds.parse().map_err(|_| WRONG)?;
         let micros: u64 = fraction.parse().map_err(|_| WRONG)?;
-        seconds
-            .checked_mul(1_000_000)
-            .and_then(|s| s.checked_add(micros))
-            .map(Self)
-            .ok_or(WRONG)
+        seconds.checked_mul(1_000_000).and_then(|s| s.checked_add(micros)).map(Self).ok_or(WRONG)
     }
 }
 
@@ -145,11 +141,7 @@ impl FromStr for LunAddress {
             target: next()?.parse().map_err(|_| WRONG)?,
             lun: next()?.parse().map_err(|_| WRONG)?,
         };
-        if parts.next().is_some() {
-            Err(WRONG)
-        } else {
-            Ok(address)
-        }
+        if parts.next().is_some() { Err(WRONG) } else { Ok(address) }
     }
 }
 
@@ -162,23 +154,15 @@ mod tests {
         let time: KernelTime = "12.000345".parse().unwrap();
         assert_eq!(time.as_micros(), 12_000_345);
         assert_eq!(time.to_string(), "12.000345");
-        for wrong in [
-            "12",
-            "12.5",
-            "-1.000000",
-            "1.00000x",
-            "99999999999999999999.000000",
-        ] {
+        for wrong in ["12", "12.5", "-1.000000", "1.00000x", "99999999999999999999.000000"] {
             assert!(wrong.parse::<KernelTime>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn lun_addresses_sort_by_number_and_not_by_text() {
-        let mut addresses: Vec<LunAddress> = ["0:0:0:10", "0:0:0:9", "1:0:0:0"]
-            .iter()
-            .map(|a| a.parse().unwrap())
-            .collect();
+        let mut addresses: Vec<LunAddress> =
+            ["0:0:0:10", "0:0:0:9", "1:0:0:0"].iter().map(|a| a.parse().unwrap()).collect();
         addresses.sort();
         assert_eq!(addresses.map_to_text(), ["0:0:0:9", "0:0:0:10", "1:0:0:0"]);
         assert!("0:0:0".parse::<LunAddress>().is_err());

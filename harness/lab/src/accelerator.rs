@@ -88,10 +88,7 @@ pub fn choose(
     watch: &dyn Watch,
 ) -> Result<Choice, Failure> {
     if wish == Wish::Tcg {
-        return Ok(Choice {
-            accelerator: Accelerator::Tcg,
-            why: "asked for".to_owned(),
-        });
+        return Ok(Choice { accelerator: Accelerator::Tcg, why: "asked for".to_owned() });
     }
     let proof = match known_proof(store) {
         // A "no" is asked again of those who insist: they may have just mended it.
@@ -99,30 +96,21 @@ pub fn choose(
         _ => prove(specimen, store, watch)?,
     };
     match (proof.boots, wish) {
-        (true, _) => Ok(Choice {
-            accelerator: Accelerator::Kvm,
-            why: proof.seen,
-        }),
+        (true, _) => Ok(Choice { accelerator: Accelerator::Kvm, why: proof.seen }),
         (false, Wish::Kvm) => Err(Failure::new(
             Kind::Host,
             "use KVM",
             proof.seen,
             "use --accel tcg, or a host whose KVM can boot Linux (a nested one often cannot)",
         )),
-        (false, _) => Ok(Choice {
-            accelerator: Accelerator::Tcg,
-            why: format!("no KVM: {}", proof.seen),
-        }),
+        (false, _) => Ok(Choice { accelerator: Accelerator::Tcg, why: format!("no KVM: {}", proof.seen) }),
     }
 }
 
 /// What is known without a boot: from an earlier proof, or because `/dev/kvm` does not even open.
 pub fn known_proof(store: &Store) -> Option<Proof> {
     if let Err(e) = File::options().read(true).write(true).open("/dev/kvm") {
-        return Some(Proof {
-            boots: false,
-            seen: format!("/dev/kvm does not open: {e}"),
-        });
+        return Some(Proof { boots: false, seen: format!("/dev/kvm does not open: {e}") });
     }
     let kept: Kept = serde_json::from_slice(&fs::read(proof_path(store)).ok()?).ok()?;
     (kept.circumstances == Circumstances::now()?).then_some(kept.proof)
@@ -138,23 +126,14 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         .prefix("kvm-proof-")
         .tempdir_in(store.root())
         .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
-    let topology = Topology {
-        nodes: 1,
-        vcpus: 1,
-        hbas: 1,
-        luns: 1,
-        latency: Duration::ZERO,
-    };
+    let topology = Topology { nodes: 1, vcpus: 1, hbas: 1, luns: 1, latency: Duration::ZERO };
     let order = Order {
         kernel: specimen.kernel,
         initramfs: specimen.initramfs,
         parameters: "",
         topology: &topology,
         accelerator: Accelerator::Kvm,
-        patience: Patience {
-            boot: PROOF_PATIENCE,
-            ..Patience::of(Accelerator::Kvm)
-        },
+        patience: Patience { boot: PROOF_PATIENCE, ..Patience::of(Accelerator::Kvm) },
         folder: folder.path(),
     };
     let proof = match Guest::start(&order) {
@@ -173,15 +152,9 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         }
     };
     if let Some(circumstances) = Circumstances::now() {
-        let kept = Kept {
-            circumstances,
-            proof: proof.clone(),
-        };
+        let kept = Kept { circumstances, proof: proof.clone() };
         // Without it the next run proves again.
-        let _ = fs::write(
-            proof_path(store),
-            serde_json::to_vec_pretty(&kept).unwrap_or_default(),
-        );
+        let _ = fs::write(proof_path(store), serde_json::to_vec_pretty(&kept).unwrap_or_default());
     }
     Ok(proof)
 }
@@ -206,13 +179,7 @@ struct Circumstances {
 
 impl Circumstances {
     fn now() -> Option<Self> {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .ok()?
-            .trim()
-            .to_owned();
-        Some(Self {
-            boot_id,
-            qemu: qemu_version()?,
-        })
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        Some(Self { boot_id, qemu: qemu_version()? })
     }
 }

@@ -24,9 +24,5 @@ pub fn requested() -> bool {
 
 /// An error if a stop was asked for while this was tried.
 pub(crate) fn check(attempt: &str) -> Result<(), Failure> {
-    if requested() {
-        Err(Failure::interrupted(attempt))
-    } else {
-        Ok(())
-    }
+    if requested() { Err(Failure::interrupted(attempt)) } else { Ok(()) }
 }

@@ -30,10 +30,9 @@ pub fn end_with_parent() -> io::Result<()> {
 pub fn run_to_end(command: &mut Command, at_most: Duration) -> io::Result<bool> {
     match spawn(command, Signal::SIGTERM, vec![])?.wait(at_most)? {
         Waited::Ended(status) => Ok(status.success()),
-        Waited::TimedOut => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("not done after {at_most:?}"),
-        )),
+        Waited::TimedOut => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("not done after {at_most:?}")))
+        }
         Waited::Cancelled => Err(io::Error::from(io::ErrorKind::Interrupted)),
     }
 }
@@ -92,11 +91,7 @@ pub(crate) fn spawn(
     let child = command.spawn()?;
     drop(inherited);
     let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    Ok(Offspring {
-        child,
-        group,
-        ended: None,
-    })
+    Ok(Offspring { child, group, ended: None })
 }
 
 impl Offspring {
@@ -157,9 +152,7 @@ mod tests {
     #[test]
     fn a_dropped_child_takes_its_own_children_with_it() {
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait"])
-            .stdout(std::process::Stdio::piped());
+        command.args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait"]).stdout(std::process::Stdio::piped());
         let mut shell = spawn(&mut command, Signal::SIGKILL, vec![]).unwrap();
         let mut line = String::new();
         let stdout = shell.child().stdout.take().unwrap();
@@ -170,10 +163,7 @@ mod tests {
         // It was killed; its new parent may take a moment to reap it.
         let deadline = Instant::now() + Duration::from_secs(10);
         while lives(grandchild) && !is_zombie(grandchild) {
-            assert!(
-                Instant::now() < deadline,
-                "process {grandchild} outlived its harness"
-            );
+            assert!(Instant::now() < deadline, "process {grandchild} outlived its harness");
             std::thread::yield_now();
         }
     }
@@ -185,9 +175,6 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_deadline() {
         let mut child = spawn(Command::new("sleep").arg("1000"), Signal::SIGKILL, vec![]).unwrap();
-        assert!(matches!(
-            child.wait(Duration::from_millis(20)),
-            Ok(Waited::TimedOut)
-        ));
+        assert!(matches!(child.wait(Duration::from_millis(20)), Ok(Waited::TimedOut)));
     }
 }

@@ -44,12 +44,7 @@ impl Failure {
         seen: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self {
-            kind,
-            attempt: attempt.into(),
-            seen: seen.into(),
-            next: next.into(),
-        }
+        Self { kind, attempt: attempt.into(), seen: seen.into(), next: next.into() }
     }
 
     /// A file or folder that could not be read or written.
@@ -64,12 +59,7 @@ impl Failure {
             io::ErrorKind::NotFound => "check that the path is right",
             _ => "look at the path and try again",
         };
-        Self::new(
-            Kind::Files,
-            format!("{attempt} {}", path.display()),
-            error.to_string(),
-            next,
-        )
+        Self::new(Kind::Files, format!("{attempt} {}", path.display()), error.to_string(), next)
     }
 
     /// The user pressed Ctrl-C, or the system asked us to end.
@@ -85,13 +75,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "could not {}: {}\nnext: {}",
-            self.attempt,
-            self.seen.trim_end(),
-            self.next
-        )
+        write!(f, "could not {}: {}\nnext: {}", self.attempt, self.seen.trim_end(), self.next)
     }
 }
 

@@ -53,50 +53,18 @@ enum Look {
 }
 
 const NEEDS: [Need; 8] = [
-    Need {
-        name: "git",
-        look: Look::Program("git"),
-        package: "git",
-    },
-    Need {
-        name: "compiler",
-        look: Look::Program("gcc"),
-        package: "gcc",
-    },
+    Need { name: "git", look: Look::Program("git"), package: "git" },
+    Need { name: "compiler", look: Look::Program("gcc"), package: "gcc" },
     Need {
         name: "static C library",
-        look: Look::File(&[
-            "/usr/lib/x86_64-linux-gnu/libc.a",
-            "/usr/lib64/libc.a",
-            "/usr/lib/libc.a",
-        ]),
+        look: Look::File(&["/usr/lib/x86_64-linux-gnu/libc.a", "/usr/lib64/libc.a", "/usr/lib/libc.a"]),
         package: "libc6-dev",
     },
-    Need {
-        name: "make",
-        look: Look::Program("make"),
-        package: "make",
-    },
-    Need {
-        name: "flex",
-        look: Look::Program("flex"),
-        package: "flex",
-    },
-    Need {
-        name: "bison",
-        look: Look::Program("bison"),
-        package: "bison",
-    },
-    Need {
-        name: "bc",
-        look: Look::Program("bc"),
-        package: "bc",
-    },
-    Need {
-        name: "libelf",
-        look: Look::File(&["/usr/include/libelf.h"]),
-        package: "libelf-dev",
-    },
+    Need { name: "make", look: Look::Program("make"), package: "make" },
+    Need { name: "flex", look: Look::Program("flex"), package: "flex" },
+    Need { name: "bison", look: Look::Program("bison"), package: "bison" },
+    Need { name: "bc", look: Look::Program("bc"), package: "bc" },
+    Need { name: "libelf", look: Look::File(&["/usr/include/libelf.h"]), package: "libelf-dev" },
 ];
 
 /// Looks at everything a bench needs.
@@ -106,15 +74,8 @@ pub fn examine(catalogue: &Catalogue) -> Vec<Finding> {
     findings.extend(catalogue.sources().map(|source| {
         let name = format!("source {}", source.package);
         match std::fs::metadata(&source.archive) {
-            Ok(meta) => fine(
-                &name,
-                format!("{} ({} MiB)", source.archive.display(), meta.len() >> 20),
-            ),
-            Err(e) => lacks(
-                &name,
-                format!("{}: {e}", source.archive.display()),
-                &source.package,
-            ),
+            Ok(meta) => fine(&name, format!("{} ({} MiB)", source.archive.display(), meta.len() >> 20)),
+            Err(e) => lacks(&name, format!("{}: {e}", source.archive.display()), &source.package),
         }
     }));
     findings.push(examine_machine());
@@ -151,10 +112,7 @@ pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
 /// The command that installs these packages here.
 pub fn install_command(packages: &[&str]) -> String {
     let sudo = if is_root() { "" } else { "sudo " };
-    format!(
-        "{sudo}apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    )
+    format!("{sudo}apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 /// Installs what is missing, with apt, as root or through sudo. It never asks a question.
@@ -205,10 +163,7 @@ fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failu
         Waited::Ended(status) => {
             let said = std::fs::read_to_string(log.path()).unwrap_or_default();
             let lines: Vec<&str> = said.lines().collect();
-            Err(failed(format!(
-                "{status}\n{}",
-                lines[lines.len().saturating_sub(8)..].join("\n")
-            )))
+            Err(failed(format!("{status}\n{}", lines[lines.len().saturating_sub(8)..].join("\n"))))
         }
         Waited::TimedOut => Err(failed(format!("apt-get was not done after {PATIENCE:?}"))),
         Waited::Cancelled => Err(Failure::interrupted(attempt)),
@@ -233,10 +188,7 @@ pub fn require(findings: &[Finding]) -> Result<(), Failure> {
         Kind::Host,
         "find what is needed on this host",
         names.join("\n  "),
-        format!(
-            "{}, or run the same command with --setup",
-            install_command(&packages)
-        ),
+        format!("{}, or run the same command with --setup", install_command(&packages)),
     ))
 }
 
@@ -245,21 +197,11 @@ fn is_root() -> bool {
 }
 
 fn fine(name: &str, seen: String) -> Finding {
-    Finding {
-        name: name.to_owned(),
-        seen,
-        state: State::Fine,
-    }
+    Finding { name: name.to_owned(), seen, state: State::Fine }
 }
 
 fn lacks(name: &str, seen: String, package: &str) -> Finding {
-    Finding {
-        name: name.to_owned(),
-        seen,
-        state: State::Lacks {
-            package: package.to_owned(),
-        },
-    }
+    Finding { name: name.to_owned(), seen, state: State::Lacks { package: package.to_owned() } }
 }
 
 fn examine_qemu() -> Finding {
@@ -284,15 +226,8 @@ fn examine_need(need: &Need) -> Finding {
 
 fn version_of(program: &str) -> Option<String> {
     find_program(program)?;
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .next()
-        .map(str::to_owned)
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
@@ -307,11 +242,7 @@ fn examine_machine() -> Finding {
         return fine("architecture", arch.to_owned());
     }
     let why = "guests are x86-64, and so must be the host that builds their kernels".to_owned();
-    Finding {
-        name: "architecture".to_owned(),
-        seen: arch.to_owned(),
-        state: State::Mind(why),
-    }
+    Finding { name: "architecture".to_owned(), seen: arch.to_owned(), state: State::Mind(why) }
 }
 
 fn examine_cores() -> Finding {
@@ -329,12 +260,7 @@ fn examine_memory() -> Finding {
     const ENOUGH_MIB: u64 = 2048;
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo.lines().find_map(|line| {
-        line.strip_prefix("MemAvailable:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
     });
     let mib = available.unwrap_or(0) >> 10;
     let seen = format!("{mib} MiB available");
@@ -342,11 +268,7 @@ fn examine_memory() -> Finding {
         return fine("memory", seen);
     }
     let why = format!("kernels build and guests run well with {ENOUGH_MIB} MiB");
-    Finding {
-        name: "memory".to_owned(),
-        seen,
-        state: State::Mind(why),
-    }
+    Finding { name: "memory".to_owned(), seen, state: State::Mind(why) }
 }
 
 fn examine_disk(store: &Path) -> Finding {
@@ -358,50 +280,30 @@ fn examine_disk(store: &Path) -> Finding {
             let mib = stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20;
             let seen = format!("{mib} MiB free for the kernel store in {}", store.display());
             if mib >= ENOUGH_MIB {
-                return Finding {
-                    name,
-                    seen,
-                    state: State::Fine,
-                };
+                return Finding { name, seen, state: State::Fine };
             }
             let why = format!("the first kernel takes {ENOUGH_MIB} MiB; PARPROBE_STORE moves the store");
-            Finding {
-                name,
-                seen,
-                state: State::Mind(why),
-            }
+            Finding { name, seen, state: State::Mind(why) }
         }
-        Err(e) => Finding {
-            name,
-            seen: e.to_string(),
-            state: State::Mind("check the store's folder".to_owned()),
-        },
+        Err(e) => {
+            Finding { name, seen: e.to_string(), state: State::Mind("check the store's folder".to_owned()) }
+        }
     }
 }
 
 fn examine_kvm(store: &Store) -> Finding {
     let name = "KVM".to_owned();
     match accelerator::known_proof(store) {
-        Some(proof) if proof.boots => Finding {
-            name,
-            seen: format!("proven: {}", proof.seen),
-            state: State::Fine,
-        },
+        Some(proof) if proof.boots => {
+            Finding { name, seen: format!("proven: {}", proof.seen), state: State::Fine }
+        }
         Some(proof) => {
             let why = "guests run under TCG: right, but slower".to_owned();
-            Finding {
-                name,
-                seen: format!("not usable: {}", proof.seen),
-                state: State::Mind(why),
-            }
+            Finding { name, seen: format!("not usable: {}", proof.seen), state: State::Mind(why) }
         }
         None => {
             let seen = "/dev/kvm opens; not proven yet".to_owned();
-            Finding {
-                name,
-                seen,
-                state: State::Mind("the first bench proves it by a boot".to_owned()),
-            }
+            Finding { name, seen, state: State::Mind("the first bench proves it by a boot".to_owned()) }
         }
     }
 }

@@ -22,24 +22,12 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         writeln!(out, "claim:  {}", case.claim)?;
         writeln!(out, "        ({})", case.source)?;
         writeln!(out, "guest:  {}", document.topology)?;
-        writeln!(
-            out,
-            "host:   {}, {} cores",
-            document.host.qemu, document.host.cores
-        )?;
-        writeln!(
-            out,
-            "        {} ({})",
-            document.accel.to_uppercase(),
-            document.accel_reason
-        )?;
+        writeln!(out, "host:   {}, {} cores", document.host.qemu, document.host.cores)?;
+        writeln!(out, "        {} ({})", document.accel.to_uppercase(), document.accel_reason)?;
         writeln!(out)?;
 
-        let results: Vec<&ResultEntry> = document
-            .results
-            .iter()
-            .filter(|result| result.case == case.name)
-            .collect();
+        let results: Vec<&ResultEntry> =
+            document.results.iter().filter(|result| result.case == case.name).collect();
         let kernels = |result: &ResultEntry| {
             document
                 .kernels
@@ -68,21 +56,13 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
                 writeln!(out, "{}: {about}", result.kernel)?;
             }
             for finding in &result.findings {
-                writeln!(
-                    out,
-                    "  {:<12}  {}: {}",
-                    finding.outcome, finding.expected, finding.seen
-                )?;
+                writeln!(out, "  {:<12}  {}: {}", finding.outcome, finding.expected, finding.seen)?;
             }
             for line in remarks(result) {
                 writeln!(out, "  {line}")?;
             }
         }
-        for comparison in document
-            .comparisons
-            .iter()
-            .filter(|comparison| comparison.case == case.name)
-        {
+        for comparison in document.comparisons.iter().filter(|comparison| comparison.case == case.name) {
             writeln!(out, "{}", compare(comparison))?;
         }
         writeln!(out)?;
@@ -90,11 +70,7 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
     writeln!(out, "verdict:  {}", document.outcome)?;
     writeln!(out, "evidence: {}", document.run)?;
     for result in &document.results {
-        if let Some(place) = result
-            .findings
-            .iter()
-            .find_map(|finding| finding.evidence.first())
-        {
+        if let Some(place) = result.findings.iter().find_map(|finding| finding.evidence.first()) {
             writeln!(out, "          {}: {place}", result.kernel)?;
         }
     }
@@ -104,12 +80,7 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
 fn row(result: &ResultEntry) -> Vec<String> {
     let facts: Vec<&FactsEntry> = result.boots.iter().map(|boot| &boot.facts).collect();
     let time = |of: &dyn Fn(&FactsEntry) -> Option<u64>| {
-        let middle = median(
-            facts
-                .iter()
-                .filter_map(|facts| of(facts))
-                .map(Duration::from_micros),
-        );
+        let middle = median(facts.iter().filter_map(|facts| of(facts)).map(Duration::from_micros));
         middle.map_or_else(|| "-".to_owned(), |time| format!("{:.3} s", time.as_secs_f64()))
     };
     vec![
@@ -117,29 +88,18 @@ fn row(result: &ResultEntry) -> Vec<String> {
         facts.len().to_string(),
         range(facts.iter().map(|facts| Some(facts.max_in_flight))),
         range(facts.iter().map(|facts| facts.workers)),
-        range(
-            facts
-                .iter()
-                .map(|facts| Some(facts.local_probes? * 100 / facts.probes.max(1))),
-        ) + " %",
+        range(facts.iter().map(|facts| Some(facts.local_probes? * 100 / facts.probes.max(1)))) + " %",
         time(&|facts| facts.makespan_us),
         time(&|facts| facts.insmod_us),
         witnesses(&facts),
-        facts
-            .iter()
-            .map(|facts| facts.unpaired)
-            .sum::<usize>()
-            .to_string(),
+        facts.iter().map(|facts| facts.unpaired).sum::<usize>().to_string(),
     ]
 }
 
 /// Smallest to largest; a dash where it is not known of every boot.
 fn range(values: impl Iterator<Item = Option<usize>>) -> String {
     let values: Option<Vec<usize>> = values.collect();
-    match values
-        .as_deref()
-        .and_then(|values| Some((values.iter().min()?, values.iter().max()?)))
-    {
+    match values.as_deref().and_then(|values| Some((values.iter().min()?, values.iter().max()?))) {
         Some((low, high)) if low == high => low.to_string(),
         Some((low, high)) => format!("{low}-{high}"),
         None => "-".to_owned(),
@@ -147,10 +107,7 @@ fn range(values: impl Iterator<Item = Option<usize>>) -> String {
 }
 
 fn witnesses(facts: &[&FactsEntry]) -> String {
-    let agreeing = facts
-        .iter()
-        .filter(|facts| facts.witnesses_agree == Some(true))
-        .count();
+    let agreeing = facts.iter().filter(|facts| facts.witnesses_agree == Some(true)).count();
     if facts.iter().all(|facts| facts.witnesses_agree.is_none()) {
         "log only".to_owned()
     } else if agreeing == facts.len() {
@@ -183,30 +140,14 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
 }
 
 fn compare(comparison: &Comparison) -> String {
-    let Comparison {
-        case: _,
-        baseline,
-        candidate,
-        metric,
-        ratio,
-        low,
-        high,
-        pairs,
-        outcome,
-    } = comparison;
+    let Comparison { case: _, baseline, candidate, metric, ratio, low, high, pairs, outcome } = comparison;
     let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
     let interval = match (low, high) {
         (Some(low), Some(high)) => format!("95 % interval {low:.2} to {high:.2}, {pairs} pairs of boots"),
-        _ => format!(
-            "no interval from {pairs} pair{} of boots",
-            if *pairs == 1 { "" } else { "s" }
-        ),
+        _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
     };
     let claim = outcome.map(|outcome| format!("\n  {outcome:<12}  {candidate} is faster than {baseline}"));
-    format!(
-        "{metric} {baseline} / {candidate} = {ratio} ({interval}){}",
-        claim.unwrap_or_default()
-    )
+    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){}", claim.unwrap_or_default())
 }
 
 /// Columns as wide as their widest cell.
@@ -216,9 +157,7 @@ struct Table {
 
 impl Table {
     fn new(head: &[&str]) -> Self {
-        Self {
-            rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()],
-        }
+        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
     fn row(&mut self, cells: Vec<String>) {
@@ -228,24 +167,15 @@ impl Table {
     /// The first column to the left, the others to the right.
     fn render(&self) -> String {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width =
+            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut out = String::new();
         for row in &self.rows {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let pad = " ".repeat(width - cell.chars().count());
                 let gap = if column == 0 { "" } else { "  " };
-                let (before, after) = if column == 0 {
-                    ("", pad.as_str())
-                } else {
-                    (pad.as_str(), "")
-                };
+                let (before, after) = if column == 0 { ("", pad.as_str()) } else { (pad.as_str(), "") };
                 out.push_str(&format!("{gap}{before}{cell}{after}"));
             }
             out.truncate(out.trim_end().len());

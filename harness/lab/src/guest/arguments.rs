@@ -50,11 +50,7 @@ fn kernel_parameters(machine: &Machine<'_>) -> String {
     let base = format!(
         "console=ttyS0 loglevel=6 panic=0 initcall_debug log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
     );
-    if machine.parameters.is_empty() {
-        base
-    } else {
-        format!("{base} {}", machine.parameters)
-    }
+    if machine.parameters.is_empty() { base } else { format!("{base} {}", machine.parameters) }
 }
 
 /// The arguments, without the program.
@@ -76,10 +72,7 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
             args.add("-cpu", Some("host"));
         }
     }
-    args.add(
-        "-smp",
-        Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)),
-    );
+    args.add("-smp", Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)));
     args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.nodes)));
     args.path("-kernel", machine.kernel);
     args.path("-initrd", machine.initramfs);
@@ -99,13 +92,7 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     args.add("-mon", Some("chardev=qmp,mode=control"));
     args.add("-chardev", Some(&agent));
     args.add("-device", Some("virtio-serial-pci,id=serial,bus=pcie.0"));
-    args.add(
-        "-device",
-        Some(&format!(
-            "virtserialport,bus=serial.0,chardev=agent,name={}",
-            protocol::PORT
-        )),
-    );
+    args.add("-device", Some(&format!("virtserialport,bus=serial.0,chardev=agent,name={}", protocol::PORT)));
 
     nodes(&mut args, topology);
     hbas(&mut args, topology);
@@ -117,27 +104,11 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
 fn nodes(args: &mut Arguments, topology: &Topology) {
     for node in 0..topology.nodes {
         let (first, last) = topology.vcpus_of(NodeId(node));
-        args.add(
-            "-object",
-            Some(&format!(
-                "memory-backend-ram,id=mem{node},size={}M",
-                topology.node_mib()
-            )),
-        );
-        args.add(
-            "-numa",
-            Some(&format!(
-                "node,nodeid={node},cpus={first}-{last},memdev=mem{node}"
-            )),
-        );
+        args.add("-object", Some(&format!("memory-backend-ram,id=mem{node},size={}M", topology.node_mib())));
+        args.add("-numa", Some(&format!("node,nodeid={node},cpus={first}-{last},memdev=mem{node}")));
         // Bus numbers below 32 are for the root complex itself.
         let bus = 32 + node * (224 / topology.nodes);
-        args.add(
-            "-device",
-            Some(&format!(
-                "pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}"
-            )),
-        );
+        args.add("-device", Some(&format!("pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}")));
     }
 }
 
@@ -148,12 +119,7 @@ fn hbas(args: &mut Arguments, topology: &Topology) {
         args.add("-object", Some(&format!("iothread,id=io{hba}")));
         let port = format!("pcie-root-port,id=port{hba},bus=pxb{node},chassis={hba},slot={hba}");
         args.add("-device", Some(&port));
-        args.add(
-            "-device",
-            Some(&format!(
-                "virtio-scsi-pci,id=hba{hba},bus=port{hba},iothread=io{hba}"
-            )),
-        );
+        args.add("-device", Some(&format!("virtio-scsi-pci,id=hba{hba},bus=port{hba},iothread=io{hba}")));
     }
 }
 
@@ -167,9 +133,7 @@ fn luns(args: &mut Arguments, topology: &Topology) {
         let nanos = topology.latency.as_nanos();
         args.add(
             "-blockdev",
-            Some(&format!(
-                "null-co,node-name=d{lun},size=67108864,read-zeroes=on,latency-ns={nanos}"
-            )),
+            Some(&format!("null-co,node-name=d{lun},size=67108864,read-zeroes=on,latency-ns={nanos}")),
         );
         args.add(
             "-device",
@@ -237,31 +201,17 @@ mod tests {
 
     #[test]
     fn a_small_guest_as_a_shell_command() {
-        let topology = Topology {
-            nodes: 2,
-            vcpus: 3,
-            hbas: 2,
-            luns: 3,
-            latency: Duration::from_millis(20),
-        };
+        let topology = Topology { nodes: 2, vcpus: 3, hbas: 2, luns: 3, latency: Duration::from_millis(20) };
         insta::assert_snapshot!(shell_command(&machine(&topology)));
     }
 
     #[test]
     fn the_largest_guest_fits_on_a_command_line() {
-        let topology = Topology {
-            nodes: 8,
-            vcpus: 64,
-            hbas: 64,
-            luns: 4096,
-            latency: Duration::from_secs(60),
-        };
+        let topology =
+            Topology { nodes: 8, vcpus: 64, hbas: 64, luns: 4096, latency: Duration::from_secs(60) };
         assert_eq!(topology.check(), Ok(()));
         let args = qemu_arguments(&machine(&topology), Wires::ByHand);
-        let bytes: usize = args
-            .iter()
-            .map(|arg| arg.len() + 1 + size_of::<*const u8>())
-            .sum();
+        let bytes: usize = args.iter().map(|arg| arg.len() + 1 + size_of::<*const u8>()).sum();
         // Linux gives a quarter of the stack limit, 2 MiB by default, to arguments and environment.
         assert!(bytes < 1 << 20, "{bytes}");
     }

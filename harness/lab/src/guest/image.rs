@@ -29,21 +29,9 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "agent",
-            "--profile",
-            "agent",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--quiet", "--package", "agent", "--profile", "agent", "--target", TARGET])
         .env("CARGO_TARGET_DIR", &target)
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        )
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -53,15 +41,11 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
     let failed = |seen: String| Failure::new(Kind::Build, attempt, seen, next);
     let mut cargo =
         child::spawn(&mut command, Signal::SIGTERM, vec![]).map_err(|e| failed(format!("cargo: {e}")))?;
-    match cargo
-        .wait(Duration::from_secs(900))
-        .map_err(|e| failed(e.to_string()))?
-    {
+    match cargo.wait(Duration::from_secs(900)).map_err(|e| failed(e.to_string()))? {
         Waited::Ended(status) if status.success() => Ok(target.join(TARGET).join("agent").join("agent")),
-        Waited::Ended(status) => Err(failed(format!(
-            "{status}\n{}",
-            std::fs::read_to_string(&log).unwrap_or_default()
-        ))),
+        Waited::Ended(status) => {
+            Err(failed(format!("{status}\n{}", std::fs::read_to_string(&log).unwrap_or_default())))
+        }
         Waited::TimedOut => Err(failed("cargo was not done after 15 minutes".to_owned())),
         Waited::Cancelled => Err(Failure::interrupted(attempt)),
     }
@@ -73,10 +57,7 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
 /// `Files` where something cannot be read or written.
 pub fn write(path: &Path, agent: &Path, modules: &[Module]) -> Result<(), Failure> {
     let mut entries = vec![("init".to_owned(), Content::File(agent))];
-    entries.push((
-        protocol::MODULES.trim_start_matches('/').to_owned(),
-        Content::Folder,
-    ));
+    entries.push((protocol::MODULES.trim_start_matches('/').to_owned(), Content::Folder));
     for module in modules {
         let name = format!("{}/{}.ko", protocol::MODULES.trim_start_matches('/'), module.name);
         entries.push((name, Content::File(&module.path)));
@@ -112,11 +93,7 @@ fn append(
         Content::Folder => 0o040_755,
     };
     let size = u32::try_from(body.len()).map_err(|_| io::Error::other("larger than newc can hold"))?;
-    let mut writer = newc::Builder::new(name)
-        .ino(number)
-        .mode(mode)
-        .nlink(1)
-        .write(archive, size);
+    let mut writer = newc::Builder::new(name).ino(number).mode(mode).nlink(1).write(archive, size);
     writer.write_all(body)?;
     writer.finish().map(drop)
 }
@@ -132,15 +109,7 @@ mod tests {
         std::fs::write(&agent, "agent's bytes").unwrap();
         std::fs::write(&module, "module's bytes").unwrap();
         let image = folder.path().join("initramfs.cpio");
-        write(
-            &image,
-            &agent,
-            &[Module {
-                name: "sd_mod".into(),
-                path: module,
-            }],
-        )
-        .unwrap();
+        write(&image, &agent, &[Module { name: "sd_mod".into(), path: module, depends: vec![] }]).unwrap();
 
         let mut rest = io::Cursor::new(std::fs::read(&image).unwrap());
         let mut seen = Vec::new();
@@ -151,20 +120,12 @@ mod tests {
             }
             let mut body = String::new();
             io::Read::read_to_string(&mut reader, &mut body).unwrap();
-            seen.push(format!(
-                "{} {:o} {body}",
-                reader.entry().name(),
-                reader.entry().mode()
-            ));
+            seen.push(format!("{} {:o} {body}", reader.entry().name(), reader.entry().mode()));
             rest = reader.finish().unwrap();
         }
         assert_eq!(
             seen,
-            [
-                "init 100755 agent's bytes",
-                "modules 40755 ",
-                "modules/sd_mod.ko 100755 module's bytes"
-            ]
+            ["init 100755 agent's bytes", "modules 40755 ", "modules/sd_mod.ko 100755 module's bytes"]
         );
     }
 }

@@ -64,12 +64,7 @@ pub struct Lost {
 
 impl From<Lost> for Failure {
     fn from(lost: Lost) -> Self {
-        let Lost {
-            cause,
-            doing,
-            last_line,
-            folder,
-        } = lost;
+        let Lost { cause, doing, last_line, folder } = lost;
         if cause == Cause::Interrupted {
             return Self::interrupted(doing);
         }

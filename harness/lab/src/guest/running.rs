@@ -32,15 +32,8 @@ const LAST_WORDS: Duration = Duration::from_millis(700);
 
 /// The first line of QEMU's `--version`; `None` where there is no QEMU.
 pub fn qemu_version() -> Option<String> {
-    let output = Command::new(QEMU)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .next()
-        .map(str::to_owned)
+    let output = Command::new(QEMU).arg("--version").stdin(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
 /// A guest to be started.
@@ -136,9 +129,7 @@ struct Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running")
-            .field("folder", &self.folder)
-            .finish_non_exhaustive()
+        f.debug_struct("Running").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
@@ -157,11 +148,7 @@ impl Guest {
             return Err(Failure::new(
                 Kind::Guest,
                 doing,
-                format!(
-                    "the agent speaks version {}, the harness {}",
-                    hello.version,
-                    protocol::VERSION
-                ),
+                format!("the agent speaks version {}, the harness {}", hello.version, protocol::VERSION),
                 "build the guest image again",
             ));
         }
@@ -231,10 +218,7 @@ impl Running {
         };
         let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
         let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
-        let wires = Wires::Inherited {
-            qmp: qmp_there.as_raw_fd(),
-            agent: calls_there.as_raw_fd(),
-        };
+        let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd() };
         let mut command = Command::new(QEMU);
         command
             .args(arguments::qemu_arguments(&machine, wires))
@@ -335,13 +319,7 @@ impl Running {
                 }
                 Some((Word::Hello(_), _)) => {
                     let line = "the agent said hello again".to_owned();
-                    return Err(self.lost(
-                        doing,
-                        Cause::Kernel {
-                            death: Death::SecondBoot,
-                            line,
-                        },
-                    ));
+                    return Err(self.lost(doing, Cause::Kernel { death: Death::SecondBoot, line }));
                 }
                 None if Instant::now() < deadline => {
                     // The reply, when it comes, stays in `early` under a number that nobody waits for.
@@ -390,10 +368,7 @@ impl Running {
         if death == Death::Panic && line.contains("Attempted to kill init") {
             let console = std::fs::read(self.folder.join("console.log")).unwrap_or_default();
             let console = String::from_utf8_lossy(&console);
-            let reason = console
-                .lines()
-                .rev()
-                .find_map(|line| line.split_once(protocol::MARK));
+            let reason = console.lines().rev().find_map(|line| line.split_once(protocol::MARK));
             return Cause::AgentDied(reason.map_or(line, |(_, reason)| reason.trim().to_owned()));
         }
         Cause::Kernel { death, line }
@@ -414,45 +389,25 @@ impl Running {
         };
         let log = std::fs::read_to_string(self.folder.join("qemu.log")).unwrap_or_default();
         let parts = [reason, &status, log.trim()];
-        parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("; ")
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
     }
 
     fn lost(&mut self, doing: &str, cause: Cause) -> Lost {
         if matches!(
             cause,
-            Cause::Kernel {
-                death: Death::Oops | Death::HungTask | Death::SoftLockup | Death::RcuStall,
-                ..
-            } | Cause::Overdue(_)
+            Cause::Kernel { death: Death::Oops | Death::HungTask | Death::SoftLockup | Death::RcuStall, .. }
+                | Cause::Overdue(_)
         ) {
             self.save_log();
         }
-        Lost {
-            cause,
-            doing: doing.to_owned(),
-            last_line: self.last_line.get(),
-            folder: self.folder.clone(),
-        }
+        Lost { cause, doing: doing.to_owned(), last_line: self.last_line.get(), folder: self.folder.clone() }
     }
 
     /// A kernel that oopsed or hangs may still answer: its log says more than its console.
     fn save_log(&mut self) {
         let id = self.next_id;
         self.next_id += 1;
-        if protocol::write_line(
-            &mut self.calls,
-            &Call {
-                id,
-                request: Request::ReadKmsg,
-            },
-            &[],
-        )
-        .is_err()
-        {
+        if protocol::write_line(&mut self.calls, &Call { id, request: Request::ReadKmsg }, &[]).is_err() {
             return;
         }
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -48,13 +48,7 @@ impl Topology {
     /// # Errors
     /// The first number that cannot be, with what it may be.
     pub fn check(&self) -> Result<(), Unsound> {
-        let Self {
-            nodes,
-            vcpus,
-            hbas,
-            luns,
-            latency,
-        } = *self;
+        let Self { nodes, vcpus, hbas, luns, latency } = *self;
         let within = |name: &str, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 return Ok(());
@@ -70,14 +64,10 @@ impl Topology {
         within("HBAs", hbas, 1, nodes * MOST_HBAS_PER_NODE)?;
         within("LUNs", luns, 1, MOST_LUNS)?;
         if hbas > luns {
-            return Err(Unsound(format!(
-                "{hbas} HBAs and {luns} LUNs: every HBA needs a LUN of its own"
-            )));
+            return Err(Unsound(format!("{hbas} HBAs and {luns} LUNs: every HBA needs a LUN of its own")));
         }
         if latency > LONGEST_LATENCY {
-            return Err(Unsound(format!(
-                "a latency of {latency:?}: it can be up to {LONGEST_LATENCY:?}"
-            )));
+            return Err(Unsound(format!("a latency of {latency:?}: it can be up to {LONGEST_LATENCY:?}")));
         }
         Ok(())
     }
@@ -109,22 +99,14 @@ impl Topology {
     pub fn serial_time(&self) -> Duration {
         /// sd_probe reads the partition table: one read, or a few where partitions are looked for harder.
         const READS_PER_PROBE: u32 = 4;
-        self.latency
-            .saturating_mul(self.luns)
-            .saturating_mul(READS_PER_PROBE)
+        self.latency.saturating_mul(self.luns).saturating_mul(READS_PER_PROBE)
     }
 }
 
 /// In the words of a report: "2 nodes, 4 vCPUs, 4 HBAs, 64 LUNs, 20ms a read".
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            nodes,
-            vcpus,
-            hbas,
-            luns,
-            latency,
-        } = self;
+        let Self { nodes, vcpus, hbas, luns, latency } = self;
         let s = |n: &u32| if *n == 1 { "" } else { "s" };
         write!(
             f,
@@ -141,22 +123,13 @@ impl fmt::Display for Topology {
 mod tests {
     use super::*;
 
-    const DEFAULT: Topology = Topology {
-        nodes: 2,
-        vcpus: 2,
-        hbas: 4,
-        luns: 64,
-        latency: Duration::from_millis(20),
-    };
+    const DEFAULT: Topology =
+        Topology { nodes: 2, vcpus: 2, hbas: 4, luns: 64, latency: Duration::from_millis(20) };
 
     #[test]
     fn every_vcpu_belongs_to_one_node() {
         for (nodes, vcpus) in [(1, 1), (2, 2), (2, 5), (3, 8), (8, 64)] {
-            let topology = Topology {
-                nodes,
-                vcpus,
-                ..DEFAULT
-            };
+            let topology = Topology { nodes, vcpus, ..DEFAULT };
             let mut next = 0;
             for node in 0..nodes {
                 let (first, last) = topology.vcpus_of(NodeId(node));
@@ -172,24 +145,13 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_can() {
         let refused = [
             (Topology { luns: 0, ..DEFAULT }, "0 LUNs: there can be 1 to 4096"),
+            (Topology { nodes: 3, ..DEFAULT }, "3 nodes and 2 vCPUs: every node needs a vCPU of its own"),
             (
-                Topology { nodes: 3, ..DEFAULT },
-                "3 nodes and 2 vCPUs: every node needs a vCPU of its own",
-            ),
-            (
-                Topology {
-                    hbas: 65,
-                    vcpus: 8,
-                    nodes: 8,
-                    ..DEFAULT
-                },
+                Topology { hbas: 65, vcpus: 8, nodes: 8, ..DEFAULT },
                 "65 HBAs and 64 LUNs: every HBA needs a LUN of its own",
             ),
             (
-                Topology {
-                    latency: Duration::from_secs(61),
-                    ..DEFAULT
-                },
+                Topology { latency: Duration::from_secs(61), ..DEFAULT },
                 "a latency of 61s: it can be up to 60s",
             ),
         ];

@@ -66,11 +66,8 @@ pub(crate) fn listen_to_console(
                     left -= kept;
                 }
             }
-            let text: String = String::from_utf8_lossy(&line)
-                .trim_end()
-                .chars()
-                .filter(|c| !c.is_control())
-                .collect();
+            let text: String =
+                String::from_utf8_lossy(&line).trim_end().chars().filter(|c| !c.is_control()).collect();
             if text.is_empty() {
                 continue;
             }

@@ -39,15 +39,9 @@ pub(crate) fn compiler() -> Result<String, Failure> {
         let next = "apt-get install gcc, or run the same command with --setup";
         Failure::new(Kind::Host, "ask the compiler for its version", seen, next)
     };
-    let output = Command::new("gcc")
-        .arg("--version")
-        .output()
-        .map_err(|e| lacking(format!("gcc: {e}")))?;
+    let output = Command::new("gcc").arg("--version").output().map_err(|e| lacking(format!("gcc: {e}")))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .next()
-        .map(str::to_owned)
-        .ok_or_else(|| lacking("it said nothing".to_owned()))
+    text.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
 }
 
 /// Makes `.config` from tinyconfig and the fragments, and checks that each symbol asked for is there.
@@ -57,10 +51,7 @@ pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure
     make(place, &["tinyconfig"], attempt, &mut |_| {})?;
     let path = place.objects.join(".config");
     let write = |path: &Path| -> std::io::Result<()> {
-        File::options()
-            .append(true)
-            .open(path)?
-            .write_all(fragments.as_bytes())
+        File::options().append(true).open(path)?.write_all(fragments.as_bytes())
     };
     write(&path).map_err(|e| Failure::file("write", &path, &e))?;
     make(place, &["olddefconfig"], attempt, &mut |_| {})?;
@@ -72,10 +63,7 @@ pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure
     Err(Failure::new(
         Kind::Build,
         attempt,
-        format!(
-            "the source does not grant what the fragments ask for:\n  {}",
-            lost.join("\n  ")
-        ),
+        format!("the source does not grant what the fragments ask for:\n  {}", lost.join("\n  ")),
         "ask for what these symbols depend on, too: `make menuconfig`, then / and the symbol, shows it",
     ))
 }
@@ -94,12 +82,7 @@ pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) 
 fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(u64)) -> Result<(), Failure> {
     let failed = |seen: String, next: &str| Failure::new(Kind::Build, attempt, seen, next);
     let no_make = |e: std::io::Error| {
-        Failure::new(
-            Kind::Host,
-            attempt,
-            format!("make: {e}"),
-            "apt-get install make, or use --setup",
-        )
+        Failure::new(Kind::Host, attempt, format!("make: {e}"), "apt-get install make, or use --setup")
     };
     let (reader, writer) = std::io::pipe().map_err(no_make)?;
     let mut make = start(place, targets, writer).map_err(no_make)?;
@@ -118,10 +101,7 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
             Ok(Waited::Ended(status)) => break status,
             Ok(Waited::TimedOut) if std::time::Instant::now() < deadline => {}
             Ok(Waited::TimedOut) => {
-                return Err(failed(
-                    format!("make was not done after {PATIENCE:?}"),
-                    "look at the machine",
-                ));
+                return Err(failed(format!("make was not done after {PATIENCE:?}"), "look at the machine"));
             }
             Ok(Waited::Cancelled) => return Err(Failure::interrupted(attempt)),
             Err(e) => return Err(failed(e.to_string(), "try again")),
@@ -129,20 +109,14 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
     };
     drop(make);
     // The pipe is closed now: all that make said is in the log.
-    let copied = copying
-        .join()
-        .unwrap_or_else(|_| Err(std::io::Error::other("the copying thread died")));
+    let copied = copying.join().unwrap_or_else(|_| Err(std::io::Error::other("the copying thread died")));
     made(count.load(Ordering::Relaxed));
     copied.map_err(|e| Failure::file("write", place.log, &e))?;
     if status.success() {
         return Ok(());
     }
     Err(failed(
-        format!(
-            "make {} ended with {status}; its last lines:\n{}",
-            targets.join(" "),
-            last_lines(place.log)
-        ),
+        format!("make {} ended with {status}; its last lines:\n{}", targets.join(" "), last_lines(place.log)),
         &format!("the whole log is {}", place.log.display()),
     ))
 }
@@ -166,17 +140,9 @@ fn start(place: Place<'_>, targets: &[&str], writer: std::io::PipeWriter) -> std
         .env("KBUILD_BUILD_USER", "parprobe")
         .env("KBUILD_BUILD_HOST", "parprobe")
         .env("KBUILD_BUILD_VERSION", "1");
-    for variable in [
-        "MAKEFLAGS",
-        "MAKELEVEL",
-        "MFLAGS",
-        "ARCH",
-        "CROSS_COMPILE",
-        "CC",
-        "LLVM",
-        "KCONFIG_CONFIG",
-        "O",
-    ] {
+    for variable in
+        ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARCH", "CROSS_COMPILE", "CC", "LLVM", "KCONFIG_CONFIG", "O"]
+    {
         command.env_remove(variable);
     }
     // SIGTERM, not SIGKILL: make hands it on to its compilers and removes half-written files.
@@ -204,9 +170,7 @@ fn copy_and_count(
 
 /// kbuild's short form: two spaces, what it does, the file: `  CC      drivers/base/dd.o`.
 fn is_about_a_file(line: &[u8]) -> bool {
-    [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "]
-        .iter()
-        .any(|prefix| line.starts_with(prefix))
+    [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "].iter().any(|prefix| line.starts_with(prefix))
 }
 
 fn last_lines(log: &Path) -> String {

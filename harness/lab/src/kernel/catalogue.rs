@@ -66,12 +66,7 @@ impl Catalogue {
         let path = folder.join("kernels.toml");
         let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
         let wrong = |seen: String| {
-            Failure::new(
-                Kind::Asked,
-                format!("read {}", path.display()),
-                seen,
-                "mend the file at that place",
-            )
+            Failure::new(Kind::Asked, format!("read {}", path.display()), seen, "mend the file at that place")
         };
         let file: File = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         for (name, entry) in &file.kernel {
@@ -82,10 +77,7 @@ impl Catalogue {
                 )));
             }
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-            file,
-        })
+        Ok(Self { folder: folder.to_owned(), file })
     }
 
     /// The names of the kernels.
@@ -108,10 +100,7 @@ impl Catalogue {
             Failure::new(
                 Kind::Asked,
                 format!("find the kernel \"{name}\""),
-                format!(
-                    "there is none of that name in {}",
-                    self.folder.join("kernels.toml").display()
-                ),
+                format!("there is none of that name in {}", self.folder.join("kernels.toml").display()),
                 format!("use one of: {}", known()),
             )
         };

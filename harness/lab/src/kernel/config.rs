@@ -31,8 +31,7 @@ fn read_line(line: &str) -> Option<(&str, &str)> {
             .filter(|symbol| symbol.starts_with("CONFIG_"))
             .map(|s| (s, "n"));
     }
-    line.split_once('=')
-        .filter(|(symbol, _)| symbol.starts_with("CONFIG_"))
+    line.split_once('=').filter(|(symbol, _)| symbol.starts_with("CONFIG_"))
 }
 
 #[cfg(test)]
@@ -45,18 +44,12 @@ mod tests {
         let granted = "CONFIG_SMP=y\n# CONFIG_TMPFS is not set\nCONFIG_SCSI=y\n";
         assert_eq!(
             lost(asked, granted),
-            [
-                "CONFIG_TMPFS: asked for y, got n",
-                "CONFIG_SCSI: asked for m, got y"
-            ]
+            ["CONFIG_TMPFS: asked for y, got n", "CONFIG_SCSI: asked for m, got y"]
         );
     }
 
     #[test]
     fn the_last_fragment_that_names_a_symbol_decides() {
-        assert_eq!(
-            lost("CONFIG_SCSI=m\nCONFIG_SCSI=y\n", "CONFIG_SCSI=y\n"),
-            Vec::<String>::new()
-        );
+        assert_eq!(lost("CONFIG_SCSI=m\nCONFIG_SCSI=y\n", "CONFIG_SCSI=y\n"), Vec::<String>::new());
     }
 }

@@ -14,11 +14,13 @@ pub struct Module {
     pub name: String,
     /// The file.
     pub path: PathBuf,
+    /// The modules that have to be loaded before it.
+    pub depends: Vec<String>,
 }
 
 /// The modules of one kernel.
 #[derive(Clone, Debug, Default)]
-pub struct Modules(BTreeMap<String, (PathBuf, Vec<String>)>);
+pub struct Modules(BTreeMap<String, Module>);
 
 impl Modules {
     /// Reads every `.ko` in a folder.
@@ -41,7 +43,7 @@ impl Modules {
                     "remove the kernel from the store: it is built again",
                 )
             })?;
-            modules.insert(name, (path, depends));
+            modules.insert(name.clone(), Module { name, path, depends });
         }
         Ok(Self(modules))
     }
@@ -62,7 +64,7 @@ impl Modules {
         if order.iter().any(|module| module.name == name) {
             return Ok(());
         }
-        let Some((path, depends)) = self.0.get(name) else {
+        let Some(module) = self.0.get(name) else {
             let known = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(Failure::new(
                 Kind::Build,
@@ -72,13 +74,10 @@ impl Modules {
             ));
         };
         // The kernel's build refuses dependency cycles, so this ends.
-        for dependency in depends {
+        for dependency in &module.depends {
             self.add(dependency, order)?;
         }
-        order.push(Module {
-            name: name.to_owned(),
-            path: path.clone(),
-        });
+        order.push(module.clone());
         Ok(())
     }
 }
@@ -91,20 +90,14 @@ fn module_name(path: &Path) -> Option<String> {
 /// The `depends=` entry of the section `.modinfo`: strings that end in NUL (include/linux/moduleparam.h).
 fn depends(data: &[u8]) -> Result<Vec<String>, String> {
     let file = object::File::parse(data).map_err(|e| e.to_string())?;
-    let section = file
-        .section_by_name(".modinfo")
-        .ok_or("it has no section .modinfo")?;
+    let section = file.section_by_name(".modinfo").ok_or("it has no section .modinfo")?;
     let info = section.data().map_err(|e| e.to_string())?;
     let names = info
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(b"depends="))
         .ok_or(".modinfo has no depends=")?;
     let names = String::from_utf8_lossy(names);
-    Ok(names
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect())
+    Ok(names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
 }
 
 #[cfg(test)]
@@ -114,7 +107,8 @@ mod tests {
     fn modules(table: &[(&str, &[&str])]) -> Modules {
         let entry = |(name, depends): &(&str, &[&str])| {
             let depends = depends.iter().map(|name| (*name).to_owned()).collect();
-            ((*name).to_owned(), (PathBuf::from(format!("{name}.ko")), depends))
+            let name = (*name).to_owned();
+            (name.clone(), Module { path: PathBuf::from(format!("{name}.ko")), name, depends })
         };
         Modules(table.iter().map(entry).collect())
     }
@@ -132,10 +126,7 @@ mod tests {
             ("virtio_scsi", &["scsi_mod"]),
         ]);
         let order = modules.closure(&["virtio_scsi", "sd_mod"]).unwrap();
-        assert_eq!(
-            names(&order),
-            ["scsi_common", "scsi_mod", "virtio_scsi", "sd_mod"]
-        );
+        assert_eq!(names(&order), ["scsi_common", "scsi_mod", "virtio_scsi", "sd_mod"]);
     }
 
     #[test]

@@ -91,10 +91,7 @@ impl Tree {
                 self.put_back(&path)?;
                 continue;
             }
-            let relative = path
-                .strip_prefix(&self.aside)
-                .map_err(io::Error::other)?
-                .to_owned();
+            let relative = path.strip_prefix(&self.aside).map_err(io::Error::other)?.to_owned();
             let name = relative.to_string_lossy();
             if let Some(name) = name.strip_suffix(ABSENT) {
                 match fs::remove_file(self.root.join(name)) {
@@ -119,10 +116,7 @@ impl Tree {
             .args(["apply", "--whitespace=nowarn", "--verbose"])
             .arg(patch)
             .current_dir(&self.root)
-            .env(
-                "GIT_CEILING_DIRECTORIES",
-                self.root.parent().unwrap_or(&self.root),
-            )
+            .env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(&self.root))
             .env_remove("GIT_DIR")
             .env_remove("GIT_WORK_TREE")
             .env_remove("GIT_INDEX_FILE")
@@ -164,11 +158,7 @@ fn touched_files(patch: &str) -> Result<BTreeSet<PathBuf>, String> {
         }
         files.insert(path);
     }
-    if files.is_empty() {
-        Err("it changes no file".to_owned())
-    } else {
-        Ok(files)
-    }
+    if files.is_empty() { Err("it changes no file".to_owned()) } else { Ok(files) }
 }
 
 /// A hunk of a patch, as far as an error message needs it.
@@ -193,9 +183,7 @@ fn explain(said: &str, patch: &str, root: &Path) -> String {
     let stands: Vec<&str> = stands.lines().collect();
     let expected = &hunks[number].expected;
     // Where it differs from what stands at that very place: mostly the line that was changed.
-    let first = (0..expected.len())
-        .find(|i| stands.get(line - 1 + i) != Some(&expected[*i]))
-        .unwrap_or(0);
+    let first = (0..expected.len()).find(|i| stands.get(line - 1 + i) != Some(&expected[*i])).unwrap_or(0);
     format!(
         "hunk {} of {} of {file} does not match; at line {}\n  expected: {}\n  found:    {}",
         number + 1,
@@ -218,15 +206,8 @@ fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
         if line.starts_with("diff --git ") {
             in_file = line.ends_with(&format!(" b/{file}"));
         } else if let Some(header) = line.strip_prefix("@@ -").filter(|_| in_file) {
-            let at = header
-                .split([',', ' '])
-                .next()
-                .and_then(|at| at.parse().ok())
-                .unwrap_or(1);
-            hunks.push(Hunk {
-                at,
-                expected: Vec::new(),
-            });
+            let at = header.split([',', ' ']).next().and_then(|at| at.parse().ok()).unwrap_or(1);
+            hunks.push(Hunk { at, expected: Vec::new() });
         } else if let Some(hunk) = hunks.last_mut().filter(|_| in_file) {
             match line.as_bytes().first() {
                 Some(b' ' | b'-') if !line.starts_with("-- ") => hunk.expected.push(&line[1..]),
@@ -262,10 +243,7 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
         }
 
         fn tree(&self) -> Tree {
-            Tree::new(
-                self.folder.path().join("tree"),
-                self.folder.path().join("pristine"),
-            )
+            Tree::new(self.folder.path().join("tree"), self.folder.path().join("pristine"))
         }
 
         fn series(&self) -> Vec<PathBuf> {
@@ -283,10 +261,7 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
     fn a_series_goes_in_and_out() {
         let fixture = Fixture::new(PRISTINE);
         fixture.tree().apply(&fixture.series()).unwrap();
-        assert_eq!(
-            fixture.read("dir/file.c").unwrap(),
-            "one\nTWO\nthree\nfour\nfive\nsix\nseven\n"
-        );
+        assert_eq!(fixture.read("dir/file.c").unwrap(), "one\nTWO\nthree\nfour\nfive\nsix\nseven\n");
         assert_eq!(fixture.read("new.c").unwrap(), "new\n");
         fixture.tree().restore().unwrap();
         assert_eq!(fixture.read("dir/file.c").unwrap(), PRISTINE);
@@ -320,10 +295,7 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
     fn a_patch_that_leads_out_of_the_tree_is_refused() {
         for name in ["../outside.c", "/etc/passwd", "dir/../../outside.c"] {
             let patch = format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n");
-            assert!(
-                touched_files(&patch).unwrap_err().contains("outside of the tree"),
-                "{name}"
-            );
+            assert!(touched_files(&patch).unwrap_err().contains("outside of the tree"), "{name}");
         }
     }
 }

@@ -21,10 +21,7 @@ pub(crate) fn archive(source: &Source) -> Result<&Path, Failure> {
         Kind::Host,
         format!("find the kernel source {}", source.archive.display()),
         "there is no such file",
-        format!(
-            "apt-get install {}, or run the same command with --setup",
-            source.package
-        ),
+        format!("apt-get install {}, or run the same command with --setup", source.package),
     ))
 }
 
@@ -32,15 +29,10 @@ pub(crate) fn archive(source: &Source) -> Result<&Path, Failure> {
 pub(crate) fn digest(path: &Path) -> Result<String, Failure> {
     let read = |path: &Path| -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
-        io::copy(
-            &mut BufReader::with_capacity(1 << 18, File::open(path)?),
-            &mut hasher,
-        )?;
+        io::copy(&mut BufReader::with_capacity(1 << 18, File::open(path)?), &mut hasher)?;
         Ok(hasher.finalize())
     };
-    read(path)
-        .map(|hash| hash.to_string())
-        .map_err(|e| Failure::file("read", path, &e))
+    read(path).map(|hash| hash.to_string()).map_err(|e| Failure::file("read", path, &e))
 }
 
 /// Unpacks a `.tar.xz` whose entries all lie in one folder; the content of that folder becomes `into`.
@@ -61,17 +53,9 @@ pub(crate) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(
         cancel::check(&attempt)?;
         let mut entry = entry.map_err(|e| failed(&e))?;
         if !entry.unpack_in(&partial).map_err(|e| failed(&e))? {
-            let path = entry
-                .path()
-                .map(|path| path.display().to_string())
-                .unwrap_or_default();
+            let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
             let seen = format!("its entry {path} would be written outside of the folder");
-            return Err(Failure::new(
-                Kind::Files,
-                attempt,
-                seen,
-                "do not trust this archive",
-            ));
+            return Err(Failure::new(Kind::Files, attempt, seen, "do not trust this archive"));
         }
         if number % 1000 == 0 {
             watch.count(number as u64, None);
@@ -91,9 +75,8 @@ pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
 }
 
 fn only_entry(folder: &Path) -> io::Result<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>()?;
+    let entries: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     match &entries[..] {
         [only] => Ok(only.clone()),
         other => Err(io::Error::other(format!(

@@ -91,15 +91,8 @@ pub struct Piece {
 
 impl Piece {
     fn of(path: &Path) -> Result<Self, Failure> {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        Ok(Self {
-            name,
-            blake3: source::digest(path)?,
-        })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, blake3: source::digest(path)? })
     }
 }
 
@@ -109,22 +102,13 @@ impl Store {
     /// # Errors
     /// `Files` where it cannot be made or written.
     pub fn open() -> Result<Self, Failure> {
-        let set = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = set("PARPROBE_STORE")
             .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("parprobe")))
             .or_else(|| set("HOME").map(|home| home.join(".cache").join("parprobe")));
         let root = root.ok_or_else(|| {
             let seen = "none of PARPROBE_STORE, XDG_CACHE_HOME and HOME is set";
-            Failure::new(
-                Kind::Files,
-                "find the kernel store",
-                seen,
-                "set PARPROBE_STORE to a folder",
-            )
+            Failure::new(Kind::Files, "find the kernel store", seen, "set PARPROBE_STORE to a folder")
         })?;
         Self::at(&root)
     }
@@ -134,10 +118,24 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn at(root: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(root.join("kernels")).map_err(|e| Failure::file("create", root, &e))?;
-        let root = root.canonicalize().map_err(|e| Failure::file("find", root, &e))?;
+        // kbuild refuses them for the source as for the objects (6.1: Makefile, "cannot contain spaces").
+        if root.to_string_lossy().contains([' ', ':']) {
+            return Err(Failure::new(
+                Kind::Files,
+                format!("use {} as the kernel store", root.display()),
+                "its path has a space or a colon in it: kernels cannot be built there",
+                "set PARPROBE_STORE to another folder",
+            ));
+        }
+        let unusable = |e: std::io::Error| {
+            let mut failure = Failure::file("use as the kernel store the folder", root, &e);
+            failure.next = "set PARPROBE_STORE to a folder that can be written, with 3 GiB free".to_owned();
+            failure
+        };
+        fs::create_dir_all(root.join("kernels")).map_err(unusable)?;
+        let root = root.canonicalize().map_err(unusable)?;
         // Found out now, and not after a build: the folder may be there and belong to somebody else.
-        tempfile::tempfile_in(&root).map_err(|e| Failure::file("write to the kernel store", &root, &e))?;
+        tempfile::tempfile_in(&root).map_err(unusable)?;
         Ok(Self { root })
     }
 
@@ -179,12 +177,7 @@ impl Store {
         workshop.make(recipe, identity, &folder, watch)?;
         finished()?.ok_or_else(|| {
             let attempt = format!("find the kernel \"{}\" that was just built", recipe.name);
-            Failure::new(
-                Kind::Files,
-                attempt,
-                "it is not as it was written",
-                "check the disk of the store",
-            )
+            Failure::new(Kind::Files, attempt, "it is not as it was written", "check the disk of the store")
         })
     }
 
@@ -219,41 +212,14 @@ fn intact(folder: &Path) -> Option<Identity> {
 
 /// What the kernel would be; `release` and `files` are not known yet and not part of the id.
 fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity, Failure> {
-    let patches = recipe
-        .series
-        .iter()
-        .map(|path| Piece::of(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let config = recipe
-        .config
-        .iter()
-        .map(|path| Piece::of(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let patches = recipe.series.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
+    let config = recipe.config.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
     // By content alone: the same patch under another name makes the same kernel.
-    let digests = |pieces: &[Piece]| {
-        pieces
-            .iter()
-            .map(|piece| piece.blake3.clone())
-            .collect::<Vec<_>>()
-    };
-    let parts = (
-        RECIPE_VERSION,
-        &source.blake3,
-        digests(&patches),
-        digests(&config),
-        &compiler,
-    );
+    let digests = |pieces: &[Piece]| pieces.iter().map(|piece| piece.blake3.clone()).collect::<Vec<_>>();
+    let parts = (RECIPE_VERSION, &source.blake3, digests(&patches), digests(&config), &compiler);
     let text = serde_json::to_string(&parts).unwrap_or_default();
     let id = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
-    Ok(Identity {
-        id,
-        source,
-        patches,
-        config,
-        compiler,
-        release: String::new(),
-        files: BTreeMap::new(),
-    })
+    Ok(Identity { id, source, patches, config, compiler, release: String::new(), files: BTreeMap::new() })
 }
 
 /// A source in use: nobody else touches it until this is dropped.
@@ -286,25 +252,16 @@ impl Workshop {
             cancel::check("wait for the kernel source")?;
             let mut holder = String::new();
             // The holder writes its number after it has the lock: for a moment there may be none.
-            let _ = lock
-                .seek(SeekFrom::Start(0))
-                .and_then(|_| lock.read_to_string(&mut holder));
+            let _ = lock.seek(SeekFrom::Start(0)).and_then(|_| lock.read_to_string(&mut holder));
             if !told {
-                watch.stage(&format!(
-                    "wait for process {}, which builds from the same source",
-                    holder.trim()
-                ));
+                watch
+                    .stage(&format!("wait for process {}, which builds from the same source", holder.trim()));
                 told = true;
             }
             if asked.elapsed() > PATIENCE {
                 let seen = format!("process {} has held it for {PATIENCE:?}", holder.trim());
                 let next = "look at that process; if it hangs, end it";
-                return Err(Failure::new(
-                    Kind::Files,
-                    format!("lock {}", path.display()),
-                    seen,
-                    next,
-                ));
+                return Err(Failure::new(Kind::Files, format!("lock {}", path.display()), seen, next));
             }
             std::thread::sleep(cancel::LOOK_EVERY);
         }
@@ -355,11 +312,7 @@ impl Workshop {
         let objects = self.folder.join(format!("objects-{}", &of[..16]));
         let log = self.folder.join(format!("build-{}.log", identity.id));
         let _ = fs::remove_file(&log);
-        let place = Place {
-            source,
-            objects: &objects,
-            log: &log,
-        };
+        let place = Place { source, objects: &objects, log: &log };
         let of_kernel = |mut failure: Failure| {
             if failure.kind == Kind::Build {
                 failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);
@@ -368,10 +321,7 @@ impl Workshop {
         };
 
         // These files are written last, so their presence says that the step was finished once.
-        let (configured, built) = (
-            objects.join("parprobe-configured"),
-            objects.join("parprobe-built"),
-        );
+        let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
         if !configured.exists() {
             watch.stage(&format!("configure {}", recipe.name));
             build::configure(place, &fragments).map_err(of_kernel)?;
@@ -400,14 +350,9 @@ impl Workshop {
         let order_text = fs::read_to_string(&order).map_err(|e| Failure::file("read", &order, &e))?;
         for line in order_text.lines() {
             // Lines name .ko files up to 6.1, .o files later.
-            let built = objects
-                .join(line.trim_end_matches(".ko").trim_end_matches(".o"))
-                .with_extension("ko");
-            let name = built
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let built =
+                objects.join(line.trim_end_matches(".ko").trim_end_matches(".o")).with_extension("ko");
+            let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
             copies.push((built, format!("modules/{name}")));
         }
         for (from, name) in &copies {

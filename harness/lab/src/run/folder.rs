@@ -29,12 +29,7 @@ impl Place {
         match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
             Ok(true) => {
                 let attempt = format!("write a run to {}", path.display());
-                Err(Failure::new(
-                    Kind::Asked,
-                    attempt,
-                    "the folder is not empty",
-                    "name another with --out",
-                ))
+                Err(Failure::new(Kind::Asked, attempt, "the folder is not empty", "name another with --out"))
             }
             Ok(false) => Ok(()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -64,11 +59,7 @@ fn dated_folder(runs: &Path, kind: &str) -> Result<PathBuf, Failure> {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
     fs::create_dir_all(runs).map_err(|e| Failure::file("create", runs, &e))?;
     for number in 1.. {
-        let name = if number == 1 {
-            format!("{now}-{kind}")
-        } else {
-            format!("{now}-{kind}-{number}")
-        };
+        let name = if number == 1 { format!("{now}-{kind}") } else { format!("{now}-{kind}-{number}") };
         let path = runs.join(name);
         match fs::create_dir(&path) {
             Ok(()) => return path.canonicalize().map_err(|e| Failure::file("find", &path, &e)),
@@ -105,10 +96,7 @@ mod tests {
     #[test]
     fn two_runs_of_the_same_second_have_folders_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::Dated {
-            runs: folder.path().to_owned(),
-            kind: "bench",
-        };
+        let place = Place::Dated { runs: folder.path().to_owned(), kind: "bench" };
         assert_ne!(place.make().unwrap(), place.make().unwrap());
     }
 }

@@ -7,7 +7,7 @@ use crate::accelerator::{self, Choice, Specimen, Wish};
 use crate::failure::Failure;
 use crate::guest::image;
 use crate::host;
-use crate::kernel::modules::Modules;
+use crate::kernel::modules::{Module, Modules};
 use crate::kernel::{Catalogue, Kernel, Store};
 use crate::run::Place;
 use crate::watch::Watch;
@@ -22,7 +22,7 @@ pub struct Bootable {
     /// The initramfs with the agent and the modules.
     pub initramfs: PathBuf,
     /// The modules in it, dependencies first.
-    pub modules: Vec<String>,
+    pub modules: Vec<Module>,
 }
 
 /// What to line up.
@@ -47,6 +47,8 @@ pub struct Request<'a> {
 pub struct Lineup {
     /// The kernels, as asked for.
     pub kernels: Vec<(Kernel, Bootable)>,
+    /// The agent's binary.
+    pub agent: PathBuf,
     /// The accelerator.
     pub choice: Choice,
     /// The folder of the run.
@@ -60,11 +62,8 @@ impl Lineup {
     /// Whatever keeps one of the kernels from being booted.
     pub fn of(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
         let catalogue = Catalogue::read(&request.workspace.join("kernel-configs"))?;
-        let recipes = request
-            .kernels
-            .iter()
-            .map(|name| catalogue.recipe(name))
-            .collect::<Result<Vec<_>, _>>()?;
+        let recipes =
+            request.kernels.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
@@ -85,18 +84,12 @@ impl Lineup {
         }
         let choice = match kernels.first() {
             Some((_, first)) => {
-                let specimen = Specimen {
-                    kernel: &first.image,
-                    initramfs: &first.initramfs,
-                };
+                let specimen = Specimen { kernel: &first.image, initramfs: &first.initramfs };
                 accelerator::choose(request.wish, specimen, &store, watch)?
             }
-            None => Choice {
-                accelerator: accelerator::Accelerator::Tcg,
-                why: "no kernel".to_owned(),
-            },
+            None => Choice { accelerator: accelerator::Accelerator::Tcg, why: "no kernel".to_owned() },
         };
-        Ok(Self { kernels, choice, run })
+        Ok(Self { kernels, agent, choice, run })
     }
 }
 
@@ -118,11 +111,5 @@ fn pack(
     let modules = Modules::read(&kernel.modules())?.closure(wanted)?;
     let initramfs = folder.join("initramfs.cpio");
     image::write(&initramfs, agent, &modules)?;
-    let modules = modules.into_iter().map(|module| module.name).collect();
-    Ok(Bootable {
-        name: kernel.name.clone(),
-        image: kernel.image(),
-        initramfs,
-        modules,
-    })
+    Ok(Bootable { name: kernel.name.clone(), image: kernel.image(), initramfs, modules })
 }

@@ -92,16 +92,8 @@ pub struct Record {
 impl Record {
     /// What the boot says.
     pub fn read(&self) -> evidence::boot::Boot {
-        let Left {
-            cpus,
-            luns,
-            module,
-            driver,
-            release: _,
-            build: _,
-            cmdline: _,
-            blind_spots: _,
-        } = &self.left;
+        let Left { cpus, luns, module, driver, release: _, build: _, cmdline: _, blind_spots: _ } =
+            &self.left;
         evidence::boot::read(&evidence::boot::Texts {
             kmsg: &self.kmsg,
             trace: self.trace.as_deref(),
@@ -115,12 +107,7 @@ impl Record {
     }
 
     fn write(&self, folder: &Path) -> Result<(), Failure> {
-        let Self {
-            left,
-            kmsg,
-            trace,
-            kprobe_profile,
-        } = self;
+        let Self { left, kmsg, trace, kprobe_profile } = self;
         let json = serde_json::to_string_pretty(left).unwrap_or_default();
         let files = [
             ("guest.json", Some(&json)),
@@ -147,12 +134,7 @@ impl Record {
         };
         let left = serde_json::from_str(&read("guest.json")?).map_err(|e| {
             let attempt = format!("read {}", folder.join("guest.json").display());
-            Failure::new(
-                Kind::Files,
-                attempt,
-                e.to_string(),
-                "the file is damaged: boot again",
-            )
+            Failure::new(Kind::Files, attempt, e.to_string(), "the file is damaged: boot again")
         })?;
         let optional = |name: &str| folder.join(name).exists().then(|| read(name)).transpose();
         Ok(Self {
@@ -202,16 +184,7 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Record, Failure> {
 /// kernel always follows the same one and a drift of the machine falls on all alike.
 pub fn interleaved(kernels: usize, rounds: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rounds).flat_map(move |round| {
-        (0..kernels).map(move |place| {
-            (
-                round,
-                if round % 2 == 0 {
-                    place
-                } else {
-                    kernels - 1 - place
-                },
-            )
-        })
+        (0..kernels).map(move |place| (round, if round % 2 == 0 { place } else { kernels - 1 - place }))
     })
 }
 

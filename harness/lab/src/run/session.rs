@@ -8,7 +8,7 @@ use protocol::{Answer, Countable, Request};
 
 use crate::failure::{Failure, Kind};
 use crate::guest::{CallError, Guest, Patience};
-use crate::run::{Boot, Left, Record, Step};
+use crate::run::{Boot, Left, Record};
 
 const TRACING: &str = "/sys/kernel/tracing";
 
@@ -22,12 +22,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(guest: Guest, boot: &'a Boot<'a>) -> Self {
-        Self {
-            guest,
-            boot,
-            loaded: Vec::new(),
-            blind_spots: Vec::new(),
-        }
+        Self { guest, boot, loaded: Vec::new(), blind_spots: Vec::new() }
     }
 
     pub(super) fn end(self) {
@@ -41,9 +36,7 @@ impl<'a> Session<'a> {
         patience: Duration,
     ) -> Result<(Answer, Vec<u8>), Failure> {
         let doing = format!("{doing} in a guest with the kernel \"{}\"", self.boot.kernel.name);
-        self.guest
-            .call(&doing, request, patience)
-            .map_err(|e| e.into_failure(&doing, self.boot.folder))
+        self.guest.call(&doing, request, patience).map_err(|e| e.into_failure(&doing, self.boot.folder))
     }
 
     /// Enough for any call of this topology, however serial its probes are.
@@ -51,39 +44,16 @@ impl<'a> Session<'a> {
         Patience::of(self.boot.accelerator).call + self.boot.topology.serial_time() * 2
     }
 
-    /// Loads a module after those it depends on.
+    /// Loads a module after those it depends on. One that is loaded already is left as it is.
     pub(super) fn load(&mut self, module: &str) -> Result<(), Failure> {
-        // The image's modules are in an order of dependency, so all that this one needs stand before it. What
-        // stands there and is not needed is another step's own.
-        for name in self.needed_before(module) {
-            self.load_one(&name)?;
-        }
-        self.load_one(module)
-    }
-
-    fn needed_before(&self, module: &str) -> Vec<String> {
-        let named = |name: &String| {
-            self.boot.steps.iter().any(|step| match step {
-                Step::Load { module } | Step::Measure { module, .. } => *module == name.as_str(),
-                Step::AwaitLuns => false,
-            })
-        };
-        let modules = self.boot.kernel.modules.iter();
-        modules
-            .take_while(|name| *name != module)
-            .filter(|name| !named(name))
-            .cloned()
-            .collect()
-    }
-
-    fn load_one(&mut self, module: &str) -> Result<(), Failure> {
         if self.loaded.iter().any(|name| name == module) {
             return Ok(());
         }
-        let request = Request::LoadModule {
-            name: module.to_owned(),
-            params: String::new(),
-        };
+        let known = self.boot.kernel.modules.iter().find(|known| known.name == module);
+        for dependency in known.map_or(&[][..], |known| &known.depends) {
+            self.load(dependency)?;
+        }
+        let request = Request::LoadModule { name: module.to_owned(), params: String::new() };
         self.call(&format!("load {module}"), request, self.patience())?;
         self.loaded.push(module.to_owned());
         Ok(())
@@ -98,17 +68,8 @@ impl<'a> Session<'a> {
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let count = u64::from(self.boot.topology.luns);
         // The agent's own deadline comes first: its answer says how many there are.
-        let request = Request::Await {
-            what,
-            count,
-            timeout_ms,
-        };
-        self.call(
-            doing,
-            request,
-            patience + Patience::of(self.boot.accelerator).call,
-        )
-        .map(drop)
+        let request = Request::Await { what, count, timeout_ms };
+        self.call(doing, request, patience + Patience::of(self.boot.accelerator).call).map(drop)
     }
 
     pub(super) fn measure(&mut self, module: &str, driver: &str) -> Result<(), Failure> {
@@ -154,12 +115,10 @@ impl<'a> Session<'a> {
         let per_device = self.set(&events, "p:parprobe/call __driver_attach_async_helper")?;
         let per_driver = self.set(&events, "p:parprobe/call driver_attach_async")?;
         if let (Err(_), Err(why)) = (per_device, per_driver) {
-            self.blind_spots.push(format!(
-                "which function attaches asynchronously is not in the trace: {why}"
-            ));
+            self.blind_spots
+                .push(format!("which function attaches asynchronously is not in the trace: {why}"));
         }
-        self.try_set(&format!("{TRACING}/events/parprobe/enable"), "1", blind)
-            .map(drop)
+        self.try_set(&format!("{TRACING}/events/parprobe/enable"), "1", blind).map(drop)
     }
 
     fn dismiss_the_witnesses(&mut self) -> Result<(), Failure> {
@@ -168,10 +127,7 @@ impl<'a> Session<'a> {
 
     /// Writes a setting. The inner error is the kernel's no.
     fn set(&mut self, path: &str, value: &str) -> Result<Result<(), String>, Failure> {
-        let request = Request::Set {
-            path: path.to_owned(),
-            value: value.to_owned(),
-        };
+        let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
         let doing = format!("set {path}");
         match self.guest.quick_call(&doing, request) {
             Ok(_) => Ok(Ok(())),
@@ -214,26 +170,15 @@ impl<'a> Session<'a> {
             release: hello.release.clone(),
             build: hello.build.clone(),
             cmdline: hello.cmdline.clone(),
-            cpus: hello
-                .cpus
-                .iter()
-                .map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId)))
-                .collect(),
+            cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
             luns: luns
                 .into_iter()
-                .map(
-                    |protocol::LunFacts {
-                         address,
-                         node,
-                         disk,
-                         driver,
-                     }| Lun {
-                        address,
-                        node: node.map(NodeId),
-                        disk,
-                        driver,
-                    },
-                )
+                .map(|protocol::LunFacts { address, node, disk, driver }| Lun {
+                    address,
+                    node: node.map(NodeId),
+                    disk,
+                    driver,
+                })
                 .collect(),
             module: module.to_owned(),
             driver: driver.to_owned(),
@@ -251,13 +196,7 @@ impl<'a> Session<'a> {
     fn read_file(&mut self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
         let doing = format!("read {path}");
         let patience = self.patience();
-        match self.guest.call(
-            &doing,
-            Request::ReadFile {
-                path: path.to_owned(),
-            },
-            patience,
-        ) {
+        match self.guest.call(&doing, Request::ReadFile { path: path.to_owned() }, patience) {
             Ok((_, body)) => Ok(Some(body)),
             Err(CallError::Refused(_)) => Ok(None),
             Err(lost @ CallError::Lost(_)) => Err(lost.into_failure(&doing, self.boot.folder)),

@@ -1,0 +1,299 @@
+//! The kernel store, with a source that builds in milliseconds: a Makefile with the targets of kbuild.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use lab::failure::Kind;
+use lab::kernel::{Kernel, Recipe, Source, Store};
+use lab::watch::{Nobody, Watch};
+
+/// Grants what is in `known`, and builds from `code.c`; `fail` in it fails the build, `sleep` slows it down.
+const MAKEFILE: &str = r#"
+tinyconfig:
+	@echo 'CONFIG_TINY=y' > $(O)/.config
+olddefconfig:
+	@grep -E "CONFIG_($$(cat known))=" $(O)/.config > $(O)/granted; mv $(O)/granted $(O)/.config
+vmlinux: $(O)/vmlinux
+$(O)/vmlinux: code.c
+	@echo "  CC      code.o"
+	@if grep -q sleep code.c; then sleep 1000; fi
+	@if grep -q fail code.c; then echo "code.c:1:1: error: no" >&2; exit 1; fi
+	@echo built >> $(O)/builds
+	@cp code.c $(O)/vmlinux
+modules: vmlinux
+	@mkdir -p $(O)/drivers $(O)/include/config
+	@echo "  LD [M]  drivers/one.ko"
+	@cp code.c $(O)/drivers/one.ko
+	@echo drivers/one.ko > $(O)/modules.order
+	@echo 6.1.0-fake > $(O)/include/config/kernel.release
+"#;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("linux-fake");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("Makefile"), MAKEFILE).unwrap();
+        fs::write(source.join("known"), "TINY|SMP").unwrap();
+        fs::write(source.join("code.c"), "pristine\n").unwrap();
+        let archive = fs::File::create(folder.path().join("linux-fake.tar.xz")).unwrap();
+        let mut tar = tar::Builder::new(liblzma::write::XzEncoder::new(archive, 0));
+        tar.append_dir_all("linux-fake", &source).unwrap();
+        tar.into_inner().unwrap().finish().unwrap();
+        let fixture = Self { folder };
+        fixture.write("guest.config", "CONFIG_SMP=y\n");
+        fixture
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("störe")
+    }
+
+    fn store(&self) -> Store {
+        Store::at(&self.root()).unwrap()
+    }
+
+    fn recipe(&self, name: &str, series: &[PathBuf]) -> Recipe {
+        Recipe {
+            name: name.to_owned(),
+            about: String::new(),
+            source: Source {
+                package: "linux-fake".to_owned(),
+                archive: self.folder.path().join("linux-fake.tar.xz"),
+                files: 2,
+            },
+            series: series.to_vec(),
+            config: vec![self.folder.path().join("guest.config")],
+        }
+    }
+
+    /// A patch that makes `code.c` say this.
+    fn patch(&self, says: &str) -> PathBuf {
+        let diff = format!(
+            "diff --git a/code.c b/code.c\n--- a/code.c\n+++ b/code.c\n@@ -1 +1 @@\n-pristine\n+{says}\n"
+        );
+        self.write(&format!("{says}.patch"), &diff)
+    }
+
+    fn ensure(&self, recipes: &[Recipe]) -> Vec<Kernel> {
+        self.store().ensure(recipes, &Nobody).unwrap()
+    }
+
+    /// How often make has built something, in all object trees.
+    fn builds(&self) -> usize {
+        let sources = fs::read_dir(self.root().join("sources")).unwrap();
+        sources
+            .flat_map(|source| fs::read_dir(source.unwrap().path()).unwrap())
+            .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("builds")).ok())
+            .map(|text| text.lines().count())
+            .sum()
+    }
+
+    fn source_says(&self) -> String {
+        let source = fs::read_dir(self.root().join("sources")).unwrap().next().unwrap().unwrap().path();
+        fs::read_to_string(source.join("tree/code.c")).unwrap()
+    }
+}
+
+fn image(kernel: &Kernel) -> String {
+    fs::read_to_string(kernel.image()).unwrap()
+}
+
+#[test]
+fn kernels_of_one_source_are_each_built_once_and_leave_the_source_pristine() {
+    let fixture = Fixture::new();
+    let recipes = [fixture.recipe("without", &[fixture.patch("without")]), fixture.recipe("mainline", &[])];
+    let first = fixture.ensure(&recipes);
+    assert_eq!(first.iter().map(image).collect::<Vec<_>>(), ["without\n", "pristine\n"]);
+    assert_eq!(fixture.builds(), 2);
+    assert_eq!(fixture.source_says(), "pristine\n");
+    assert_eq!(first[0].identity.release, "6.1.0-fake");
+
+    let again = fixture.ensure(&recipes);
+    assert_eq!(again[0].identity, first[0].identity);
+    assert_eq!(fixture.builds(), 2);
+}
+
+#[test]
+fn the_id_is_what_goes_in_and_not_its_name() {
+    let fixture = Fixture::new();
+    let one = fixture.ensure(&[fixture.recipe("one", &[])]).remove(0).identity.id;
+    let same = fixture.ensure(&[fixture.recipe("another name", &[])]).remove(0).identity.id;
+    assert_eq!(one, same);
+    fixture.write("guest.config", "CONFIG_SMP=y\n# a comment counts, too\n");
+    let other = fixture.ensure(&[fixture.recipe("one", &[])]).remove(0).identity.id;
+    assert_ne!(one, other);
+}
+
+#[test]
+fn a_damaged_entry_is_noticed_and_built_again() {
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+    impl Watch for Notes {
+        fn note(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe("mainline", &[]);
+    let kernel = fixture.ensure(std::slice::from_ref(&recipe)).remove(0);
+    fs::write(kernel.image(), "damaged").unwrap();
+    let notes = Notes::default();
+    let mended = fixture.store().ensure(&[recipe], &notes).unwrap().remove(0);
+    assert_eq!(image(&mended), "pristine\n");
+    let notes = notes.0.into_inner().unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("is damaged: it is built again"), "{notes:?}");
+}
+
+#[test]
+fn a_build_that_fails_shows_the_last_lines_and_does_not_hurt_the_next() {
+    let fixture = Fixture::new();
+    let failing = fixture.recipe("broken", &[fixture.patch("fail")]);
+    let failure = fixture.store().ensure(&[failing], &Nobody).unwrap_err();
+    assert_eq!(failure.kind, Kind::Build);
+    assert_eq!(failure.attempt, "build the kernel \"broken\"");
+    assert!(failure.seen.contains("code.c:1:1: error: no"), "{failure}");
+    assert!(failure.next.contains("build-"), "{failure}");
+    assert_eq!(image(&fixture.ensure(&[fixture.recipe("mainline", &[])])[0]), "pristine\n");
+}
+
+#[test]
+fn a_symbol_that_the_source_does_not_grant_is_named() {
+    let fixture = Fixture::new();
+    fixture.write("guest.config", "CONFIG_SMP=y\nCONFIG_WARP_DRIVE=y\n");
+    let failure = fixture.store().ensure(&[fixture.recipe("mainline", &[])], &Nobody).unwrap_err();
+    assert_eq!(failure.kind, Kind::Build);
+    assert!(failure.seen.contains("CONFIG_WARP_DRIVE: asked for y, got n"), "{failure}");
+}
+
+#[test]
+fn a_series_for_another_source_is_refused_with_the_hunk() {
+    let fixture = Fixture::new();
+    let series = [fixture.patch("first"), fixture.patch("second")];
+    let failure = fixture.store().ensure(&[fixture.recipe("with", &series)], &Nobody).unwrap_err();
+    assert_eq!(failure.kind, Kind::Series);
+    assert!(failure.attempt.contains("second.patch for the kernel \"with\""), "{failure}");
+    let seen = "hunk 1 of 1 of code.c does not match; at line 1\n  expected: pristine\n  found:    first";
+    assert_eq!(failure.seen, seen);
+    assert_eq!(fixture.source_says(), "pristine\n");
+}
+
+#[test]
+fn a_source_that_is_not_there_names_its_package() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe("mainline", &[]);
+    recipe.source.archive = "/nowhere/linux.tar.xz".into();
+    let failure = fixture.store().ensure(&[recipe], &Nobody).unwrap_err();
+    assert_eq!(failure.kind, Kind::Host);
+    assert!(failure.next.contains("apt-get install linux-fake"), "{failure}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_found_out_before_anything_is_built() {
+    let fixture = Fixture::new();
+    let file = fixture.write("not-a-folder", "");
+    assert_eq!(Store::at(&file.join("store")).unwrap_err().kind, Kind::Files);
+    // procfs refuses whoever asks, root too.
+    let failure = Store::at(Path::new("/proc/parprobe")).unwrap_err();
+    assert_eq!(failure.kind, Kind::Files);
+    assert!(failure.next.contains("PARPROBE_STORE"), "{failure}");
+    // kbuild cannot work in such a folder.
+    let failure = Store::at(&fixture.folder.path().join("my store")).unwrap_err();
+    assert!(failure.seen.contains("space or a colon"), "{failure}");
+}
+
+#[test]
+fn two_at_once_build_once() {
+    let fixture = Fixture::new();
+    std::thread::scope(|scope| {
+        let build = || image(&fixture.ensure(&[fixture.recipe("mainline", &[])])[0]);
+        let (one, other) = (scope.spawn(build), scope.spawn(build));
+        assert_eq!(one.join().unwrap(), "pristine\n");
+        assert_eq!(other.join().unwrap(), "pristine\n");
+    });
+    assert_eq!(fixture.builds(), 1);
+}
+
+/// Set for the process that [`a_killed_build_leaves_a_store_that_works`] starts: the fixture's folder.
+const BUILDER: &str = "PARPROBE_TEST_BUILDER";
+
+/// Not a test of its own: what the builder process does. Without the variable there is nothing to do.
+#[test]
+fn builder() {
+    let Some(folder) = std::env::var_os(BUILDER).map(PathBuf::from) else { return };
+    let folder = tempfile::Builder::new().disable_cleanup(true).tempdir_in(folder).unwrap();
+    let fixture = Fixture { folder };
+    let parent = fixture.folder.path().parent().unwrap();
+    let recipe = Recipe {
+        source: Source {
+            package: "linux-fake".to_owned(),
+            archive: parent.join("linux-fake.tar.xz"),
+            files: 2,
+        },
+        config: vec![parent.join("guest.config")],
+        ..fixture.recipe("slow", &[parent.join("sleep.patch")])
+    };
+    Store::at(&parent.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
+}
+
+#[test]
+fn a_killed_build_leaves_a_store_that_works() {
+    let fixture = Fixture::new();
+    fixture.patch("sleep");
+    let mut builder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "builder"])
+        .env(BUILDER, fixture.folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Its make says what it compiles, then sleeps for a long time.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_compiling(&fixture.root()) {
+        assert!(Instant::now() < deadline && builder.try_wait().unwrap().is_none(), "no build began");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(fixture.source_says(), "sleep\n");
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+
+    // The lock went with the process; its make has to go, too, before the object tree is ours alone.
+    let kernels = fixture.ensure(&[fixture.recipe("mainline", &[])]);
+    assert_eq!(image(&kernels[0]), "pristine\n");
+    assert_eq!(fixture.source_says(), "pristine\n");
+    let folder = fixture.folder.path().to_string_lossy().into_owned();
+    while let Some(pid) = process_with_argument(&folder) {
+        assert!(Instant::now() < deadline, "make, process {pid}, outlived the one that started it");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_compiling(store: &Path) -> bool {
+    let Ok(sources) = fs::read_dir(store.join("sources")) else { return false };
+    let logs =
+        sources.flatten().flat_map(|source| fs::read_dir(source.path()).into_iter().flatten()).flatten();
+    logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("build-"))
+        .any(|entry| fs::read_to_string(entry.path()).is_ok_and(|log| log.contains("  CC ")))
+}
+
+fn process_with_argument(text: &str) -> Option<String> {
+    fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let arguments = fs::read(entry.path().join("cmdline")).ok()?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_make = String::from_utf8_lossy(&arguments).starts_with("make");
+        (is_make && String::from_utf8_lossy(&arguments).contains(text)).then_some(name)
+    })
+}

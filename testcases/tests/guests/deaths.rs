@@ -1,0 +1,233 @@
+//! A guest that dies ends at once, with the right name for its death. Each death here is a real one.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use evidence::console::Death;
+use lab::guest::topology::Topology;
+use lab::guest::{CallError, Cause, Guest, Lost, Order, Patience, image};
+use lab::kernel::modules::Module;
+use libtest_mimic::{Failed, Trial};
+use object::{Object, ObjectSection, ObjectSymbol};
+use protocol::{Countable, Request};
+
+use crate::laboratory;
+
+/// The kernel that dies. Any would do.
+const KERNEL: &str = "mainline";
+
+/// What a guest does next, in which it is expected to die.
+const DOING: &str = "die";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let death = |name: &str, test: fn() -> Result<(), Failed>| Trial::test(format!("deaths::{name}"), test);
+    vec![
+        death("panic", panic),
+        death("oops", oops),
+        death("hung_task", hung_task),
+        death("soft_lockup", soft_lockup),
+        death("rcu_stall", rcu_stall),
+        death("second_boot", second_boot),
+        death("reset", reset),
+        death("silence", silence),
+        death("overdue", overdue),
+        death("agent", agent),
+    ]
+}
+
+fn panic() -> Result<(), Failed> {
+    let lost = Patient::boot("panic")?.dies_of(set("/proc/sysrq-trigger", "c"))?;
+    expect_kernel(&lost, Death::Panic)
+}
+
+/// A module whose first instruction is undefined.
+fn oops() -> Result<(), Failed> {
+    let lost = Patient { spoil: Some("test_lockup"), ..Patient::new("oops") }
+        .start()?
+        .dies_of(Request::LoadModule { name: "test_lockup".into(), params: String::new() })?;
+    expect_kernel(&lost, Death::Oops)?;
+    // The kernel still answered: its log tells more than its console.
+    let log = fs::read_to_string(lost.folder.join("kmsg.txt"))?;
+    if log.contains("invalid opcode") { Ok(()) } else { Err("kmsg.txt does not show the oops".into()) }
+}
+
+/// insmod sleeps uninterruptibly until the reads of the probes are done: a minute, here.
+fn hung_task() -> Result<(), Failed> {
+    let mut guest = Patient { latency: Duration::from_secs(60), ..Patient::new("hung-task") }.start()?;
+    guest.does(set("/proc/sys/kernel/hung_task_timeout_secs", "3"))?;
+    for module in ["scsi_common", "bsg", "scsi_mod", "virtio_scsi"] {
+        guest.does(Request::LoadModule { name: module.into(), params: String::new() })?;
+    }
+    let lost = guest.dies_of(Request::LoadModule { name: "sd_mod".into(), params: String::new() })?;
+    expect_kernel(&lost, Death::HungTask)
+}
+
+fn soft_lockup() -> Result<(), Failed> {
+    let mut guest = Patient::boot("soft-lockup")?;
+    guest.does(set("/proc/sys/kernel/watchdog_thresh", "1"))?;
+    let lost = guest.dies_of(lockup("time_secs=60 state=R"))?;
+    expect_kernel(&lost, Death::SoftLockup)
+}
+
+/// A CPU with interrupts off: its own watchdog does not run, and no grace period ends.
+fn rcu_stall() -> Result<(), Failed> {
+    let mut guest = Patient::boot("rcu-stall")?;
+    guest.does(set("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3"))?;
+    let lost = guest.dies_of(lockup("time_secs=60 state=R disable_irq=1"))?;
+    expect_kernel(&lost, Death::RcuStall)
+}
+
+/// The banner again, on the console, as a kernel started with kexec prints it.
+fn second_boot() -> Result<(), Failed> {
+    let lost = Patient::boot("second-boot")?.dies_of(set("/dev/kmsg", "<0>Linux version 6.1.0 (again)\n"))?;
+    expect_kernel(&lost, Death::SecondBoot)
+}
+
+fn reset() -> Result<(), Failed> {
+    let lost = Patient::boot("reset")?.dies_of(set("/proc/sysrq-trigger", "b"))?;
+    expect(&lost, lost.cause == Cause::Reset)
+}
+
+/// Every CPU spins with interrupts off: nobody is left to say anything.
+fn silence() -> Result<(), Failed> {
+    let silence = Duration::from_secs(8);
+    let mut guest = Patient { silence, ..Patient::new("silence") }.start()?;
+    let lost = guest.dies_of(lockup("time_secs=600 state=R disable_irq=1 all_cpus=1"))?;
+    expect(&lost, lost.cause == Cause::Silence(silence))
+}
+
+/// Alive, answering pings, and not done in time: that is not silence.
+fn overdue() -> Result<(), Failed> {
+    let request = Request::Await { what: Countable::Luns, count: 1, timeout_ms: 60_000 };
+    let lost = Patient::boot("overdue")?.dies_within(request, Duration::from_secs(7))?;
+    expect(&lost, matches!(lost.cause, Cause::Overdue(_)))
+}
+
+/// Without the driver of its port the agent cannot work, and says so before it ends.
+fn agent() -> Result<(), Failed> {
+    let patient = Patient { parameters: "initcall_blacklist=virtio_console_init", ..Patient::new("agent") };
+    let failure = patient.start().err().ok_or("the guest came up without its port")?;
+    let said = failure.message().unwrap_or_default();
+    let expected = "agent died: agent: no virtio-serial port parprobe.agent";
+    if said.contains(expected) { Ok(()) } else { Err(said.into()) }
+}
+
+fn set(path: &str, value: &str) -> Request {
+    Request::Set { path: path.into(), value: value.into() }
+}
+
+fn lockup(params: &str) -> Request {
+    Request::LoadModule { name: "test_lockup".into(), params: params.into() }
+}
+
+fn expect_kernel(lost: &Lost, expected: Death) -> Result<(), Failed> {
+    expect(lost, matches!(&lost.cause, Cause::Kernel { death, .. } if *death == expected))
+}
+
+fn expect(lost: &Lost, as_expected: bool) -> Result<(), Failed> {
+    let Lost { cause, doing, last_line, folder } = lost;
+    if !as_expected {
+        return Err(format!("it died of: {cause}\nlast line: {last_line}\n{}", folder.display()).into());
+    }
+    if doing != DOING {
+        return Err(format!("it died while it was to {doing}").into());
+    }
+    Ok(())
+}
+
+/// A guest to be started.
+struct Patient {
+    name: &'static str,
+    latency: Duration,
+    silence: Duration,
+    parameters: &'static str,
+    /// A module to be made faulty in the image.
+    spoil: Option<&'static str>,
+}
+
+impl Patient {
+    fn new(name: &'static str) -> Self {
+        let silence = Duration::from_secs(60);
+        Self { name, latency: Duration::ZERO, silence, parameters: "", spoil: None }
+    }
+
+    fn boot(name: &'static str) -> Result<Dying, Failed> {
+        Self::new(name).start()
+    }
+
+    fn start(self) -> Result<Dying, Failed> {
+        let lineup = laboratory::lineup()?;
+        let kernel = laboratory::kernel(KERNEL)?;
+        let folder = laboratory::folder(self.name)?;
+        let accelerator = lineup.choice.accelerator;
+        let topology = Topology { nodes: 1, vcpus: 2, hbas: 1, luns: 1, latency: self.latency };
+        let spoilt = self.spoil.map(|module| spoil(&kernel.modules, module, &folder)).transpose()?;
+        let guest = Guest::start(&Order {
+            kernel: &kernel.image,
+            initramfs: spoilt.as_deref().unwrap_or(&kernel.initramfs),
+            parameters: self.parameters,
+            topology: &topology,
+            accelerator,
+            patience: Patience { silence: self.silence, ..Patience::of(accelerator) },
+            folder: &folder,
+        })?;
+        Ok(Dying { guest })
+    }
+}
+
+/// A guest that will not live long.
+struct Dying {
+    guest: Guest,
+}
+
+impl Dying {
+    fn does(&mut self, request: Request) -> Result<(), Failed> {
+        match self.guest.quick_call("prepare", request) {
+            Ok(_) => Ok(()),
+            Err(CallError::Refused(why)) => Err(why.into()),
+            Err(CallError::Lost(lost)) => Err(format!("it died too early: {}", lost.cause).into()),
+        }
+    }
+
+    fn dies_of(&mut self, request: Request) -> Result<Lost, Failed> {
+        self.dies_within(request, Duration::from_secs(120))
+    }
+
+    fn dies_within(&mut self, request: Request, patience: Duration) -> Result<Lost, Failed> {
+        // A panic may come with the answer or before it: the call after it finds out.
+        let until = Instant::now() + patience;
+        let mut answer = self.guest.call(DOING, request, patience);
+        while answer.is_ok() && Instant::now() < until {
+            answer = self.guest.call(DOING, Request::Ping, patience);
+        }
+        match answer {
+            Ok(_) => Err("it lives".into()),
+            Err(CallError::Refused(why)) => Err(format!("it refused to die: {why}").into()),
+            Err(CallError::Lost(lost)) => Ok(*lost),
+        }
+    }
+}
+
+/// An image like the kernel's own, in which the init function of this module begins with `ud2`.
+fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::PathBuf, Failed> {
+    let mut modules = modules.to_vec();
+    let module = modules.iter_mut().find(|module| module.name == name).ok_or("no such module")?;
+    let mut data = fs::read(&module.path)?;
+    let at = init_function(&data).ok_or("it has no init_module in .init.text")?;
+    // Two bytes only: what relocations change has to be zero before.
+    data[at..at + 2].copy_from_slice(&[0x0f, 0x0b]);
+    module.path = folder.join(format!("{name}.ko"));
+    fs::write(&module.path, data)?;
+    let initramfs = folder.join("initramfs.cpio");
+    image::write(&initramfs, &laboratory::lineup()?.agent, &modules)?;
+    Ok(initramfs)
+}
+
+/// Where in the file the function begins that `finit_module` calls.
+fn init_function(data: &[u8]) -> Option<usize> {
+    let file = object::File::parse(data).ok()?;
+    let (section, _) = file.section_by_name(".init.text")?.file_range()?;
+    let function = file.symbol_by_name("init_module")?.address();
+    usize::try_from(section + function).ok()
+}

@@ -1,0 +1,34 @@
+//! Tests that boot guests. Names filter, `--list` is instant: nothing is built before a test needs it.
+
+mod cases;
+mod deaths;
+mod laboratory;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if let Err(e) = lab::child::end_with_parent() {
+        return complain(&format!("the tests would outlive whoever started them: {e}"));
+    }
+    let stop = || {
+        lab::cancel::request();
+    };
+    if let Err(e) = ctrlc::set_handler(stop) {
+        return complain(&format!("Ctrl-C cannot be handled: {e}"));
+    }
+    // Two vCPUs a guest: as many side by side as the host has room for.
+    let side_by_side = usize::try_from(lab::host::host_cores() / 2).unwrap_or(1).max(1);
+    arguments.test_threads.get_or_insert(side_by_side);
+    let mut trials = cases::trials();
+    trials.extend(deaths::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) -> ExitCode {
+    eprintln!("{text}");
+    ExitCode::FAILURE
+}
