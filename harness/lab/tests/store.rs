@@ -1,5 +1,7 @@
 //! The kernel store, with a source that builds in milliseconds: a Makefile with the targets of kbuild.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

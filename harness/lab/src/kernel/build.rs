@@ -31,6 +31,9 @@ pub(crate) struct Place<'a> {
     pub(crate) objects: &'a Path,
     /// The log; it is written anew.
     pub(crate) log: &'a Path,
+    /// The lock on all of this. make and its compilers hold it as well: if we are killed, nobody builds here
+    /// before they are gone.
+    pub(crate) lock: &'a File,
 }
 
 /// The compiler, as it names itself: part of what a kernel is.
@@ -146,7 +149,7 @@ fn start(place: Place<'_>, targets: &[&str], writer: std::io::PipeWriter) -> std
         command.env_remove(variable);
     }
     // SIGTERM, not SIGKILL: make hands it on to its compilers and removes half-written files.
-    child::spawn(&mut command, Signal::SIGTERM, vec![])
+    child::spawn(&mut command, Signal::SIGTERM, vec![place.lock.try_clone()?.into()])
 }
 
 fn copy_and_count(

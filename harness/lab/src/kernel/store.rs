@@ -225,7 +225,7 @@ fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity
 /// A source in use: nobody else touches it until this is dropped.
 struct Workshop {
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Workshop {
@@ -269,7 +269,7 @@ impl Workshop {
             .and_then(|()| lock.seek(SeekFrom::Start(0)))
             .and_then(|_| write!(lock, "{}", std::process::id()))
             .map_err(failed)?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { folder, lock })
     }
 
     fn make(
@@ -312,7 +312,7 @@ impl Workshop {
         let objects = self.folder.join(format!("objects-{}", &of[..16]));
         let log = self.folder.join(format!("build-{}.log", identity.id));
         let _ = fs::remove_file(&log);
-        let place = Place { source, objects: &objects, log: &log };
+        let place = Place { source, objects: &objects, log: &log, lock: &self.lock };
         let of_kernel = |mut failure: Failure| {
             if failure.kind == Kind::Build {
                 failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);

@@ -1,0 +1,140 @@
+//! Bad input on the command line: one clear message, the documented exit code, nothing on standard output,
+//! nothing left behind.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Fixture {
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(arguments).env("PARPROBE_STORE", self.folder.path().join("store"));
+        command
+    }
+
+    fn bench(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(&[&["bench"], arguments].concat()))
+    }
+}
+
+struct Said {
+    code: i32,
+    error: String,
+}
+
+impl Said {
+    fn of(mut command: Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&stdout), "", "an error belongs on standard error");
+        Self { code: status.code().unwrap(), error: String::from_utf8(stderr).unwrap() }
+    }
+
+    #[track_caller]
+    fn is(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.error);
+        for part in parts {
+            assert!(self.error.contains(part), "no \"{part}\" in:\n{}", self.error);
+        }
+        assert!(!self.error.contains("panicked"), "{}", self.error);
+    }
+}
+
+#[test]
+fn a_kernel_of_an_unknown_name_is_refused_with_the_names_there_are() {
+    let said = Fixture::new().bench(&["--kernels", "without,wiht"]);
+    said.is(64, &["find the kernel \"wiht\"", "use one of: mainline, with, with-numa, without"]);
+}
+
+#[test]
+fn numbers_that_make_no_guest_are_refused_with_those_that_do() {
+    let fixture = Fixture::new();
+    fixture.bench(&["--luns", "0"]).is(64, &["0 LUNs: there can be 1 to 4096"]);
+    let said = fixture.bench(&["--nodes", "3", "--vcpus", "2"]);
+    said.is(64, &["3 nodes and 2 vCPUs: every node needs a vCPU of its own"]);
+    fixture.bench(&["--hbas", "0"]).is(64, &["0 HBAs: there can be 1 to 48"]);
+    fixture.bench(&["--boots", "0"]).is(64, &["--boots"]);
+    fixture.bench(&["--luns", "4294967295"]).is(64, &["there can be 1 to 4096"]);
+    fixture.bench(&["--nodes", "4294967295"]).is(64, &["there can be 1 to 8"]);
+}
+
+#[test]
+fn a_latency_that_does_not_parse_is_refused_with_what_was_typed() {
+    Fixture::new().bench(&["--latency", "20 parsecs"]).is(64, &["20 parsecs", "--latency"]);
+    Fixture::new().bench(&["--latency", "2h"]).is(64, &["it can be up to 60s"]);
+}
+
+#[test]
+fn a_folder_with_files_in_it_is_not_written_to() {
+    let fixture = Fixture::new();
+    let out = fixture.folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("mine"), "precious").unwrap();
+    fixture.bench(&["--out", out.to_str().unwrap()]).is(64, &["the folder is not empty", "--out"]);
+    assert_eq!(fs::read_to_string(out.join("mine")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_an_error_before_anything_is_built() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command(&["bench"]);
+    command.env("PARPROBE_STORE", "/proc/parprobe");
+    Said::of(command).is(74, &["use as the kernel store the folder /proc/parprobe", "set PARPROBE_STORE"]);
+}
+
+#[test]
+fn tools_that_are_missing_are_all_named_with_the_command_that_installs_them() {
+    let fixture = Fixture::new();
+    let out = fixture.folder.path().join("out");
+    let mut command = fixture.command(&["bench", "--out", out.to_str().unwrap()]);
+    command.env("PATH", fixture.folder.path());
+    let said = Said::of(command);
+    said.is(
+        69,
+        &["QEMU: no qemu-system-x86_64", "flex: no flex", "apt-get install", "qemu-system-x86", "--setup"],
+    );
+    assert!(!out.exists(), "nothing was run, so there is no run to keep");
+}
+
+#[test]
+fn a_system_without_apt_is_told_the_packages() {
+    let fixture = Fixture::new();
+    let mut command = fixture.command(&["bench", "--setup"]);
+    command.env("PATH", fixture.folder.path());
+    Said::of(command).is(69, &["there is no apt-get on this system", "bison", "qemu-system-x86"]);
+}
+
+#[test]
+fn help_is_no_error_and_shows_the_exit_codes() {
+    let output = Fixture::new().command(&["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for code in ["0", "1", "2", "64", "65", "69", "70", "71", "74", "130"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "{code} is not in the help");
+    }
+}
+
+#[test]
+fn the_readme_and_the_help_name_the_same_exit_codes() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let output = Fixture::new().command(&["--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let of_help = help.lines().filter_map(|line| line.trim_start().split_once("  "));
+    let of_help: Vec<&str> =
+        of_help.map(|(code, _)| code).filter(|code| code.parse::<u8>().is_ok()).collect();
+    let of_readme = readme.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let of_readme: Vec<&str> =
+        of_readme.map(|(code, _)| code).filter(|code| code.parse::<u8>().is_ok()).collect();
+    assert_eq!(of_help, of_readme);
+    assert!(of_help.len() >= 10);
+}
