@@ -263,31 +263,58 @@ fn misses(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Where the witnesses differ: in the devices probed, in what a probe returned, in how many ran at once.
+/// Where the witnesses differ: in the devices probed, in what a probe returned, in the thread that ran it, in
+/// how many ran at once.
 fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
-    fn outcomes(testimony: &Testimony) -> BTreeSet<(&str, i64)> {
-        testimony.probes.iter().map(|probe| (probe.device.as_str(), probe.returned)).collect()
-    }
-    let (in_log, in_trace) = (outcomes(log), outcomes(trace));
-    let only = |here: &BTreeSet<(&str, i64)>, there: &BTreeSet<(&str, i64)>, name: &str| {
-        let names: Vec<String> = here
-            .difference(there)
-            .map(|(device, returned)| format!("{device} (returned {returned})"))
-            .collect();
-        (!names.is_empty()).then(|| format!("only the {name} shows {}", names.join(", ")))
+    let mut found = Vec::new();
+    let by_device = |testimony: &Testimony| -> BTreeMap<String, Vec<Probe>> {
+        let mut by_device: BTreeMap<String, Vec<Probe>> = BTreeMap::new();
+        for probe in &testimony.probes {
+            by_device.entry(probe.device.clone()).or_default().push(probe.clone());
+        }
+        by_device
     };
-    let mut found: Vec<String> =
-        [only(&in_log, &in_trace, "log"), only(&in_trace, &in_log, "trace")].into_iter().flatten().collect();
-    if log.probes.len() != trace.probes.len() {
-        found.push(format!("{} probes in the log, {} in the trace", log.probes.len(), trace.probes.len()));
+    let (mut in_log, in_trace) = (by_device(log), by_device(trace));
+    for (device, traced) in &in_trace {
+        let Some(logged) = in_log.remove(device) else {
+            found.push(format!("only the trace shows a probe of {device}"));
+            continue;
+        };
+        if logged.len() != traced.len() {
+            found.push(format!(
+                "{device}: {} probes in the log, {} in the trace",
+                logged.len(),
+                traced.len()
+            ));
+            continue;
+        }
+        for (logged, traced) in logged.iter().zip(traced) {
+            if logged.returned != traced.returned {
+                let (in_log, in_trace) = (logged.returned, traced.returned);
+                found.push(format!("{device}: returned {in_log} in the log, {in_trace} in the trace"));
+            }
+            if let (Some(in_log), Some(in_trace)) = (logged.thread, traced.thread)
+                && in_log != in_trace
+            {
+                found
+                    .push(format!("{device}: probed by thread {in_log} in the log, {in_trace} in the trace"));
+            }
+        }
     }
-    let (most_in_log, most_in_trace) =
-        (timeline::max_in_flight(&log.probes), timeline::max_in_flight(&trace.probes));
-    if most_in_log != most_in_trace {
-        found.push(format!("most in flight: {most_in_log} in the log, {most_in_trace} in the trace"));
+    found.extend(in_log.keys().map(|device| format!("only the log shows a probe of {device}")));
+    let (in_log, in_trace) = (timeline::max_in_flight(&log.probes), timeline::max_in_flight(&trace.probes));
+    if in_log.abs_diff(in_trace) > in_trace / SLACK {
+        found.push(format!("most in flight: {in_log} in the log, {in_trace} in the trace"));
     }
     found
 }
+
+/// The witnesses may differ by one in so many in how many probes they saw at once, rounded down: below ten
+/// they have to agree.
+///
+/// The trace stamps the return of `really_probe()`, the log the print after it. Between the two the thread may
+/// have to wait for a CPU, while another probe begins. Seen: 46 against 45.
+const SLACK: usize = 10;
 
 fn local_probes(
     probes: &[Probe],
@@ -316,4 +343,58 @@ fn letters_out_of_order(luns: &[Lun]) -> usize {
         .collect();
     letters.sort_unstable();
     letters.windows(2).filter(|pair| pair[0].1 > pair[1].1).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn testimony(probes: &[(&str, u64, u64, u32)]) -> Testimony {
+        let probe = |&(device, start, end, thread): &(&str, u64, u64, u32)| Probe {
+            device: device.to_owned(),
+            start: KernelTime::from_micros(start),
+            end: KernelTime::from_micros(end),
+            returned: 0,
+            thread: Some(ThreadId(thread)),
+            line: 1,
+            cpus: None,
+        };
+        Testimony { probes: probes.iter().map(probe).collect(), attach_calls: BTreeMap::new() }
+    }
+
+    #[test]
+    fn witnesses_that_saw_the_same_do_not_differ_however_their_stamps_do() {
+        let log = testimony(&[("0:0:0:0", 1, 10, 7), ("0:0:0:1", 12, 20, 7)]);
+        let trace = testimony(&[("0:0:0:0", 0, 9, 7), ("0:0:0:1", 11, 19, 7)]);
+        assert_eq!(differences(&log, &trace), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_difference_is_said() {
+        let log = testimony(&[("0:0:0:0", 0, 10, 7), ("0:0:0:1", 5, 20, 8), ("0:0:0:3", 30, 40, 7)]);
+        let mut trace = testimony(&[("0:0:0:0", 0, 10, 7), ("0:0:0:1", 10, 20, 7), ("0:0:0:2", 30, 40, 7)]);
+        trace.probes[0].returned = 19;
+        let expected = [
+            "0:0:0:0: returned 0 in the log, 19 in the trace",
+            "0:0:0:1: probed by thread 8 in the log, 7 in the trace",
+            "only the trace shows a probe of 0:0:0:2",
+            "only the log shows a probe of 0:0:0:3",
+            "most in flight: 2 in the log, 1 in the trace",
+        ];
+        assert_eq!(differences(&log, &trace), expected);
+    }
+
+    #[test]
+    fn letters_are_compared_by_address_and_sdz_comes_before_sdaa() {
+        let lun = |address: &str, disk: &str| Lun {
+            address: address.to_owned(),
+            node: None,
+            disk: Some(disk.to_owned()),
+            driver: None,
+        };
+        let ordered = [lun("0:0:0:10", "sdaa"), lun("0:0:0:9", "sdz"), lun("0:0:0:2", "sda")];
+        assert_eq!(letters_out_of_order(&ordered), 0);
+        let swapped = [lun("0:0:0:0", "sdb"), lun("0:0:0:1", "sda"), lun("1:0:0:0", "sdc")];
+        assert_eq!(letters_out_of_order(&swapped), 1);
+    }
 }

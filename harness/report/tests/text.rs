@@ -1,0 +1,39 @@
+//! The text of a real bench.
+
+#![allow(clippy::unwrap_used)]
+
+use report::document::Document;
+
+fn document() -> Document {
+    serde_json::from_str(include_str!("verdict.json")).unwrap()
+}
+
+#[test]
+fn the_verdict_of_a_real_bench_as_text() {
+    insta::assert_snapshot!(report::text::render(&document()));
+}
+
+#[test]
+fn the_document_reads_back_as_it_was_written() {
+    let document = document();
+    assert_eq!(serde_json::from_str::<Document>(&document.to_json()).unwrap(), document);
+}
+
+#[test]
+fn what_a_boot_could_not_show_is_in_the_text() {
+    let mut document = document();
+    let boot = &mut document.results[0].boots[0];
+    boot.facts.workers = None;
+    boot.facts.local_probes = None;
+    boot.leftovers.push("trace: 3 entries overwritten".to_owned());
+    boot.differences.push("only the log shows a probe of 0:0:0:3".to_owned());
+    boot.blind_spots.push("the log shows no async calls: no such file".to_owned());
+    let text = report::text::render(&document);
+    for line in [
+        "witnesses differ: only the log shows a probe of 0:0:0:3",
+        "left over: trace: 3 entries overwritten",
+        "not seen: the log shows no async calls: no such file",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Logs and traces of real boots, one of each kind of kernel, read and judged: what comes out is on file.
+//!
+//! `without/` and `with/` are the files of two boots of `cargo xtask bench --luns 8 --hbas 2`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use evidence::boot::Boot;
+use evidence::judge::{Expectation, Outcome, judge};
+use lab::guest::topology::Topology;
+use lab::run::Record;
+use testcases::{Circumstances, DRIVER_AFTER_DEVICES};
+
+fn boot(kernel: &str) -> Boot {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_boots").join(kernel);
+    Record::load(&folder).unwrap().read()
+}
+
+fn record(kernel: &str) -> Record {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_boots").join(kernel);
+    Record::load(&folder).unwrap()
+}
+
+fn snapshot(kernel: &str) -> String {
+    let boot = boot(kernel);
+    let circumstances = Circumstances {
+        topology: Topology { nodes: 2, vcpus: 2, hbas: 2, luns: 8, latency: Duration::from_millis(20) },
+        host_cores: 2,
+    };
+    let boots = [(format!("boots/001-{kernel}"), boot.clone())];
+    let expectations = DRIVER_AFTER_DEVICES.expectations(kernel, &circumstances);
+    let findings: Vec<_> = expectations.into_iter().map(|expectation| judge(expectation, &boots)).collect();
+    format!("{boot:#?}\n{findings:#?}")
+}
+
+#[test]
+fn a_boot_without_the_change() {
+    insta::assert_snapshot!(snapshot("without"));
+}
+
+#[test]
+fn a_boot_with_the_change() {
+    insta::assert_snapshot!(snapshot("with"));
+}
+
+#[test]
+fn each_kernel_fails_what_is_expected_of_the_other() {
+    let outcome = |expectation, kernel: &str| judge(expectation, &[(String::new(), boot(kernel))]).outcome;
+    assert_eq!(outcome(Expectation::InFlightAtMost(1), "with"), Outcome::Refuted);
+    assert_eq!(outcome(Expectation::WorkersAtMost(1), "with"), Outcome::Refuted);
+    assert_eq!(outcome(Expectation::InFlightAtLeast(2), "without"), Outcome::Refuted);
+}
+
+#[test]
+fn a_line_cut_out_of_the_log_is_missed() {
+    let mut record = record("with");
+    let at = record.kmsg.find("probe of 0:0:0:1 returned").unwrap();
+    let line = record.kmsg[..at].rfind('\n').unwrap()..at + record.kmsg[at..].find('\n').unwrap();
+    record.kmsg.replace_range(line, "");
+    let boot = record.read();
+    assert!(boot.unpaired.iter().any(|text| text.contains("1 records missing")), "{:?}", boot.unpaired);
+    assert!(boot.differences.contains(&"only the trace shows a probe of 0:0:0:1".to_owned()));
+    let finding = judge(Expectation::AllBound, &[(String::new(), boot)]);
+    assert_eq!(finding.outcome, Outcome::Inconclusive);
+}
+
+#[test]
+fn a_trace_cut_in_the_middle_is_inconclusive() {
+    let mut record = record("with");
+    let trace = record.trace.as_mut().unwrap();
+    let half = trace.len() * 3 / 4;
+    trace.truncate(half);
+    let finding = judge(Expectation::InFlightAtLeast(2), &[(String::new(), record.read())]);
+    assert_eq!(finding.outcome, Outcome::Inconclusive);
+}
