@@ -1,9 +1,10 @@
 //! Starts processes that cannot outlive us: a process group each, a signal when we die, a kill on drop.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -28,8 +29,65 @@ pub fn end_with_parent() -> io::Result<()> {
 /// # Errors
 /// Of starting it; `Interrupted` as an `io::Error` of that kind where a stop was asked for: then it is ended.
 pub fn run_to_end(command: &mut Command, at_most: Duration) -> io::Result<bool> {
-    match spawn(command, Signal::SIGTERM, vec![])?.wait(at_most)? {
-        Waited::Ended(status) => Ok(status.success()),
+    ended(&mut spawn(command, Signal::SIGTERM, vec![])?, at_most).map(|status| status.success())
+}
+
+/// Puts a supervisor before a command that has children of its own, as make has.
+///
+/// The signal that the kernel sends at our death reaches only the process that we started. This one hands it on
+/// to its whole group, waits a moment for files to be cleaned up, and ends whatever is left. A shell does it:
+/// every host has one, and it outlives us, which a thread would not.
+pub(crate) fn supervised(program: &str) -> Command {
+    const SCRIPT: &str = r#"
+        trap 'trap "" TERM; kill -TERM 0; (sleep 2; kill -KILL 0) & wait "$child"; kill -KILL 0' TERM
+        "$@" & child=$!
+        wait "$child""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT, "sh", program]);
+    command
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end and returns what it said.
+///
+/// # Errors
+/// Of starting it; `TimedOut`; `Interrupted` where a stop was asked for.
+pub(crate) fn output(
+    command: &mut Command,
+    at_most: Duration,
+    inherited: Vec<OwnedFd>,
+) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn(command, Signal::SIGTERM, inherited)?;
+    let stdout = child.child().stdout.take().map(read_all);
+    let stderr = child.child().stderr.take().map(read_all);
+    let status = ended(&mut child, at_most)?;
+    let text = |reader: Option<JoinHandle<Vec<u8>>>| {
+        let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is better than nothing.
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+fn ended(child: &mut Offspring, at_most: Duration) -> io::Result<ExitStatus> {
+    match child.wait(at_most)? {
+        Waited::Ended(status) => Ok(status),
         Waited::TimedOut => {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("not done after {at_most:?}")))
         }
@@ -152,7 +210,7 @@ mod tests {
     #[test]
     fn a_dropped_child_takes_its_own_children_with_it() {
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait"]).stdout(std::process::Stdio::piped());
+        command.args(["-c", "trap '' TERM; sleep 1000 & echo $!; wait"]).stdout(Stdio::piped());
         let mut shell = spawn(&mut command, Signal::SIGKILL, vec![]).unwrap();
         let mut line = String::new();
         let stdout = shell.child().stdout.take().unwrap();
@@ -170,6 +228,19 @@ mod tests {
 
     fn is_zombie(pid: i32) -> bool {
         std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    #[test]
+    fn a_supervisor_passes_on_how_its_command_ended_and_ends_it_with_its_children() {
+        let run = |script: &str, at_most| {
+            output(supervised("sh").args(["-c", script]), at_most, vec![]).map(|output| output.status.code())
+        };
+        assert_eq!(run("exit 7", Duration::from_secs(60)).unwrap(), Some(7));
+        // It would sleep on, were only the outer shell told.
+        let asked = Instant::now();
+        let e = run("sleep 1000; true", Duration::from_millis(100)).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+        assert!(asked.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

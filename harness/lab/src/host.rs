@@ -226,8 +226,9 @@ fn examine_need(need: &Need) -> Finding {
 
 fn version_of(program: &str) -> Option<String> {
     find_program(program)?;
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+    let output =
+        child::output(Command::new(program).arg("--version"), Duration::from_secs(30), vec![]).ok()?;
+    output.stdout.lines().next().map(str::to_owned)
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

@@ -32,8 +32,8 @@ const LAST_WORDS: Duration = Duration::from_millis(700);
 
 /// The first line of QEMU's `--version`; `None` where there is no QEMU.
 pub fn qemu_version() -> Option<String> {
-    let output = Command::new(QEMU).arg("--version").stdin(Stdio::null()).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+    let output = child::output(Command::new(QEMU).arg("--version"), Duration::from_secs(30), vec![]).ok()?;
+    output.stdout.lines().next().map(str::to_owned)
 }
 
 /// A guest to be started.
@@ -376,7 +376,7 @@ impl Running {
 
     fn why_qemu_ended(&mut self) -> Cause {
         match self.qmp.as_mut().and_then(Monitor::last_word).as_deref() {
-            Some("guest-reset" | "guest-panic") => Cause::Reset,
+            Some("guest-reset") => Cause::Reset,
             Some(reason) => Cause::QemuEnded(self.how_qemu_ended(reason)),
             None => Cause::QemuEnded(self.how_qemu_ended("")),
         }

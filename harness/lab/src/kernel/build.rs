@@ -29,6 +29,8 @@ pub(crate) struct Place<'a> {
     pub(crate) source: &'a Path,
     /// The object tree.
     pub(crate) objects: &'a Path,
+    /// The kernel's address in the store: `uname -v` shows it, so that a guest can say what it runs.
+    pub(crate) id: &'a str,
     /// The log; it is written anew.
     pub(crate) log: &'a Path,
     /// The lock on all of this. make and its compilers hold it as well: if we are killed, nobody builds here
@@ -42,12 +44,12 @@ pub(crate) fn compiler() -> Result<String, Failure> {
         let next = "apt-get install gcc, or run the same command with --setup";
         Failure::new(Kind::Host, "ask the compiler for its version", seen, next)
     };
-    let output = Command::new("gcc").arg("--version").output().map_err(|e| lacking(format!("gcc: {e}")))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
+    let output = child::output(Command::new("gcc").arg("--version"), Duration::from_secs(30), vec![])
+        .map_err(|e| lacking(format!("gcc: {e}")))?;
+    output.stdout.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
 }
 
-/// Makes `.config` from tinyconfig and the fragments, and checks that each symbol asked for is there.
+/// Makes `.config` from tinyconfig and the fragments.
 pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure> {
     let attempt = "configure the kernel";
     fs::create_dir_all(place.objects).map_err(|e| Failure::file("create", place.objects, &e))?;
@@ -56,7 +58,14 @@ pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure
     let write = |path: &Path| -> std::io::Result<()> {
         File::options().append(true).open(path)?.write_all(fragments.as_bytes())
     };
-    write(&path).map_err(|e| Failure::file("write", &path, &e))?;
+    write(&path).map_err(|e| Failure::file("write", &path, &e))
+}
+
+/// Completes `.config` for the source as it is now, patches included, and checks that each symbol asked for is
+/// there.
+pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<(), Failure> {
+    let attempt = "configure the kernel";
+    let path = place.objects.join(".config");
     make(place, &["olddefconfig"], attempt, &mut |_| {})?;
     let granted = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
     let lost = config::lost(fragments, &granted);
@@ -118,15 +127,18 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
     if status.success() {
         return Ok(());
     }
-    Err(failed(
-        format!("make {} ended with {status}; its last lines:\n{}", targets.join(" "), last_lines(place.log)),
-        &format!("the whole log is {}", place.log.display()),
-    ))
+    let last = last_lines(place.log);
+    let seen = format!("make {} ended with {status}; its last lines:\n{last}", targets.join(" "));
+    if last.contains("No space left on device") {
+        let next = "free some space there, or move the store with PARPROBE_STORE";
+        return Err(Failure::new(Kind::Files, attempt, seen, next));
+    }
+    Err(failed(seen, &format!("the whole log is {}", place.log.display())))
 }
 
 fn start(place: Place<'_>, targets: &[&str], writer: std::io::PipeWriter) -> std::io::Result<Offspring> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut command = Command::new("make");
+    let mut command = child::supervised("make");
     command
         .arg("-C")
         .arg(place.source)
@@ -142,13 +154,13 @@ fn start(place: Place<'_>, targets: &[&str], writer: std::io::PipeWriter) -> std
         .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01")
         .env("KBUILD_BUILD_USER", "parprobe")
         .env("KBUILD_BUILD_HOST", "parprobe")
-        .env("KBUILD_BUILD_VERSION", "1");
+        .env("KBUILD_BUILD_VERSION", place.id);
     for variable in
         ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARCH", "CROSS_COMPILE", "CC", "LLVM", "KCONFIG_CONFIG", "O"]
     {
         command.env_remove(variable);
     }
-    // SIGTERM, not SIGKILL: make hands it on to its compilers and removes half-written files.
+    // SIGTERM, not SIGKILL: make and its compilers then remove half-written files.
     child::spawn(&mut command, Signal::SIGTERM, vec![place.lock.try_clone()?.into()])
 }
 

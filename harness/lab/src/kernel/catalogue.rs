@@ -21,12 +21,26 @@ pub struct Recipe {
     pub name: String,
     /// What is special about it, in a few words.
     pub about: String,
+    /// How it attaches asynchronous drivers: what is expected of it follows from that.
+    pub behaves: Behaviour,
     /// Where the source comes from.
     pub source: Source,
     /// Patches, in order.
     pub series: Vec<PathBuf>,
     /// Configuration fragments on top of tinyconfig, in order.
     pub config: Vec<PathBuf>,
+}
+
+/// How a kernel attaches a driver that prefers asynchronous probes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behaviour {
+    /// One asynchronous call for the driver, which probes its devices one by one.
+    PerDriver,
+    /// One asynchronous call for each device, on any node.
+    PerDevice,
+    /// One asynchronous call for each device, on the device's node.
+    PerNode,
 }
 
 /// A kernel source.
@@ -52,6 +66,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     about: String,
+    behaves: Behaviour,
     source: String,
     series: Vec<PathBuf>,
     config: Vec<PathBuf>,
@@ -109,6 +124,7 @@ impl Catalogue {
         Ok(Recipe {
             name: name.to_owned(),
             about: entry.about.clone(),
+            behaves: entry.behaves,
             source: self.file.source[&entry.source].clone(),
             series: absolute(&entry.series),
             config: absolute(&entry.config),

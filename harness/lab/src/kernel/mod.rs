@@ -8,5 +8,5 @@ mod series;
 mod source;
 pub mod store;
 
-pub use catalogue::{Catalogue, Recipe, Source};
+pub use catalogue::{Behaviour, Catalogue, Recipe, Source};
 pub use store::{Kernel, Store};

@@ -4,11 +4,14 @@
 //! putting the copies back: it works from any state that a kill can leave, and needs no reverse patch.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::child;
 use crate::failure::{Failure, Kind};
 use crate::kernel::source::remove;
 
@@ -17,15 +20,20 @@ use crate::kernel::source::remove;
 pub(crate) struct Tree {
     root: PathBuf,
     aside: PathBuf,
+    /// The lock on the tree: git holds it as well, so that nobody mends the tree while it still writes.
+    lock: Option<Arc<File>>,
 }
+
+/// How long git may take for one patch.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Marks, in the folder of pristine files, a file that did not exist before the series.
 const ABSENT: &str = "\u{7f}absent";
 
 impl Tree {
     /// The tree at `root`; pristine files go to `aside`, on the same file system.
-    pub(crate) fn new(root: PathBuf, aside: PathBuf) -> Self {
-        Self { root, aside }
+    pub(crate) fn new(root: PathBuf, aside: PathBuf, lock: Option<Arc<File>>) -> Self {
+        Self { root, aside, lock }
     }
 
     /// Puts the series in. On failure the tree is as before.
@@ -99,10 +107,13 @@ impl Tree {
                     _ => continue,
                 }
             }
-            // A copy, so that it can be done again after a kill; with a new time stamp, which make needs.
+            // A copy, so that it can be done again after a kill; with a new time stamp, which make needs. A
+            // folder that a patch emptied is gone, too.
             let target = self.root.join(&relative);
-            if fs::read(&path)? != fs::read(&target).unwrap_or_default() {
-                fs::write(target, fs::read(&path)?)?;
+            let mode = |path: &Path| fs::metadata(path).map(|meta| meta.permissions()).ok();
+            if fs::read(&path)? != fs::read(&target).unwrap_or_default() || mode(&path) != mode(&target) {
+                fs::create_dir_all(target.parent().unwrap_or(&self.root))?;
+                fs::copy(&path, target)?;
             }
         }
         Ok(())
@@ -112,24 +123,28 @@ impl Tree {
         let attempt = format!("apply {}", patch.display());
         // Outside of a repository `git apply` works on plain files; without the ceiling it would find a
         // repository above the store and skip, without a word, what lies outside of that.
-        let output = Command::new("git")
-            .args(["apply", "--whitespace=nowarn", "--verbose"])
+        let mut git = Command::new("git");
+        git.args(["apply", "--whitespace=nowarn", "--verbose"])
             .arg(patch)
             .current_dir(&self.root)
             .env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(&self.root))
             .env_remove("GIT_DIR")
             .env_remove("GIT_WORK_TREE")
             .env_remove("GIT_INDEX_FILE")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| Failure::new(Kind::Host, &attempt, format!("git: {e}"), "apt-get install git"))?;
+            .env("LC_ALL", "C");
+        let shared = self.lock.iter().map(|lock| lock.try_clone().map(Into::into));
+        let inherited = shared
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|e| Failure::file("share the lock of", &self.root, &e))?;
+        let output = child::output(&mut git, PATIENCE, inherited).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => Failure::interrupted(&attempt),
+            _ => Failure::new(Kind::Host, &attempt, format!("git: {e}"), "apt-get install git"),
+        })?;
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
         let text = fs::read_to_string(patch).unwrap_or_default();
-        let seen = explain(&said, &text, &self.root);
+        let seen = explain(&output.stderr, &text, &self.root);
         let next = "rebase the patch on this source: it has to apply without fuzz";
         Err(Failure::new(Kind::Series, attempt, seen, next))
     }
@@ -141,15 +156,31 @@ fn absent_mark(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The files that a patch changes, makes or removes. A name that leads out of the tree is an error.
+/// The files that a patch changes, makes, removes, renames or copies. A name that leads out of the tree is an
+/// error, and so is a change whose file cannot be known: it could not be taken out again.
 fn touched_files(patch: &str) -> Result<BTreeSet<PathBuf>, String> {
+    const NAMED_IN: [&str; 6] = ["--- ", "+++ ", "rename from ", "rename to ", "copy from ", "copy to "];
     let mut files = BTreeSet::new();
     for line in patch.lines() {
-        let Some(name) = line.strip_prefix("--- ").or_else(|| line.strip_prefix("+++ ")) else {
-            continue;
-        };
-        let name = name.split('\t').next().unwrap_or(name);
-        let Some(name) = name.strip_prefix("a/").or_else(|| name.strip_prefix("b/")) else {
+        let name = if let Some(both) = line.strip_prefix("diff --git ") {
+            if both.contains('"') {
+                return Err(format!("it has a name in quotes: {both}"));
+            }
+            // A change of mode alone has no other line with the name; a rename has its names further down.
+            let (old, new) = both.split_at_checked(both.len() / 2).unwrap_or((both, ""));
+            match (old.strip_prefix("a/"), new.strip_prefix(" b/")) {
+                (Some(old), Some(new)) if old == new => old,
+                _ => continue,
+            }
+        } else if let Some(rest) = NAMED_IN.iter().find_map(|key| line.strip_prefix(key)) {
+            let name = rest.split('\t').next().unwrap_or(rest);
+            let stripped = name.strip_prefix("a/").or_else(|| name.strip_prefix("b/"));
+            match stripped {
+                Some(name) => name,
+                None if line.starts_with("rename ") || line.starts_with("copy ") => name,
+                None => continue,
+            }
+        } else {
             continue;
         };
         let path = PathBuf::from(name);
@@ -179,6 +210,7 @@ fn explain(said: &str, patch: &str, root: &Path) -> String {
     let Some(number) = hunks.iter().position(|hunk: &Hunk<'_>| hunk.at == line) else {
         return said.trim().to_owned();
     };
+    let line = line.max(1);
     let stands = fs::read_to_string(root.join(file)).unwrap_or_default();
     let stands: Vec<&str> = stands.lines().collect();
     let expected = &hunks[number].expected;
@@ -243,7 +275,7 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
         }
 
         fn tree(&self) -> Tree {
-            Tree::new(self.folder.path().join("tree"), self.folder.path().join("pristine"))
+            Tree::new(self.folder.path().join("tree"), self.folder.path().join("pristine"), None)
         }
 
         fn series(&self) -> Vec<PathBuf> {
@@ -289,6 +321,26 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
         );
         assert_eq!(fixture.read("dir/file.c").unwrap(), changed);
         assert_eq!(fixture.read("new.c"), None);
+    }
+
+    #[test]
+    fn a_rename_a_change_of_mode_and_an_emptied_folder_are_taken_out_as_well() {
+        use std::os::unix::fs::PermissionsExt;
+        let patch = "\
+diff --git a/dir/file.c b/other/file.c\nsimilarity index 100%\nrename from dir/file.c\nrename to other/file.c\n\
+diff --git a/run.sh b/run.sh\nold mode 100644\nnew mode 100755\n";
+        let fixture = Fixture::new(PRISTINE);
+        let script = fixture.folder.path().join("tree/run.sh");
+        fs::write(&script, "").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+        fixture.tree().apply(&fixture.series()).unwrap();
+        assert_eq!(fixture.read("dir/file.c"), None);
+        assert_eq!(fixture.read("other/file.c").as_deref(), Some(PRISTINE));
+        fixture.tree().restore().unwrap();
+        assert_eq!(fixture.read("dir/file.c").as_deref(), Some(PRISTINE));
+        assert_eq!(fixture.read("other/file.c"), None);
+        assert_eq!(fs::metadata(&script).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
-use crate::kernel::catalogue::Recipe;
+use crate::kernel::catalogue::{Behaviour, Recipe};
 use crate::kernel::series::Tree;
 use crate::kernel::source;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
-const RECIPE_VERSION: &str = "1";
+const RECIPE_VERSION: &str = "2";
 
 /// How long to wait for another process that builds from the same source.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
@@ -43,6 +44,8 @@ pub struct Kernel {
     pub name: String,
     /// What is special about it, in a few words.
     pub about: String,
+    /// How it attaches asynchronous drivers.
+    pub behaves: Behaviour,
     /// What it is made of.
     pub identity: Identity,
     /// Its folder.
@@ -165,38 +168,31 @@ impl Store {
 
     fn ensure_one(&self, recipe: &Recipe, identity: Identity, watch: &dyn Watch) -> Result<Kernel, Failure> {
         let folder = self.root.join("kernels").join(&identity.id);
-        let finished = || self.finished(recipe, &folder, watch);
-        if let Some(kernel) = finished()? {
+        let finished = || {
+            intact(&folder).map(|identity| Kernel {
+                name: recipe.name.clone(),
+                about: recipe.about.clone(),
+                behaves: recipe.behaves,
+                identity,
+                folder: folder.clone(),
+            })
+        };
+        if let Some(kernel) = finished() {
             return Ok(kernel);
         }
         let workshop = Workshop::enter(&self.root, &identity, watch)?;
         // Another process may have built it while this one waited for the lock.
-        if let Some(kernel) = finished()? {
+        if let Some(kernel) = finished() {
             return Ok(kernel);
         }
+        if folder.exists() {
+            watch.note(&format!("{} is damaged: it is built again", folder.display()));
+        }
         workshop.make(recipe, identity, &folder, watch)?;
-        finished()?.ok_or_else(|| {
+        finished().ok_or_else(|| {
             let attempt = format!("find the kernel \"{}\" that was just built", recipe.name);
             Failure::new(Kind::Files, attempt, "it is not as it was written", "check the disk of the store")
         })
-    }
-
-    /// A kernel that is there and whole. One that is damaged is removed.
-    fn finished(&self, recipe: &Recipe, folder: &Path, watch: &dyn Watch) -> Result<Option<Kernel>, Failure> {
-        if !folder.exists() {
-            return Ok(None);
-        }
-        let Some(identity) = intact(folder) else {
-            watch.note(&format!("{} is damaged: it is built again", folder.display()));
-            source::remove(folder)?;
-            return Ok(None);
-        };
-        Ok(Some(Kernel {
-            name: recipe.name.clone(),
-            about: recipe.about.clone(),
-            identity,
-            folder: folder.to_owned(),
-        }))
     }
 }
 
@@ -225,7 +221,7 @@ fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity
 /// A source in use: nobody else touches it until this is dropped.
 struct Workshop {
     folder: PathBuf,
-    lock: File,
+    lock: Arc<File>,
 }
 
 impl Workshop {
@@ -269,7 +265,7 @@ impl Workshop {
             .and_then(|()| lock.seek(SeekFrom::Start(0)))
             .and_then(|_| write!(lock, "{}", std::process::id()))
             .map_err(failed)?;
-        Ok(Self { folder, lock })
+        Ok(Self { folder, lock: Arc::new(lock) })
     }
 
     fn make(
@@ -284,7 +280,8 @@ impl Workshop {
             watch.stage(&format!("unpack {}", recipe.source.package));
             source::unpack(&recipe.source.archive, &source, watch)?;
         }
-        let tree = Tree::new(source.clone(), self.folder.join("pristine"));
+        let lock = Some(Arc::clone(&self.lock));
+        let tree = Tree::new(source.clone(), self.folder.join("pristine"), lock);
         tree.apply(&recipe.series).map_err(|mut failure| {
             failure.attempt = format!("{} for the kernel \"{}\"", failure.attempt, recipe.name);
             failure
@@ -312,7 +309,7 @@ impl Workshop {
         let objects = self.folder.join(format!("objects-{}", &of[..16]));
         let log = self.folder.join(format!("build-{}.log", identity.id));
         let _ = fs::remove_file(&log);
-        let place = Place { source, objects: &objects, log: &log, lock: &self.lock };
+        let place = Place { source, objects: &objects, id: &identity.id, log: &log, lock: &self.lock };
         let of_kernel = |mut failure: Failure| {
             if failure.kind == Kind::Build {
                 failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);
@@ -327,6 +324,7 @@ impl Workshop {
             build::configure(place, &fragments).map_err(of_kernel)?;
             fs::write(&configured, "").map_err(|e| Failure::file("write", &configured, &e))?;
         }
+        build::check_config(place, &fragments).map_err(of_kernel)?;
         let expected = (!built.exists()).then_some(recipe.source.files);
         watch.stage(&format!("build {}", recipe.name));
         build::build(place, expected, watch).map_err(of_kernel)?;
