@@ -3,6 +3,7 @@
 use evidence::boot::Boot;
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
+use lab::kernel::Behaviour;
 use lab::run::{self, Lineup};
 use lab::watch::Watch;
 
@@ -13,6 +14,8 @@ use crate::cases::Case;
 pub struct KernelResult {
     /// Its name.
     pub kernel: String,
+    /// How it attaches asynchronous drivers.
+    pub behaves: Behaviour,
     /// Its boots.
     pub boots: Vec<BootResult>,
 }
@@ -42,24 +45,40 @@ pub fn carry_out(
     let mut results: Vec<KernelResult> = lineup
         .kernels
         .iter()
-        .map(|(kernel, _)| KernelResult { kernel: kernel.name.clone(), boots: Vec::new() })
+        .map(|(kernel, _)| KernelResult {
+            kernel: kernel.name.clone(),
+            behaves: kernel.behaves,
+            boots: Vec::new(),
+        })
         .collect();
-    let total = lineup.kernels.len() * rounds;
+    let order: Vec<(String, usize)> = run::interleaved(lineup.kernels.len(), rounds)
+        .enumerate()
+        .map(|(number, (_, place))| (run::boot_name(number + 1, &lineup.kernels[place].1.name), place))
+        .collect();
+    let name_of = |place: usize| lineup.kernels[place].1.name.clone();
+    run::Plan {
+        case: case.name.to_owned(),
+        topology: topology.clone(),
+        host_cores: lab::host::host_cores(),
+        accelerator: lineup.choice.clone(),
+        boots: order.iter().map(|(folder, place)| (folder.clone(), name_of(*place))).collect(),
+    }
+    .write(&lineup.run)?;
+
+    let total = order.len();
     watch.stage(&format!("boot {total} guests, {}", lineup.choice.accelerator));
-    for (number, (_, place)) in run::interleaved(lineup.kernels.len(), rounds).enumerate() {
+    for (number, (name, place)) in order.into_iter().enumerate() {
         watch.count(number as u64, Some(total as u64));
-        let (_, bootable) = &lineup.kernels[place];
-        let folder = run::boot_folder(&lineup.run, number + 1, &bootable.name)?;
+        let folder = run::make_boot_folder(&lineup.run, &name)?;
         let record = run::carry_out(&run::Boot {
-            kernel: bootable,
+            kernel: &lineup.kernels[place].1,
             topology,
             steps: case.steps,
             accelerator: lineup.choice.accelerator,
             folder: &folder,
         })?;
-        let relative = folder.strip_prefix(&lineup.run).unwrap_or(&folder);
         results[place].boots.push(BootResult {
-            folder: relative.display().to_string(),
+            folder: name,
             boot: record.read(),
             blind_spots: record.left.blind_spots,
         });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evidence::judge::Expectation;
 use lab::guest::topology::Topology;
+use lab::kernel::Behaviour;
 use lab::run::Step;
 
 /// A case.
@@ -21,15 +22,17 @@ pub struct Case {
     pub steps: &'static [Step],
     /// What is expected of which kernel.
     pub promises: &'static [Promise],
-    /// Pairs of (baseline, candidate) of which the candidate is claimed to be faster.
-    pub faster: &'static [(&'static str, &'static str)],
+    /// The kernels that the claim is about.
+    pub candidates: &'static [Behaviour],
+    /// The kernels that candidates are held against; a candidate is claimed to be faster.
+    pub baselines: &'static [Behaviour],
 }
 
-/// Something expected of some kernels.
+/// Something expected of kernels that behave in one of these ways.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
-    /// The kernels, by name.
-    pub of: &'static [&'static str],
+    /// The ways to behave.
+    pub of: &'static [Behaviour],
     /// What is expected, in these circumstances.
     pub expect: fn(&Circumstances) -> Expectation,
 }
@@ -45,7 +48,7 @@ pub struct Circumstances {
 
 impl Case {
     /// What is expected of this kernel in these circumstances.
-    pub fn expectations(&self, kernel: &str, circumstances: &Circumstances) -> Vec<Expectation> {
+    pub fn expectations(&self, kernel: Behaviour, circumstances: &Circumstances) -> Vec<Expectation> {
         let promises = self.promises.iter().filter(|promise| promise.of.contains(&kernel));
         promises.map(|promise| (promise.expect)(circumstances)).collect()
     }
@@ -60,9 +63,10 @@ impl Case {
     }
 }
 
-const EVERY: &[&str] = &["without", "with", "with-numa", "mainline"];
-const PER_DEVICE: &[&str] = &["with", "with-numa", "mainline"];
-const PER_NODE: &[&str] = &["with-numa", "mainline"];
+const PER_DRIVER: &[Behaviour] = &[Behaviour::PerDriver];
+const PER_DEVICE: &[Behaviour] = &[Behaviour::PerDevice, Behaviour::PerNode];
+const PER_NODE: &[Behaviour] = &[Behaviour::PerNode];
+const EVERY: &[Behaviour] = &[Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode];
 
 /// How many probes have to overlap at least, for a kernel that schedules them one by one: a quarter of the
 /// LUNs. A kernel that does not has 1, whatever the host; one that does has half of them or more, but fewer
@@ -97,8 +101,19 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
     ],
     promises: &[
         Promise { of: EVERY, expect: |_| Expectation::AllBound },
-        Promise { of: &["without"], expect: |_| Expectation::InFlightAtMost(1) },
-        Promise { of: &["without"], expect: |_| Expectation::WorkersAtMost(1) },
+        Promise {
+            of: PER_DRIVER,
+            expect: |_| Expectation::AttachedBy { function: "driver_attach_async", calls: 1 },
+        },
+        Promise { of: PER_DRIVER, expect: |_| Expectation::InFlightAtMost(1) },
+        Promise { of: PER_DRIVER, expect: |_| Expectation::WorkersAtMost(1) },
+        Promise {
+            of: PER_DEVICE,
+            expect: |circumstances| Expectation::AttachedBy {
+                function: "__driver_attach_async_helper",
+                calls: u64::from(circumstances.topology.luns),
+            },
+        },
         Promise {
             of: PER_DEVICE,
             expect: |circumstances| Expectation::InFlightAtLeast(a_quarter_of_the_luns(circumstances)),
@@ -106,7 +121,8 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
         // c37e20eaf4b2 (v5.1): driver core: Attach devices on CPU local to device node
         Promise { of: PER_NODE, expect: |_| Expectation::LocalAtLeast { percent: 95 } },
     ],
-    faster: &[("without", "with"), ("without", "with-numa"), ("without", "mainline")],
+    candidates: PER_DEVICE,
+    baselines: PER_DRIVER,
 };
 
 /// Every case.

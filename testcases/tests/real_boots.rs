@@ -10,6 +10,7 @@ use std::time::Duration;
 use evidence::boot::Boot;
 use evidence::judge::{Expectation, Outcome, judge};
 use lab::guest::topology::Topology;
+use lab::kernel::Behaviour;
 use lab::run::Record;
 use testcases::{Circumstances, DRIVER_AFTER_DEVICES};
 
@@ -23,6 +24,10 @@ fn record(kernel: &str) -> Record {
     Record::load(&folder).unwrap()
 }
 
+fn behaviour(kernel: &str) -> Behaviour {
+    if kernel == "without" { Behaviour::PerDriver } else { Behaviour::PerDevice }
+}
+
 fn snapshot(kernel: &str) -> String {
     let boot = boot(kernel);
     let circumstances = Circumstances {
@@ -30,7 +35,7 @@ fn snapshot(kernel: &str) -> String {
         host_cores: 2,
     };
     let boots = [(format!("boots/001-{kernel}"), boot.clone())];
-    let expectations = DRIVER_AFTER_DEVICES.expectations(kernel, &circumstances);
+    let expectations = DRIVER_AFTER_DEVICES.expectations(behaviour(kernel), &circumstances);
     let findings: Vec<_> = expectations.into_iter().map(|expectation| judge(expectation, &boots)).collect();
     format!("{boot:#?}\n{findings:#?}")
 }

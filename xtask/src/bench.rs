@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use evidence::judge::{self, Outcome};
-use evidence::stats;
+use evidence::stats::{self, Ratio};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::run::{Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
-use testcases::{Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult};
+use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult};
 
 use crate::cli::BenchArguments;
 use crate::exit;
@@ -76,8 +76,12 @@ fn document(
     let entries: Vec<ResultEntry> =
         results.iter().map(|result| judged(case, &circumstances, result)).collect();
     let comparisons = compared(case, results);
-    let outcomes =
-        entries.iter().map(|entry| entry.outcome).chain(comparisons.iter().filter_map(|c| c.outcome));
+    let missing = missing(case, results);
+    let outcomes = entries
+        .iter()
+        .map(|entry| entry.outcome)
+        .chain(comparisons.iter().filter_map(|comparison| comparison.outcome))
+        .chain(missing.iter().map(|_| Outcome::NotRun));
     Document {
         schema: SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
@@ -105,12 +109,13 @@ fn document(
         }],
         results: entries,
         comparisons,
+        missing,
     }
 }
 
 fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
     let boots: Vec<_> = result.boots.iter().map(|boot| (boot.folder.clone(), boot.boot.clone())).collect();
-    let expectations = case.expectations(&result.kernel, circumstances);
+    let expectations = case.expectations(result.behaves, circumstances);
     let findings: Vec<_> =
         expectations.into_iter().map(|expectation| judge::judge(expectation, &boots)).collect();
     ResultEntry {
@@ -126,22 +131,53 @@ fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> 
     }
 }
 
-/// The first kernel against each of the others, boot by boot.
+/// The first kernel against each of the others, boot by boot. A pair with a boot on which no claim can rest is
+/// left out.
 fn compared(case: &Case, results: &[KernelResult]) -> Vec<Comparison> {
-    let Some((baseline, candidates)) = results.split_first() else {
-        return Vec::new();
-    };
-    candidates
+    let Some((first, others)) = results.split_first() else { return Vec::new() };
+    others
         .iter()
-        .map(|candidate| {
-            let boots = baseline.boots.iter().zip(&candidate.boots);
-            let pairs: Vec<_> =
-                boots.filter_map(|(a, b)| Some((a.boot.facts.makespan?, b.boot.facts.makespan?))).collect();
+        .map(|other| {
+            let all = first.boots.iter().zip(&other.boots);
+            let sound = |boot: &BootResult| boot.boot.facts.makespan.filter(|_| boot.boot.doubt().is_none());
+            let pairs: Vec<_> = all.filter_map(|(a, b)| Some((sound(a)?, sound(b)?))).collect();
             let ratio = stats::ratio(&pairs);
-            let (from, to) = (baseline.kernel.as_str(), candidate.kernel.as_str());
-            let mut comparison = Comparison::new(case.name, from, to, pairs.len(), ratio);
-            comparison.outcome = case.faster.contains(&(from, to)).then(|| judge::judge_faster(ratio));
+            let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
+            let mut comparison =
+                Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
+            comparison.outcome = match (role(case, first), role(case, other)) {
+                (Some(Role::Baseline), Some(Role::Candidate)) => Some(judge::judge_faster(ratio)),
+                (Some(Role::Candidate), Some(Role::Baseline)) => {
+                    Some(judge::judge_faster(ratio.map(Ratio::inverse)))
+                }
+                _ => None,
+            };
             comparison
         })
         .collect()
+}
+
+/// What a kernel is for a claim.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Role {
+    Baseline,
+    Candidate,
+}
+
+fn role(case: &Case, result: &KernelResult) -> Option<Role> {
+    if case.candidates.contains(&result.behaves) {
+        Some(Role::Candidate)
+    } else {
+        case.baselines.contains(&result.behaves).then_some(Role::Baseline)
+    }
+}
+
+/// What keeps the claim from being judged at all: it takes a kernel that it is about and one without.
+fn missing(case: &Case, results: &[KernelResult]) -> Vec<String> {
+    let lacks = |wanted, what: &str| {
+        let there = results.iter().any(|result| role(case, result) == Some(wanted));
+        (!there)
+            .then(|| format!("no kernel {what} the change was booted, so the claim was not put to the test"))
+    };
+    [lacks(Role::Candidate, "with"), lacks(Role::Baseline, "without")].into_iter().flatten().collect()
 }

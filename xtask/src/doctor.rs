@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lab::failure::Failure;
+use lab::failure::{Failure, Kind};
 use lab::host::{self, State};
 use lab::kernel::Catalogue;
 
@@ -18,6 +18,7 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
         let (mark, rest) = match &finding.state {
             State::Fine => ("ok", String::new()),
             State::Mind(why) => ("note", format!("\n{:width$}          {why}", "")),
+            State::Blocks(next) => ("blocks", format!("\n{:width$}          {next}", "")),
             State::Lacks { package } => {
                 ("lacks", format!("\n{:width$}          {}", "", host::install_command(&[package])))
             }
@@ -25,13 +26,13 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
         out.push_str(&format!("{:width$}  {mark:<6}  {}{rest}\n", finding.name, finding.seen));
     }
     let missing = host::missing_packages(&findings);
-    if missing.is_empty() {
-        out.push_str("\nEverything that a bench needs is here.\n");
-    } else {
+    let blocked = findings.iter().any(|finding| matches!(finding.state, State::Blocks(_)));
+    if !missing.is_empty() {
         out.push_str(&format!("\nTo mend it all: {}\n", host::install_command(&missing)));
         out.push_str("or add --setup to `cargo xtask bench` or `cargo xtask test`.\n");
+    } else if !blocked {
+        out.push_str("\nEverything that a bench needs is here.\n");
     }
     print(&out);
-    let kind = lab::failure::Kind::Host;
-    Ok(if missing.is_empty() { exit::SUPPORTED } else { exit::code_of(kind) })
+    Ok(if missing.is_empty() && !blocked { exit::SUPPORTED } else { exit::code_of(Kind::Host) })
 }

@@ -188,7 +188,8 @@ pub fn write_line(stream: &mut impl Write, value: &impl Serialize, body: &[u8]) 
 /// Reads one line as a value; `None` at the end of the stream.
 ///
 /// # Errors
-/// Those of the stream; `InvalidData` with the line where it is not such a value, is cut or is too long.
+/// Those of the stream; `InvalidData` with the line where it is not such a value or too long; `UnexpectedEof`
+/// where the stream ends within it.
 pub fn read_line<T: for<'a> Deserialize<'a>>(stream: &mut impl BufRead) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     let n = stream.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut line)?;
@@ -197,8 +198,11 @@ pub fn read_line<T: for<'a> Deserialize<'a>>(stream: &mut impl BufRead) -> io::R
     }
     let shown = || String::from_utf8_lossy(&line[..line.len().min(200)]).trim_end().to_owned();
     if line.last() != Some(&b'\n') {
-        let why = if n >= LONGEST_LINE { "a line too long" } else { "a line cut short" };
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{why}: {}", shown())));
+        let (kind, why) = match n >= LONGEST_LINE {
+            true => (io::ErrorKind::InvalidData, "a line too long"),
+            false => (io::ErrorKind::UnexpectedEof, "a line cut short"),
+        };
+        return Err(io::Error::new(kind, format!("{why}: {}", shown())));
     }
     serde_json::from_slice(&line)
         .map(Some)
@@ -269,6 +273,7 @@ mod tests {
     #[test]
     fn a_line_without_its_end_is_named_so() {
         let e = read_word(&mut &b"{\"reply\":{\"id\":1"[..]).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::UnexpectedEof);
         assert!(e.to_string().starts_with("a line cut short"), "{e}");
     }
 }

@@ -75,11 +75,15 @@ pub struct Facts {
     pub makespan: Option<Duration>,
     /// Wall time of loading the module, from the marks in the log.
     pub insmod: Option<Duration>,
+    /// How long the module's init function took. It only schedules: the probes come on top, and `insmod` waits
+    /// for them.
+    pub initcall: Option<Duration>,
     /// Pairs of neighbours, by address, whose disk letters are the other way round.
     pub letters_out_of_order: usize,
     /// Functions that asynchronous attaches ran, with how often.
     pub attach_calls: BTreeMap<String, u64>,
-    /// Whether both witnesses saw the same devices, and as many at once; `None` with one witness.
+    /// Whether both witnesses saw the same devices, threads and results, and as many at once, give or take a
+    /// tenth; `None` with one witness.
     pub witnesses_agree: Option<bool>,
     /// Starts without an end, ends without a start, lines that were cut, lost or not understood.
     pub unpaired: usize,
@@ -100,13 +104,23 @@ pub struct Boot {
     pub unpaired: Vec<String>,
 }
 
+impl Boot {
+    /// Why no claim can rest on this boot; `None` where one can.
+    pub fn doubt(&self) -> Option<String> {
+        if let Some(what) = self.unpaired.first() {
+            return Some(format!("{} of its lines do not pair or are lost: {what}", self.unpaired.len()));
+        }
+        self.differences.first().map(|difference| format!("log and trace differ: {difference}"))
+    }
+}
+
 /// Reads a boot.
 pub fn read(texts: &Texts<'_>) -> Boot {
     let mut unpaired = Vec::new();
     let measured: HashMap<&str, &Lun> = texts.luns.iter().map(|lun| (lun.address.as_str(), lun)).collect();
     let is_measured = |device: &str| measured.contains_key(device);
 
-    let (log, insmod) = read_log(texts, &is_measured, &mut unpaired);
+    let (log, load) = read_log(texts, &is_measured, &mut unpaired);
     let trace = texts.trace.map(|text| read_trace(text, texts, &is_measured, &mut unpaired));
     let differences = trace.as_ref().map(|trace| differences(&log, trace)).unwrap_or_default();
 
@@ -120,7 +134,8 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         workers: timeline::workers(&best.probes),
         local_probes: local_probes(&best.probes, texts.cpus, &measured),
         makespan: timeline::makespan(&best.probes),
-        insmod,
+        insmod: load.insmod,
+        initcall: load.initcall,
         letters_out_of_order: letters_out_of_order(texts.luns),
         attach_calls: attach_calls.clone(),
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
@@ -129,11 +144,18 @@ pub fn read(texts: &Texts<'_>) -> Boot {
     Boot { facts, log, trace, differences, unpaired }
 }
 
+/// How loading the module went.
+#[derive(Default)]
+struct Load {
+    insmod: Option<Duration>,
+    initcall: Option<Duration>,
+}
+
 fn read_log(
     texts: &Texts<'_>,
     is_measured: &impl Fn(&str) -> bool,
     unpaired: &mut Vec<String>,
-) -> (Testimony, Option<Duration>) {
+) -> (Testimony, Load) {
     let log = Log::read(texts.kmsg);
     unpaired.extend(log.broken.iter().map(|line| format!("log: no record: {line}")));
     unpaired.extend(
@@ -143,7 +165,8 @@ fn read_log(
     let begins = format!("{} insmod {} begins", texts.mark, texts.module);
     let ends = format!("{} insmod {} ends", texts.mark, texts.module);
     let mut begun: Option<KernelTime> = None;
-    let mut insmod = None;
+    let mut load = Load::default();
+    let init_of_module = format!("[{}]", texts.module);
     let mut testimony = Testimony::default();
     // Open initcalls and async calls, with the number of times each is open.
     let mut open: BTreeMap<String, i64> = BTreeMap::new();
@@ -151,7 +174,7 @@ fn read_log(
         if record.text == begins {
             begun = Some(record.time);
         } else if record.text == ends {
-            insmod = begun.map(|begun| record.time.since(begun));
+            load.insmod = begun.map(|begun| record.time.since(begun));
         }
         match dmesg::recognise(record.text) {
             Line::Probed { device, returned, took } if begun.is_some() && is_measured(device) => {
@@ -171,7 +194,12 @@ fn read_log(
             Line::InitcallBegins { symbol, .. } => {
                 *open.entry(format!("initcall {symbol}")).or_default() += 1
             }
-            Line::InitcallEnds { symbol, .. } => *open.entry(format!("initcall {symbol}")).or_default() -= 1,
+            Line::InitcallEnds { symbol, returned, took } => {
+                *open.entry(format!("initcall {symbol}")).or_default() -= 1;
+                if symbol.ends_with(&init_of_module) {
+                    load.initcall = (returned == 0).then_some(took);
+                }
+            }
             Line::AsyncBegins { cookie, function, .. } => {
                 *open.entry(format!("async call {cookie}_{function}")).or_default() += 1;
                 if begun.is_some() && function.contains("driver_attach_async") {
@@ -198,10 +226,10 @@ fn read_log(
     }
     if begun.is_none() {
         unpaired.push(format!("log: no mark \"{begins}\""));
-    } else if insmod.is_none() {
+    } else if load.insmod.is_none() {
         unpaired.push(format!("log: no mark \"{ends}\""));
     }
-    (testimony, insmod)
+    (testimony, load)
 }
 
 fn read_trace(
@@ -254,12 +282,12 @@ fn read_trace(
     testimony
 }
 
-/// Lines of `kprobe_profile` with misses: `  end    64    3`.
+/// What `kprobe_profile` says of events that were missed: `  end    64    3`.
 fn misses(text: &str) -> impl Iterator<Item = String> {
-    text.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (event, _hits, missed) = (fields.next()?, fields.next()?, fields.next()?);
-        (missed != "0").then(|| format!("trace: event {event} was missed {missed} times"))
+    text.lines().filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [] | [_, _, "0"] => None,
+        [event, _hits, missed] => Some(format!("trace: event {event} was missed {missed} times")),
+        _ => Some(format!("trace: not understood in kprobe_profile: {line}")),
     })
 }
 

@@ -76,8 +76,7 @@ pub enum Line<'a> {
 /// Recognises a line.
 pub fn recognise(text: &str) -> Line<'_> {
     let known = if let Some(rest) = text.strip_prefix("probe of ") {
-        // really_probe() itself warns with the same words: "probe of X failed with error -5".
-        if rest.contains(" failed with error ") { Some(Line::Other) } else { probed(rest) }
+        probed(rest)
     } else if let Some(rest) = text.strip_prefix("calling  ") {
         begins(rest)
     } else if let Some(rest) = text.strip_prefix("initcall ") {

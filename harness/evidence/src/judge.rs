@@ -41,12 +41,19 @@ impl fmt::Display for Outcome {
 }
 
 /// Something expected of every boot of a kernel.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Expectation {
     /// Every LUN is probed once and bound.
     AllBound,
-    /// At some moment at least so many probes ran.
+    /// The driver was attached by so many calls of this asynchronous function, and by no other.
+    AttachedBy {
+        /// Its name.
+        function: &'static str,
+        /// How many calls.
+        calls: u64,
+    },
+    /// At some moment at least so many probes ran. Only one at a time refutes it: more than one, but fewer than
+    /// so many, may be for want of CPUs, and cannot tell.
     InFlightAtLeast(usize),
     /// At no moment did more than so many probes run.
     InFlightAtMost(usize),
@@ -63,6 +70,9 @@ impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AllBound => f.write_str("every LUN probed once and bound"),
+            Self::AttachedBy { function, calls } => {
+                write!(f, "attached by {calls} call{} of {function}", if *calls == 1 { "" } else { "s" })
+            }
             Self::InFlightAtLeast(n) => write!(f, "at least {n} probes in flight"),
             Self::InFlightAtMost(n) => write!(f, "at most {n} probe{} in flight", plural(*n)),
             Self::WorkersAtMost(n) => write!(f, "at most {n} worker{}", plural(*n)),
@@ -84,7 +94,7 @@ pub struct Finding {
     pub seen: String,
     /// What follows.
     pub outcome: Outcome,
-    /// Where it can be read: one place for each boot, or why a boot cannot tell.
+    /// Where it can be read, a line for each boot: those that fail it, those that cannot tell, the others.
     pub evidence: Vec<String>,
 }
 
@@ -98,21 +108,16 @@ enum Ruling {
 
 /// Judges an expectation by the boots of one kernel: a pair each of the boot's folder and what it says.
 pub fn judge(expectation: Expectation, boots: &[(String, Boot)]) -> Finding {
-    let mut evidence = Vec::new();
-    let (mut failed, mut told) = (false, true);
+    let (mut against, mut doubtful, mut in_favour) = (Vec::new(), Vec::new(), Vec::new());
     for (place, boot) in boots {
         match rule(expectation, boot) {
-            Ruling::Holds => evidence.push(show(expectation, place, boot)),
-            Ruling::Fails => {
-                failed = true;
-                evidence.push(format!("{}: not as expected", show(expectation, place, boot)));
-            }
-            Ruling::CannotTell(why) => {
-                told = false;
-                evidence.push(format!("{place} cannot tell: {why}"));
-            }
+            Ruling::Holds => in_favour.push(show(expectation, place, boot)),
+            Ruling::Fails => against.push(format!("{}: not as expected", show(expectation, place, boot))),
+            Ruling::CannotTell(why) => doubtful.push(format!("{place} cannot tell: {why}")),
         }
     }
+    let (failed, told) = (!against.is_empty(), doubtful.is_empty());
+    let evidence = [against, doubtful, in_favour].concat();
     let outcome = match (boots.is_empty(), failed, told) {
         (true, ..) => Outcome::NotRun,
         (_, true, _) => Outcome::Refuted,
@@ -123,14 +128,8 @@ pub fn judge(expectation: Expectation, boots: &[(String, Boot)]) -> Finding {
 }
 
 fn rule(expectation: Expectation, boot: &Boot) -> Ruling {
-    if let Some(what) = boot.unpaired.first() {
-        return Ruling::CannotTell(format!(
-            "{} of its lines do not pair or are lost: {what}",
-            boot.unpaired.len()
-        ));
-    }
-    if let Some(difference) = boot.differences.first() {
-        return Ruling::CannotTell(format!("log and trace differ: {difference}"));
+    if let Some(doubt) = boot.doubt() {
+        return Ruling::CannotTell(doubt);
     }
     let facts = &boot.facts;
     let holds = match expectation {
@@ -141,11 +140,20 @@ fn rule(expectation: Expectation, boot: &Boot) -> Ruling {
         Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) if facts.probes < 2 => {
             return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
         }
+        Expectation::InFlightAtLeast(n) if (2..n).contains(&facts.max_in_flight) => {
+            let seen = facts.max_in_flight;
+            return Ruling::CannotTell(format!("{seen} is more than one at a time, and fewer than {n}"));
+        }
         Expectation::InFlightAtLeast(n) => Some(facts.max_in_flight >= n),
+        Expectation::AttachedBy { function, calls } => {
+            let seen: Vec<_> =
+                facts.attach_calls.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+            (!seen.is_empty()).then(|| seen == [(function, calls)])
+        }
         Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
         Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
         Expectation::LocalAtLeast { percent } => {
-            facts.local_probes.map(|local| local * 100 >= facts.probes * percent)
+            facts.local_probes.map(|local| local * 100 >= best(boot).probes.len() * percent)
         }
     };
     match holds {
@@ -179,7 +187,10 @@ fn show(expectation: Expectation, place: &str, boot: &Boot) -> String {
             }
             None => format!("no probe in {place}/{file}"),
         },
-        Expectation::AllBound | Expectation::WorkersAtMost(_) | Expectation::LocalAtLeast { .. } => {
+        Expectation::AllBound
+        | Expectation::AttachedBy { .. }
+        | Expectation::WorkersAtMost(_)
+        | Expectation::LocalAtLeast { .. } => {
             format!("{} in {}", value(expectation, boot), lines(&mut probes.iter().map(|probe| probe.line)))
         }
     }
@@ -191,6 +202,11 @@ fn value(expectation: Expectation, boot: &Boot) -> String {
     let or_unknown = |count: Option<usize>| count.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
     match expectation {
         Expectation::AllBound => format!("{} of {}", facts.bound, facts.luns),
+        Expectation::AttachedBy { .. } => {
+            let calls = facts.attach_calls.iter().map(|(name, count)| format!("{count} of {name}"));
+            let calls = calls.collect::<Vec<_>>().join(" and ");
+            if calls.is_empty() { "unknown".to_owned() } else { calls }
+        }
         Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => facts.max_in_flight.to_string(),
         Expectation::WorkersAtMost(_) => or_unknown(facts.workers),
         Expectation::LocalAtLeast { .. } => format!("{} of {}", or_unknown(facts.local_probes), facts.probes),
@@ -224,11 +240,22 @@ mod tests {
     use super::*;
     use crate::boot::Facts;
     use crate::stats::Interval;
+    use crate::units::KernelTime;
 
     fn boot(change: impl FnOnce(&mut Boot)) -> (String, Boot) {
+        let probe = timeline::Probe {
+            device: "0:0:0:0".to_owned(),
+            start: KernelTime::from_micros(1),
+            end: KernelTime::from_micros(2),
+            returned: 0,
+            thread: None,
+            line: 1,
+            cpus: None,
+        };
+        let log = Testimony { probes: vec![probe; 4], ..Testimony::default() };
         let facts =
             Facts { probes: 4, bound: 4, luns: 4, max_in_flight: 4, workers: Some(4), ..Facts::default() };
-        let mut boot = Boot { facts, ..Boot::default() };
+        let mut boot = Boot { facts, log, ..Boot::default() };
         change(&mut boot);
         ("boots/001-with".to_owned(), boot)
     }
@@ -244,6 +271,37 @@ mod tests {
         let bad = boot(|boot| boot.facts.max_in_flight = 1);
         assert_eq!(outcome(expectation, &[good.clone(), good.clone()]), Outcome::Supported);
         assert_eq!(outcome(expectation, &[good, bad]), Outcome::Refuted);
+    }
+
+    #[test]
+    fn the_evidence_begins_with_the_boot_that_decides() {
+        let bad = boot(|boot| boot.facts.bound = 3);
+        let finding = judge(Expectation::AllBound, &[boot(|_| {}), bad]);
+        assert!(finding.evidence[0].starts_with("3 of 4 in"), "{finding:?}");
+    }
+
+    #[test]
+    fn a_few_at_once_are_not_one_at_a_time_and_not_enough() {
+        let few = boot(|boot| boot.facts.max_in_flight = 3);
+        assert_eq!(
+            outcome(Expectation::InFlightAtLeast(4), std::slice::from_ref(&few)),
+            Outcome::Inconclusive
+        );
+        assert_eq!(outcome(Expectation::InFlightAtLeast(3), std::slice::from_ref(&few)), Outcome::Supported);
+        assert_eq!(outcome(Expectation::InFlightAtMost(1), &[few]), Outcome::Refuted);
+    }
+
+    #[test]
+    fn the_functions_that_attached_are_compared_with_their_number() {
+        let expectation = Expectation::AttachedBy { function: "per_device", calls: 4 };
+        let of = |calls: &[(&str, u64)]| {
+            let calls = calls.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+            outcome(expectation, &[boot(|boot| boot.facts.attach_calls = calls)])
+        };
+        assert_eq!(of(&[("per_device", 4)]), Outcome::Supported);
+        assert_eq!(of(&[("per_device", 3)]), Outcome::Refuted);
+        assert_eq!(of(&[("per_device", 4), ("per_driver", 1)]), Outcome::Refuted);
+        assert_eq!(of(&[]), Outcome::Inconclusive);
     }
 
     #[test]

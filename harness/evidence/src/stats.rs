@@ -23,6 +23,14 @@ pub struct Ratio {
     pub interval: Option<Interval>,
 }
 
+impl Ratio {
+    /// Candidate over baseline instead.
+    pub fn inverse(self) -> Self {
+        let turn = |interval: Interval| Interval { low: 1.0 / interval.high, high: 1.0 / interval.low };
+        Self { ratio: 1.0 / self.ratio, interval: self.interval.map(turn) }
+    }
+}
+
 /// An interval, ends included.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Interval {
@@ -84,6 +92,16 @@ mod tests {
         // The second pair ran while the machine was three times as slow.
         let interval = ratio(&pairs(&[(900, 100), (2700, 300), (900, 100)])).unwrap().interval.unwrap();
         assert!((interval.low - 9.0).abs() < 1e-9 && (interval.high - 9.0).abs() < 1e-9, "{interval:?}");
+    }
+
+    #[test]
+    fn the_other_way_round_the_interval_is_turned_as_well() {
+        let there = ratio(&pairs(&[(200, 100), (400, 100)])).unwrap();
+        let back = ratio(&pairs(&[(100, 200), (100, 400)])).unwrap();
+        let turned = there.inverse();
+        assert!((turned.ratio - back.ratio).abs() < 1e-9);
+        let (turned, back) = (turned.interval.unwrap(), back.interval.unwrap());
+        assert!((turned.low - back.low).abs() < 1e-9 && (turned.high - back.high).abs() < 1e-9);
     }
 
     #[test]

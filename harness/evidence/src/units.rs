@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::ParseIntError;
-use std::ops::{Add, Sub};
+use std::ops::Sub;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,14 +35,6 @@ impl Sub<Duration> for KernelTime {
 
     fn sub(self, rhs: Duration) -> Self {
         Self(self.0.saturating_sub(micros(rhs)))
-    }
-}
-
-impl Add<Duration> for KernelTime {
-    type Output = Self;
-
-    fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(micros(rhs)))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,19 +98,31 @@ pub fn choose(
     };
     match (proof.boots, wish) {
         (true, _) => Ok(Choice { accelerator: Accelerator::Kvm, why: proof.seen }),
-        (false, Wish::Kvm) => Err(Failure::new(
-            Kind::Host,
-            "use KVM",
-            proof.seen,
-            "use --accel tcg, or a host whose KVM can boot Linux (a nested one often cannot)",
-        )),
+        (false, Wish::Kvm) => Err(unusable(proof.seen)),
         (false, _) => Ok(Choice { accelerator: Accelerator::Tcg, why: format!("no KVM: {}", proof.seen) }),
     }
 }
 
+/// An error where `/dev/kvm` does not even open: to be found out before anything is built for it.
+///
+/// # Errors
+/// `Host`.
+pub fn require_device() -> Result<(), Failure> {
+    open_device().map_err(|e| unusable(format!("/dev/kvm does not open: {e}")))
+}
+
+fn open_device() -> std::io::Result<()> {
+    File::options().read(true).write(true).open("/dev/kvm").map(drop)
+}
+
+fn unusable(seen: String) -> Failure {
+    let next = "use --accel tcg, or a host whose KVM can boot Linux (a nested one often cannot)";
+    Failure::new(Kind::Host, "use KVM", seen, next)
+}
+
 /// What is known without a boot: from an earlier proof, or because `/dev/kvm` does not even open.
 pub fn known_proof(store: &Store) -> Option<Proof> {
-    if let Err(e) = File::options().read(true).write(true).open("/dev/kvm") {
+    if let Err(e) = open_device() {
         return Some(Proof { boots: false, seen: format!("/dev/kvm does not open: {e}") });
     }
     let kept: Kept = serde_json::from_slice(&fs::read(proof_path(store)).ok()?).ok()?;
@@ -119,7 +132,7 @@ pub fn known_proof(store: &Store) -> Option<Proof> {
 /// Boots a small guest under KVM and remembers what came of it.
 ///
 /// # Errors
-/// `Interrupted`, and `Files` where the guest's folder cannot be made.
+/// Whatever keeps the guest from being tried: `Host`, `Files`, `Interrupted`.
 pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result<Proof, Failure> {
     watch.stage("prove KVM by a boot");
     let folder = tempfile::Builder::new()
@@ -142,7 +155,8 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
             guest.end();
             Proof { boots: true, seen }
         }
-        Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+        // A full disk or a QEMU that is not there says nothing about KVM.
+        Err(failure) if failure.kind != Kind::Guest => return Err(failure),
         Err(failure) => {
             let first = failure.seen.lines().next().unwrap_or_default().to_owned();
             Proof {
@@ -174,12 +188,15 @@ struct Kept {
 struct Circumstances {
     /// Changes with each boot of the host.
     boot_id: String,
+    /// When `/dev/kvm` was last made or changed, in seconds: loading kvm's modules again changes it.
+    device: i64,
     qemu: String,
 }
 
 impl Circumstances {
     fn now() -> Option<Self> {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        Some(Self { boot_id, qemu: qemu_version()? })
+        let device = fs::metadata("/dev/kvm").ok()?.ctime();
+        Some(Self { boot_id, device, qemu: qemu_version()? })
     }
 }

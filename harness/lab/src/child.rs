@@ -32,6 +32,15 @@ pub fn run_to_end(command: &mut Command, at_most: Duration) -> io::Result<bool> 
     ended(&mut spawn(command, Signal::SIGTERM, vec![])?, at_most).map(|status| status.success())
 }
 
+/// Runs a command to its end and returns what it wrote to standard output.
+///
+/// # Errors
+/// As [`run_to_end`]; `Other` where it failed.
+pub fn text_of(command: &mut Command, at_most: Duration) -> io::Result<String> {
+    let Output { status, stdout, stderr } = output(command, at_most, vec![])?;
+    if status.success() { Ok(stdout) } else { Err(io::Error::other(format!("{status}: {stderr}"))) }
+}
+
 /// Puts a supervisor before a command that has children of its own, as make has.
 ///
 /// The signal that the kernel sends at our death reaches only the process that we started. This one hands it on

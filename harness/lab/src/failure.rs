@@ -59,7 +59,14 @@ impl Failure {
             io::ErrorKind::NotFound => "check that the path is right",
             _ => "look at the path and try again",
         };
-        Self::new(Kind::Files, format!("{attempt} {}", path.display()), error.to_string(), next)
+        // Libraries wrap the system's error in one of their own: both say something.
+        let mut seen = error.to_string();
+        let mut source = error.get_ref().and_then(std::error::Error::source);
+        while let Some(cause) = source {
+            seen.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Self::new(Kind::Files, format!("{attempt} {}", path.display()), seen, next)
     }
 
     /// The user pressed Ctrl-C, or the system asked us to end.
@@ -68,7 +75,7 @@ impl Failure {
             Kind::Interrupted,
             attempt,
             "interrupted",
-            "run the same command again: what was finished is kept and not done twice",
+            "run the same command again: kernels that were built are kept",
         )
     }
 }

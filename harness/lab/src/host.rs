@@ -1,13 +1,12 @@
 //! What the host has and lacks, and how to mend it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use crate::accelerator;
-use crate::child::{self, Waited};
+use crate::child;
 use crate::failure::{Failure, Kind};
 use crate::guest::{QEMU, qemu_version};
 use crate::kernel::{Catalogue, Store};
@@ -31,6 +30,8 @@ pub enum State {
     Fine,
     /// It works, but a person should know.
     Mind(String),
+    /// Nothing works like this, and no package mends it: what to do.
+    Blocks(String),
     /// Without it nothing works; this Debian package brings it.
     Lacks {
         /// The package.
@@ -89,7 +90,7 @@ pub fn examine(catalogue: &Catalogue) -> Vec<Finding> {
         Err(failure) => findings.push(Finding {
             name: "kernel store".to_owned(),
             seen: failure.seen,
-            state: State::Mind(failure.next),
+            state: State::Blocks(failure.next),
         }),
     }
     findings
@@ -101,7 +102,7 @@ pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
         .iter()
         .filter_map(|finding| match &finding.state {
             State::Lacks { package } => Some(package.as_str()),
-            State::Fine | State::Mind(_) => None,
+            State::Fine | State::Mind(_) | State::Blocks(_) => None,
         })
         .collect();
     packages.sort_unstable();
@@ -141,8 +142,6 @@ fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failu
     const PATIENCE: Duration = Duration::from_secs(1800);
     let next = format!("run it yourself: {}", install_command(packages));
     let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, &next);
-    let log = tempfile::NamedTempFile::new().map_err(|e| failed(e.to_string()))?;
-    let output = || log.reopen().map_err(|e| failed(e.to_string()));
     let mut command = if is_root() {
         Command::new("apt-get")
     } else {
@@ -151,23 +150,16 @@ fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failu
         sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         sudo
     };
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(output()?)
-        .stderr(output()?);
-    let mut apt = child::spawn(&mut command, Signal::SIGTERM, vec![]).map_err(|e| failed(e.to_string()))?;
-    match apt.wait(PATIENCE).map_err(|e| failed(e.to_string()))? {
-        Waited::Ended(status) if status.success() => Ok(()),
-        Waited::Ended(status) => {
-            let said = std::fs::read_to_string(log.path()).unwrap_or_default();
-            let lines: Vec<&str> = said.lines().collect();
-            Err(failed(format!("{status}\n{}", lines[lines.len().saturating_sub(8)..].join("\n"))))
-        }
-        Waited::TimedOut => Err(failed(format!("apt-get was not done after {PATIENCE:?}"))),
-        Waited::Cancelled => Err(Failure::interrupted(attempt)),
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    let output = child::output(&mut command, PATIENCE, vec![]).map_err(|e| match e.kind() {
+        ErrorKind::Interrupted => Failure::interrupted(attempt),
+        _ => failed(e.to_string()),
+    })?;
+    if output.status.success() {
+        return Ok(());
     }
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    Err(failed(format!("{}\n{}", output.status, lines[lines.len().saturating_sub(8)..].join("\n"))))
 }
 
 /// An error that names every package that is missing, if one is: before anything is built.
@@ -175,6 +167,12 @@ fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failu
 /// # Errors
 /// `Host`.
 pub fn require(findings: &[Finding]) -> Result<(), Failure> {
+    for finding in findings {
+        if let State::Blocks(next) = &finding.state {
+            let attempt = format!("work with the {} of this host", finding.name);
+            return Err(Failure::new(Kind::Host, attempt, &finding.seen, next));
+        }
+    }
     let packages = missing_packages(findings);
     if packages.is_empty() {
         return Ok(());
@@ -190,6 +188,14 @@ pub fn require(findings: &[Finding]) -> Result<(), Failure> {
         names.join("\n  "),
         format!("{}, or run the same command with --setup", install_command(&packages)),
     ))
+}
+
+/// Sees to it that nothing is missing: installs it, if that is wanted, or says what it is.
+///
+/// # Errors
+/// As [`install`] and [`require`].
+pub fn prepare(findings: &[Finding], setup: bool, watch: &dyn Watch) -> Result<(), Failure> {
+    if setup { install(&missing_packages(findings), watch) } else { require(findings) }
 }
 
 fn is_root() -> bool {
@@ -243,7 +249,7 @@ fn examine_machine() -> Finding {
         return fine("architecture", arch.to_owned());
     }
     let why = "guests are x86-64, and so must be the host that builds their kernels".to_owned();
-    Finding { name: "architecture".to_owned(), seen: arch.to_owned(), state: State::Mind(why) }
+    Finding { name: "architecture".to_owned(), seen: arch.to_owned(), state: State::Blocks(why) }
 }
 
 fn examine_cores() -> Finding {

@@ -41,6 +41,8 @@ pub struct Document {
     pub results: Vec<ResultEntry>,
     /// Kernels against each other.
     pub comparisons: Vec<Comparison>,
+    /// What keeps the claim from being judged: "supported" needs a kernel with the change and one without.
+    pub missing: Vec<String>,
 }
 
 /// The host.
@@ -127,6 +129,8 @@ pub struct FactsEntry {
     pub makespan_us: Option<u64>,
     /// Wall time of loading the module, in microseconds.
     pub insmod_us: Option<u64>,
+    /// How long its init function took, which schedules the probes, in microseconds.
+    pub initcall_us: Option<u64>,
     /// Pairs of neighbours, by address, whose disk letters are the other way round.
     pub letters_out_of_order: usize,
     /// Functions that asynchronous attaches ran, with how often.
@@ -156,13 +160,22 @@ pub struct Comparison {
     pub high: Option<f64>,
     /// How many pairs of boots.
     pub pairs: usize,
+    /// How many more there were, in which a boot had lost lines or differing witnesses.
+    pub left_out: usize,
     /// What follows for the claim that the candidate is faster; `null` where nobody claims it.
     pub outcome: Option<Outcome>,
 }
 
 impl Comparison {
     /// A comparison with this ratio.
-    pub fn new(case: &str, baseline: &str, candidate: &str, pairs: usize, ratio: Option<Ratio>) -> Self {
+    pub fn new(
+        case: &str,
+        baseline: &str,
+        candidate: &str,
+        pairs: usize,
+        left_out: usize,
+        ratio: Option<Ratio>,
+    ) -> Self {
         let interval = ratio.and_then(|ratio| ratio.interval);
         Self {
             case: case.to_owned(),
@@ -173,6 +186,7 @@ impl Comparison {
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
             pairs,
+            left_out,
             outcome: None,
         }
     }
@@ -202,6 +216,7 @@ impl From<&Facts> for FactsEntry {
             local_probes,
             makespan,
             insmod,
+            initcall,
             letters_out_of_order,
             attach_calls,
             witnesses_agree,
@@ -216,6 +231,7 @@ impl From<&Facts> for FactsEntry {
             local_probes: *local_probes,
             makespan_us: makespan.map(micros),
             insmod_us: insmod.map(micros),
+            initcall_us: initcall.map(micros),
             letters_out_of_order: *letters_out_of_order,
             attach_calls: attach_calls.clone(),
             witnesses_agree: *witnesses_agree,

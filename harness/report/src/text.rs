@@ -67,10 +67,15 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
+    for line in &document.missing {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out, "verdict:  {}", document.outcome)?;
     writeln!(out, "evidence: {}", document.run)?;
     for result in &document.results {
-        if let Some(place) = result.findings.iter().find_map(|finding| finding.evidence.first()) {
+        // The finding that decides, and of its evidence the boot that does.
+        let decides = result.findings.iter().find(|finding| finding.outcome == result.outcome);
+        if let Some(place) = decides.and_then(|finding| finding.evidence.first()) {
             writeln!(out, "          {}: {place}", result.kernel)?;
         }
     }
@@ -107,13 +112,13 @@ fn range(values: impl Iterator<Item = Option<usize>>) -> String {
 }
 
 fn witnesses(facts: &[&FactsEntry]) -> String {
-    let agreeing = facts.iter().filter(|facts| facts.witnesses_agree == Some(true)).count();
-    if facts.iter().all(|facts| facts.witnesses_agree.is_none()) {
-        "log only".to_owned()
-    } else if agreeing == facts.len() {
-        "agree".to_owned()
-    } else {
-        format!("{} differ", facts.len() - agreeing)
+    let differing = facts.iter().filter(|facts| facts.witnesses_agree == Some(false)).count();
+    let alone = facts.iter().filter(|facts| facts.witnesses_agree.is_none()).count();
+    match (differing, alone) {
+        (0, 0) => "agree".to_owned(),
+        (0, _) if alone == facts.len() => "log only".to_owned(),
+        (0, _) => format!("{alone} log only"),
+        _ => format!("{differing} differ"),
     }
 }
 
@@ -140,14 +145,21 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
 }
 
 fn compare(comparison: &Comparison) -> String {
-    let Comparison { case: _, baseline, candidate, metric, ratio, low, high, pairs, outcome } = comparison;
+    let Comparison { case: _, baseline, candidate, metric, ratio, low, high, pairs, left_out, outcome } =
+        comparison;
     let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
     let interval = match (low, high) {
         (Some(low), Some(high)) => format!("95 % interval {low:.2} to {high:.2}, {pairs} pairs of boots"),
         _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
     };
-    let claim = outcome.map(|outcome| format!("\n  {outcome:<12}  {candidate} is faster than {baseline}"));
-    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){}", claim.unwrap_or_default())
+    let left_out = match left_out {
+        0 => String::new(),
+        more => format!(
+            "\n  {more} more pairs were left out: a boot in them had lost lines or differing witnesses"
+        ),
+    };
+    let claim = outcome.map(|outcome| format!("\n  {outcome:<12}  the kernel with the change is faster"));
+    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.unwrap_or_default())
 }
 
 /// Columns as wide as their widest cell.

@@ -1,4 +1,5 @@
-//! A guest that dies ends at once, with the right name for its death. Each death here is a real one.
+//! A guest that dies ends at once, with the right name for its death. Each death here is a real one, but for
+//! the second boot: its banner is written to the log.
 
 use std::fs;
 use std::path::Path;

@@ -53,7 +53,7 @@ pub(crate) fn kernel(name: &str) -> Result<&'static Bootable, Failed> {
 pub(crate) fn folder(name: &str) -> Result<PathBuf, Failed> {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    Ok(run::boot_folder(&lineup()?.run, number, name)?)
+    Ok(run::make_boot_folder(&lineup()?.run, &run::boot_name(number, name))?)
 }
 
 /// Tells what goes on where kernels take minutes to build.

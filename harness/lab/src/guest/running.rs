@@ -247,6 +247,9 @@ impl Running {
         };
         match Monitor::greet(qmp) {
             Ok(monitor) => running.qmp = Some(monitor),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                return Err(running.lost("start QEMU", Cause::Interrupted).into());
+            }
             Err(e) => {
                 let cause = Cause::QemuEnded(running.how_qemu_ended(&format!("no answer over QMP: {e}")));
                 return Err(running.lost("start QEMU", cause).into());

@@ -1,7 +1,7 @@
 //! The threads that listen to a guest: its console and its agent become events in one queue.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,9 +89,10 @@ pub(crate) fn listen_to_agent(stream: UnixStream, events: Sender<Event>) {
         loop {
             let event = match protocol::read_word(&mut stream) {
                 Ok(Some((word, body))) => Event::Word(word, body),
-                // The port is QEMU's end of the socket: it closes with QEMU, and the console says so.
-                Ok(None) => break,
-                Err(e) => Event::Rubbish(e.to_string()),
+                Err(e) if e.kind() == ErrorKind::InvalidData => Event::Rubbish(e.to_string()),
+                // The port is QEMU's end of the socket: it closes with QEMU, perhaps in the middle of a word,
+                // and the console says so.
+                Ok(None) | Err(_) => break,
             };
             let is_rubbish = matches!(event, Event::Rubbish(_));
             if events.send(event).is_err() || is_rubbish {

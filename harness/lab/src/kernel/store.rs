@@ -332,7 +332,8 @@ impl Workshop {
         self.keep(identity, &objects, &log, into)
     }
 
-    /// Copies what a guest needs into the store. It gets its final name when all of it is on the disk.
+    /// Copies what a guest needs into the store. It gets its final name when all of it is written; a checksum
+    /// for each file tells when the disk lost some of it.
     fn keep(&self, mut identity: Identity, objects: &Path, log: &Path, into: &Path) -> Result<(), Failure> {
         let partial = self.folder.join("partial");
         source::remove(&partial)?;

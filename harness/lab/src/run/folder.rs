@@ -70,12 +70,17 @@ fn dated_folder(runs: &Path, kind: &str) -> Result<PathBuf, Failure> {
     unreachable!("one of all numbers is free")
 }
 
-/// The folder of a boot in that of its run. It is made.
+/// The folder of a boot, relative to that of its run.
+pub fn boot_name(number: usize, kernel: &str) -> String {
+    format!("boots/{number:03}-{kernel}")
+}
+
+/// Makes the folder of a boot.
 ///
 /// # Errors
 /// `Files`.
-pub fn boot_folder(run: &Path, number: usize, kernel: &str) -> Result<PathBuf, Failure> {
-    let path = run.join("boots").join(format!("{number:03}-{kernel}"));
+pub fn make_boot_folder(run: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let path = run.join(name);
     fs::create_dir_all(&path).map_err(|e| Failure::file("create", &path, &e))?;
     Ok(path)
 }

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::guest::image;
 use crate::host;
 use crate::kernel::modules::{Module, Modules};
-use crate::kernel::{Catalogue, Kernel, Store};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Store};
 use crate::run::Place;
 use crate::watch::Watch;
 
@@ -17,6 +17,10 @@ use crate::watch::Watch;
 pub struct Bootable {
     /// Its name.
     pub name: String,
+    /// Its address in the store, which `uname -v` shows.
+    pub id: String,
+    /// How it attaches asynchronous drivers.
+    pub behaves: Behaviour,
     /// The image.
     pub image: PathBuf,
     /// The initramfs with the agent and the modules.
@@ -67,12 +71,11 @@ impl Lineup {
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
-        let findings = host::examine(&catalogue);
-        if request.setup {
-            host::install(&host::missing_packages(&findings), watch)?;
-        } else {
-            host::require(&findings)?;
+        if request.wish == Wish::Kvm {
+            accelerator::require_device()?;
         }
+        let findings = host::examine(&catalogue);
+        host::prepare(&findings, request.setup, watch)?;
         watch.stage("build the agent");
         let agent = image::build_agent(request.workspace)?;
         let built = store.ensure(&recipes, watch)?;
@@ -111,5 +114,12 @@ fn pack(
     let modules = Modules::read(&kernel.modules())?.closure(wanted)?;
     let initramfs = folder.join("initramfs.cpio");
     image::write(&initramfs, agent, &modules)?;
-    Ok(Bootable { name: kernel.name.clone(), image: kernel.image(), initramfs, modules })
+    Ok(Bootable {
+        name: kernel.name.clone(),
+        id: kernel.identity.id.clone(),
+        behaves: kernel.behaves,
+        image: kernel.image(),
+        initramfs,
+        modules,
+    })
 }

@@ -11,14 +11,14 @@ use evidence::boot::Lun;
 use evidence::units::{CpuId, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::accelerator::Accelerator;
+use crate::accelerator::{Accelerator, Choice};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
 use crate::guest::{Guest, Order, Patience};
 use session::Session;
 
-pub use folder::{Place, boot_folder};
+pub use folder::{Place, boot_name, make_boot_folder};
 pub use lineup::{Bootable, Lineup, Request};
 
 /// What a guest is to do, step by step.
@@ -106,23 +106,6 @@ impl Record {
         })
     }
 
-    fn write(&self, folder: &Path) -> Result<(), Failure> {
-        let Self { left, kmsg, trace, kprobe_profile } = self;
-        let json = serde_json::to_string_pretty(left).unwrap_or_default();
-        let files = [
-            ("guest.json", Some(&json)),
-            ("kmsg.txt", Some(kmsg)),
-            ("trace.txt", trace.as_ref()),
-            ("kprobe_profile.txt", kprobe_profile.as_ref()),
-        ];
-        for (name, text) in files {
-            let Some(text) = text else { continue };
-            let path = folder.join(name);
-            fs::write(&path, text).map_err(|e| Failure::file("write", &path, &e))?;
-        }
-        Ok(())
-    }
-
     /// Reads a record back from the folder of its boot.
     ///
     /// # Errors
@@ -162,6 +145,12 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Record, Failure> {
         patience: Patience::of(boot.accelerator),
         folder: boot.folder,
     })?;
+    if !guest.hello().build.contains(&boot.kernel.id) {
+        let attempt = format!("boot the kernel \"{}\"", boot.kernel.name);
+        let seen = format!("the guest runs {}, not {}", guest.hello().build, boot.kernel.id);
+        let next = "remove the kernel from the store: it is built again";
+        return Err(Failure::new(Kind::Guest, attempt, seen, next));
+    }
     let mut session = Session::new(guest, boot);
     let mut measured = ("", "");
     for step in boot.steps {
@@ -175,9 +164,38 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Record, Failure> {
         }
     }
     let record = session.collect(measured.0, measured.1)?;
-    record.write(boot.folder)?;
+    let path = boot.folder.join("guest.json");
+    let json = serde_json::to_string_pretty(&record.left).unwrap_or_default();
+    fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;
     session.end();
     Ok(record)
+}
+
+/// What a run is to do: `plan.json` in its folder, there before the first boot.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Plan {
+    /// The case, by name.
+    pub case: String,
+    /// The shape of the guests.
+    pub topology: Topology,
+    /// Cores of the host that the harness may use.
+    pub host_cores: u32,
+    /// TCG or KVM, and why.
+    pub accelerator: Choice,
+    /// The folder of each boot and its kernel, in order.
+    pub boots: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Writes it to the folder of the run.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn write(&self, run: &Path) -> Result<(), Failure> {
+        let path = run.join("plan.json");
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))
+    }
 }
 
 /// The order of boots: every round has each kernel once, and every other round goes backwards, so that no

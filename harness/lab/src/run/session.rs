@@ -1,5 +1,6 @@
 //! Leads one guest through the steps of a boot.
 
+use std::fs;
 use std::time::Duration;
 
 use evidence::boot::Lun;
@@ -18,11 +19,13 @@ pub(super) struct Session<'a> {
     boot: &'a Boot<'a>,
     loaded: Vec<String>,
     blind_spots: Vec<String>,
+    /// Whether the kprobe events are on: then there is a trace.
+    traced: bool,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(guest: Guest, boot: &'a Boot<'a>) -> Self {
-        Self { guest, boot, loaded: Vec::new(), blind_spots: Vec::new() }
+        Self { guest, boot, loaded: Vec::new(), blind_spots: Vec::new(), traced: false }
     }
 
     pub(super) fn end(self) {
@@ -36,7 +39,20 @@ impl<'a> Session<'a> {
         patience: Duration,
     ) -> Result<(Answer, Vec<u8>), Failure> {
         let doing = format!("{doing} in a guest with the kernel \"{}\"", self.boot.kernel.name);
-        self.guest.call(&doing, request, patience).map_err(|e| e.into_failure(&doing, self.boot.folder))
+        self.guest.call(&doing, request, patience).map_err(|e| {
+            if matches!(e, CallError::Refused(_)) {
+                // The guest is well: what its kernel says about this is worth keeping.
+                self.save_log();
+            }
+            e.into_failure(&doing, self.boot.folder)
+        })
+    }
+
+    /// As far as it goes: it is called when something else has failed already.
+    fn save_log(&mut self) {
+        if let Ok((_, log)) = self.guest.quick_call("read the kernel log", Request::ReadKmsg) {
+            let _ = fs::write(self.boot.folder.join("kmsg.txt"), log);
+        }
     }
 
     /// Enough for any call of this topology, however serial its probes are.
@@ -59,24 +75,36 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Waits until every LUN is there. Without them there is nothing to measure.
     pub(super) fn await_luns(&mut self) -> Result<(), Failure> {
-        self.await_count("find all LUNs", Countable::Luns)
+        let patience = self.patience();
+        let request = self.count(Countable::Luns, patience);
+        self.call("find all LUNs", request, patience * 2).map(drop)
     }
 
-    fn await_count(&mut self, doing: &str, what: Countable) -> Result<(), Failure> {
-        let patience = self.patience();
+    /// The agent's own deadline comes first, half way to ours: its answer says how many there are.
+    fn count(&self, what: Countable, patience: Duration) -> Request {
         let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let count = u64::from(self.boot.topology.luns);
-        // The agent's own deadline comes first: its answer says how many there are.
-        let request = Request::Await { what, count, timeout_ms };
-        self.call(doing, request, patience + Patience::of(self.boot.accelerator).call).map(drop)
+        Request::Await { what, count: u64::from(self.boot.topology.luns), timeout_ms }
     }
 
     pub(super) fn measure(&mut self, module: &str, driver: &str) -> Result<(), Failure> {
         self.call_the_witnesses()?;
         self.load(module)?;
-        self.await_count("find all LUNs bound", Countable::LunsBoundTo(driver.to_owned()))?;
+        self.await_bound(driver)?;
         self.dismiss_the_witnesses()
+    }
+
+    /// Waits until every LUN is bound. Where that does not come about, the wait ends all the same: how many are
+    /// bound is a fact about the kernel, and the logs are to be read.
+    fn await_bound(&mut self, driver: &str) -> Result<(), Failure> {
+        let patience = self.patience();
+        let request = self.count(Countable::LunsBoundTo(driver.to_owned()), patience);
+        let doing = "wait for all LUNs to be bound";
+        match self.guest.call(doing, request, patience * 2) {
+            Ok(_) | Err(CallError::Refused(_)) => Ok(()),
+            Err(lost @ CallError::Lost(_)) => Err(lost.into_failure(doing, self.boot.folder)),
+        }
     }
 
     /// Turns on what the two witnesses need. Nothing of it prints on the console.
@@ -118,11 +146,16 @@ impl<'a> Session<'a> {
             self.blind_spots
                 .push(format!("which function attaches asynchronously is not in the trace: {why}"));
         }
-        self.try_set(&format!("{TRACING}/events/parprobe/enable"), "1", blind).map(drop)
+        self.traced = self.try_set(&format!("{TRACING}/events/parprobe/enable"), "1", blind)?;
+        Ok(())
     }
 
     fn dismiss_the_witnesses(&mut self) -> Result<(), Failure> {
-        self.set(&format!("{TRACING}/tracing_on"), "0").map(drop)
+        if self.traced {
+            self.set(&format!("{TRACING}/tracing_on"), "0")?
+                .map_err(|why| self.cannot("end the trace", why))?;
+        }
+        Ok(())
     }
 
     /// Writes a setting. The inner error is the kernel's no.
@@ -147,12 +180,17 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Fetches everything and writes it down.
+    /// Fetches everything and writes down the logs.
     pub(super) fn collect(&mut self, module: &str, driver: &str) -> Result<Record, Failure> {
         let patience = self.patience();
         let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, patience)?;
-        let trace = self.read_file(&format!("{TRACING}/trace"))?;
-        let kprobe_profile = self.read_file(&format!("{TRACING}/kprobe_profile"))?;
+        let kmsg = self.keep("kmsg.txt", &kmsg)?;
+        // A witness that was called has to be heard: without a trace the kernel would pass as one without.
+        let (mut trace, mut kprobe_profile) = (None, None);
+        if self.traced {
+            trace = Some(self.fetch("trace", "trace.txt")?);
+            kprobe_profile = Some(self.fetch("kprobe_profile", "kprobe_profile.txt")?);
+        }
         let luns = match self.call("describe the LUNs", Request::DescribeLuns, patience)? {
             (Answer::Luns(luns), _) => luns,
             (other, _) => {
@@ -184,22 +222,24 @@ impl<'a> Session<'a> {
             driver: driver.to_owned(),
             blind_spots: std::mem::take(&mut self.blind_spots),
         };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Record {
-            left,
-            kmsg: text(kmsg),
-            trace: trace.map(text),
-            kprobe_profile: kprobe_profile.map(text),
-        })
+        Ok(Record { left, kmsg, trace, kprobe_profile })
     }
 
-    fn read_file(&mut self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
-        let doing = format!("read {path}");
-        let patience = self.patience();
-        match self.guest.call(&doing, Request::ReadFile { path: path.to_owned() }, patience) {
-            Ok((_, body)) => Ok(Some(body)),
-            Err(CallError::Refused(_)) => Ok(None),
-            Err(lost @ CallError::Lost(_)) => Err(lost.into_failure(&doing, self.boot.folder)),
-        }
+    /// Reads a file of tracefs and keeps it.
+    fn fetch(&mut self, file: &str, name: &str) -> Result<String, Failure> {
+        let request = Request::ReadFile { path: format!("{TRACING}/{file}") };
+        let (_, body) = self.call(&format!("read {file}"), request, self.patience())?;
+        self.keep(name, &body)
+    }
+
+    /// Writes bytes to the folder of the boot, as they came, and returns them as text.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<String, Failure> {
+        let path = self.boot.folder.join(name);
+        fs::write(&path, bytes).map_err(|e| Failure::file("write", &path, &e))?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn cannot(&self, doing: &str, why: String) -> Failure {
+        CallError::Refused(why).into_failure(doing, self.boot.folder)
     }
 }
