@@ -2,6 +2,7 @@
 
 mod cases;
 mod deaths;
+mod endings;
 mod laboratory;
 
 use std::process::ExitCode;
@@ -9,7 +10,6 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     if let Err(e) = lab::child::end_with_parent() {
         return complain(&format!("the tests would outlive whoever started them: {e}"));
     }
@@ -19,11 +19,16 @@ fn main() -> ExitCode {
     if let Err(e) = ctrlc::set_handler(stop) {
         return complain(&format!("Ctrl-C cannot be handled: {e}"));
     }
+    if let Some(ended) = endings::be_the_harness() {
+        return ended.map_or_else(|why| complain(&why), |()| ExitCode::SUCCESS);
+    }
+    let mut arguments = Arguments::from_args();
     // Two vCPUs a guest: as many side by side as the host has room for.
     let side_by_side = usize::try_from(lab::host::host_cores() / 2).unwrap_or(1).max(1);
     arguments.test_threads.get_or_insert(side_by_side);
     let mut trials = cases::trials();
     trials.extend(deaths::trials());
+    trials.extend(endings::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

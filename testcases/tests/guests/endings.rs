@@ -1,0 +1,132 @@
+//! However a harness ends, its guest ends with it.
+//!
+//! The harness is this program, started again: it boots a guest, says so, and waits for something that does
+//! not happen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::guest::topology::Topology;
+use lab::guest::{Guest, Order, Patience};
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::{Countable, Request};
+
+use crate::laboratory;
+
+/// Tells the program to be the harness: kernel, initramfs, folder and accelerator, separated by newlines.
+const ROLE: &str = "PARPROBE_TEST_HARNESS";
+
+/// Made by the harness in its folder when its guest is up.
+const READY: &str = "ready";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let by =
+        |name: &'static str, signal| Trial::test(format!("endings::{name}"), move || ends_by(name, signal));
+    vec![by("sigint", Signal::SIGINT), by("sigterm", Signal::SIGTERM), by("sigkill", Signal::SIGKILL)]
+}
+
+/// Is the harness, if that is asked for; returns when it was told to stop.
+pub(crate) fn be_the_harness() -> Option<Result<(), String>> {
+    let role = std::env::var(ROLE).ok()?;
+    Some(wait_for_ever(&role))
+}
+
+fn wait_for_ever(role: &str) -> Result<(), String> {
+    let [kernel, initramfs, folder, accelerator] = role.lines().collect::<Vec<_>>()[..] else {
+        return Err(format!("not a role: {role}"));
+    };
+    let accelerator = match accelerator {
+        "KVM" => lab::accelerator::Accelerator::Kvm,
+        _ => lab::accelerator::Accelerator::Tcg,
+    };
+    let topology = Topology { nodes: 1, vcpus: 1, hbas: 1, luns: 1, latency: Duration::ZERO };
+    let mut guest = Guest::start(&Order {
+        kernel: Path::new(kernel),
+        initramfs: Path::new(initramfs),
+        parameters: "",
+        topology: &topology,
+        accelerator,
+        patience: Patience::of(accelerator),
+        folder: Path::new(folder),
+    })
+    .map_err(|failure| failure.to_string())?;
+    fs::write(Path::new(folder).join(READY), "").map_err(|e| e.to_string())?;
+    let never = Request::Await { what: Countable::Luns, count: 1000, timeout_ms: 600_000 };
+    match guest.call("wait for ever", never, Duration::from_secs(600)) {
+        Err(_) if lab::cancel::requested() => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+fn ends_by(name: &str, signal: Signal) -> Result<(), Failed> {
+    let lineup = laboratory::lineup()?;
+    let kernel = laboratory::kernel("mainline")?;
+    let folder = laboratory::folder(name)?;
+    let role = [
+        kernel.image.display().to_string(),
+        kernel.initramfs.display().to_string(),
+        folder.display().to_string(),
+        lineup.choice.accelerator.to_string(),
+    ];
+    let mut harness = Harness(
+        Command::new(std::env::current_exe()?)
+            .env(ROLE, role.join("\n"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("harness.log"))?)
+            .spawn()?,
+    );
+    let deadline = Instant::now() + Duration::from_secs(240);
+    while !folder.join(READY).exists() {
+        if harness.0.try_wait()?.is_some() || Instant::now() > deadline {
+            return Err(fs::read_to_string(folder.join("harness.log"))?.into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = harness.0.id();
+    let guests = children_of(id);
+    if guests.len() != 1 {
+        return Err(format!("the harness has the children {guests:?}, not one QEMU").into());
+    }
+    kill(Pid::from_raw(i32::try_from(id)?), signal)?;
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while harness.0.try_wait()?.is_none() || guests.iter().any(|guest| lives(guest)) {
+        if Instant::now() > deadline {
+            return Err(format!("a minute after {signal}: harness {:?}, guest {guests:?}", harness.0).into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Ends with the test, also where that fails.
+struct Harness(Child);
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The folders in `/proc` of a process's children.
+fn children_of(parent: u32) -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    processes.filter(|path| status(path, "PPid:").as_deref() == Some(&parent.to_string())).collect()
+}
+
+/// A process that was killed may stay as a zombie until its new parent looks after it: that is no life.
+fn lives(process: &Path) -> bool {
+    status(process, "State:").is_some_and(|state| !state.starts_with('Z'))
+}
+
+fn status(process: &Path, key: &str) -> Option<String> {
+    let text = fs::read_to_string(process.join("status")).ok()?;
+    text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()))
+}
