@@ -125,8 +125,35 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
     baselines: PER_DRIVER,
 };
 
+/// The negative control: the change does not touch this path, so every kernel does it alike.
+///
+/// The scan adds LUNs one by one while the probes of the first ones run, so how many overlap depends on how fast
+/// it is: two at once is all that is promised.
+pub const DEVICES_AFTER_DRIVER: Case = Case {
+    name: "devices_after_driver",
+    situation: "sd_mod is loaded, then virtio_scsi adds the LUNs",
+    claim: "devices that find their driver there are probed by one asynchronous call each, as ever",
+    source: "765230b5f084 (v4.2): driver-core: add asynchronous probing support for drivers",
+    steps: &[Step::Load { module: "sd_mod" }, Step::Measure { module: "virtio_scsi", driver: "sd" }],
+    promises: &[
+        Promise { of: EVERY, expect: |_| Expectation::AllBound },
+        Promise {
+            of: EVERY,
+            expect: |circumstances| Expectation::AttachedBy {
+                function: "__device_attach_async_helper",
+                calls: u64::from(circumstances.topology.luns),
+            },
+        },
+        Promise { of: EVERY, expect: |_| Expectation::InFlightAtLeast(2) },
+        // c37e20eaf4b2 (v5.1) places these calls as well.
+        Promise { of: PER_NODE, expect: |_| Expectation::LocalAtLeast { percent: 95 } },
+    ],
+    candidates: PER_DEVICE,
+    baselines: PER_DRIVER,
+};
+
 /// Every case.
-pub const CASES: &[Case] = &[DRIVER_AFTER_DEVICES];
+pub const CASES: &[Case] = &[DRIVER_AFTER_DEVICES, DEVICES_AFTER_DRIVER];
 
 #[cfg(test)]
 mod tests {

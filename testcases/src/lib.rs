@@ -4,4 +4,4 @@ mod campaign;
 mod cases;
 
 pub use campaign::{BootResult, KernelResult, carry_out};
-pub use cases::{CASES, Case, Circumstances, DRIVER_AFTER_DEVICES, Promise};
+pub use cases::{CASES, Case, Circumstances, DEVICES_AFTER_DRIVER, DRIVER_AFTER_DEVICES, Promise};

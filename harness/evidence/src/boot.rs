@@ -202,7 +202,7 @@ fn read_log(
             }
             Line::AsyncBegins { cookie, function, .. } => {
                 *open.entry(format!("async call {cookie}_{function}")).or_default() += 1;
-                if begun.is_some() && function.contains("driver_attach_async") {
+                if begun.is_some() && ftrace::ATTACH_FUNCTIONS.contains(&function) {
                     *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
                 }
             }

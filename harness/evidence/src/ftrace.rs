@@ -9,9 +9,18 @@ use crate::units::{CpuId, KernelTime, ThreadId};
 pub const START: &str = "start";
 /// Event at its return: field `ret`.
 pub const END: &str = "end";
-/// Event at the entry of the function that an asynchronous attach runs: `driver_attach_async()` (one call a
-/// driver) or `__driver_attach_async_helper()` (one call a device).
+/// Event at the entry of one of [`ATTACH_FUNCTIONS`].
 pub const CALL: &str = "call";
+
+/// The functions that an asynchronous attach runs (drivers/base/bus.c before v5.1, drivers/base/dd.c).
+pub const ATTACH_FUNCTIONS: [&str; 3] = [
+    // A driver that finds its devices: one call for the driver.
+    "driver_attach_async",
+    // A driver that finds its devices: one call for each device.
+    "__driver_attach_async_helper",
+    // A device that finds its driver: one call for the device.
+    "__device_attach_async_helper",
+];
 
 /// One line of the trace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

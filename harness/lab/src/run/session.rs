@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use evidence::boot::Lun;
+use evidence::ftrace::ATTACH_FUNCTIONS;
 use evidence::units::{CpuId, NodeId};
 use protocol::{Answer, Countable, Request};
 
@@ -139,10 +140,13 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
-        // One of the two exists, depending on whether the kernel schedules drivers or devices.
-        let per_device = self.set(&events, "p:parprobe/call __driver_attach_async_helper")?;
-        let per_driver = self.set(&events, "p:parprobe/call driver_attach_async")?;
-        if let (Err(_), Err(why)) = (per_device, per_driver) {
+        // Not every kernel has each of them.
+        let mut refusals = Vec::new();
+        for function in ATTACH_FUNCTIONS {
+            refusals.extend(self.set(&events, &format!("p:parprobe/call {function}"))?.err());
+        }
+        if refusals.len() == ATTACH_FUNCTIONS.len() {
+            let why = refusals.join("; ");
             self.blind_spots
                 .push(format!("which function attaches asynchronously is not in the trace: {why}"));
         }
