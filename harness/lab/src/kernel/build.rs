@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::cancel;
 use crate::child::{self, Offspring, Waited};
 use crate::failure::{Failure, Kind};
-use crate::kernel::config;
+use crate::kernel::{config, unfinished};
 use crate::watch::Watch;
 
 /// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
@@ -81,13 +81,14 @@ pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<(), Fail
 }
 
 /// Builds `vmlinux` and the modules. `expected` is about how many files that makes, if it is known.
-pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) -> Result<u64, Failure> {
-    let mut made = 0;
-    make(place, &["vmlinux", "modules"], "build the kernel", &mut |now| {
-        made = now;
+pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) -> Result<(), Failure> {
+    unfinished::begin(place.objects)?;
+    let made = make(place, &["vmlinux", "modules"], "build the kernel", &mut |now| {
         watch.count(now, expected.map(|expected| expected.max(now)));
-    })?;
-    Ok(made)
+    });
+    // make is gone by now, also where it failed or was interrupted, and has removed what it had begun.
+    unfinished::end(place.objects)?;
+    made
 }
 
 /// Runs make with these targets, adding what it says to the log, and counts the files it makes.

@@ -7,6 +7,7 @@ pub mod modules;
 mod series;
 mod source;
 pub mod store;
+mod unfinished;
 
 pub use catalogue::{Behaviour, Catalogue, Recipe, Source};
 pub use store::{Kernel, Store};

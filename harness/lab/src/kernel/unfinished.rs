@@ -1,0 +1,87 @@
+//! Notices that a build was killed, and discards what it may have left half-written.
+//!
+//! make goes by time stamps: a file that was half-written when the power went looks finished to it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::failure::Failure;
+
+/// In an object tree while make works there.
+const MARK: &str = "parprobe-building";
+
+/// Files written this shortly before the last one may be incomplete. Nothing in a kernel build takes as long
+/// to write one.
+const DOUBTFUL: Duration = Duration::from_secs(30);
+
+/// To be called before make works in an object tree: cleans up after a build that did not come to an end.
+pub(super) fn begin(objects: &Path) -> Result<(), Failure> {
+    let mark = objects.join(MARK);
+    if mark.exists() {
+        discard(objects).map_err(|e| Failure::file("clean up after a killed build in", objects, &e))?;
+    }
+    fs::write(&mark, "").map_err(|e| Failure::file("write", &mark, &e))
+}
+
+/// To be called when make has ended, whatever came of it.
+pub(super) fn end(objects: &Path) -> Result<(), Failure> {
+    let mark = objects.join(MARK);
+    fs::remove_file(&mark).map_err(|e| Failure::file("remove", &mark, &e))
+}
+
+fn discard(objects: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    collect(objects, &mut files)?;
+    let Some(last) = files.iter().map(|(written, _)| *written).max() else { return Ok(()) };
+    for (written, path) in files {
+        if last.duration_since(written).is_ok_and(|before| before < DOUBTFUL) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Regular files with the time they were written. `.config` and what says that it is there are not make's.
+fn collect(folder: &Path, files: &mut Vec<(SystemTime, PathBuf)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, meta) = (entry.path(), entry.metadata()?);
+        let name = entry.file_name();
+        let ours = name.to_string_lossy().starts_with("parprobe-") || name == ".config";
+        if meta.is_dir() {
+            collect(&path, files)?;
+        } else if meta.is_file() && !ours {
+            files.push((meta.modified()?, path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_last_before_a_kill_is_discarded_and_the_rest_kept() {
+        let objects = tempfile::tempdir().unwrap();
+        let file = |name: &str, seconds_ago: u64| {
+            let path = objects.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = fs::File::create(&path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
+            path
+        };
+        begin(objects.path()).unwrap();
+        let (old, half, config) =
+            (file("drivers/old.o", 300), file("drivers/half.o", 61), file(".config", 60));
+        let last = file("last.o", 60);
+        begin(objects.path()).unwrap();
+        assert_eq!([&old, &half, &last, &config].map(|path| path.exists()), [true, false, false, true]);
+        end(objects.path()).unwrap();
+        let new = file("new.o", 0);
+        begin(objects.path()).unwrap();
+        assert!(new.exists(), "the build before came to its end");
+    }
+}
