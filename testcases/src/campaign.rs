@@ -66,7 +66,8 @@ pub fn carry_out(
     .write(&lineup.run)?;
 
     let total = order.len();
-    watch.stage(&format!("boot {total} guests, {}", lineup.choice.accelerator));
+    let s = if total == 1 { "" } else { "s" };
+    watch.stage(&format!("boot {total} guest{s}, {}", lineup.choice.accelerator));
     for (number, (name, place)) in order.into_iter().enumerate() {
         watch.count(number as u64, Some(total as u64));
         let folder = run::make_boot_folder(&lineup.run, &name)?;

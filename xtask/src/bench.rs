@@ -145,13 +145,13 @@ fn compared(case: &Case, results: &[KernelResult]) -> Vec<Comparison> {
             let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
             let mut comparison =
                 Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
-            comparison.outcome = match (role(case, first), role(case, other)) {
-                (Some(Role::Baseline), Some(Role::Candidate)) => Some(judge::judge_faster(ratio)),
-                (Some(Role::Candidate), Some(Role::Baseline)) => {
-                    Some(judge::judge_faster(ratio.map(Ratio::inverse)))
-                }
-                _ => None,
+            let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
+                (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
+                (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
+                _ => return comparison,
             };
+            comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
+            comparison.outcome = Some(judge::judge_faster(claimed));
             comparison
         })
         .collect()

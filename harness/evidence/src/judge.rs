@@ -171,27 +171,30 @@ fn best(boot: &Boot) -> &Testimony {
 /// Where in a boot's files it can be read.
 fn show(expectation: Expectation, place: &str, boot: &Boot) -> String {
     let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
-    let probes = &best(boot).probes;
-    let lines = |of: &mut dyn Iterator<Item = usize>| {
-        let lines: Vec<usize> = of.collect();
-        match (lines.iter().min(), lines.iter().max()) {
-            (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
-            _ => format!("{place}/{file}"),
-        }
+    let testimony = best(boot);
+    let within = |lines: Vec<usize>| match (lines.iter().min(), lines.iter().max()) {
+        (Some(first), Some(last)) if first == last => format!("{place}/{file}:{first}"),
+        (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
+        _ => format!("{place}/{file}"),
     };
+    let lines_of = |probes: &mut dyn Iterator<Item = &timeline::Probe>| {
+        within(probes.flat_map(|probe| [probe.lines.0, probe.lines.1]).collect())
+    };
+    let value = value(expectation, boot);
     match expectation {
-        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => match timeline::peak(probes) {
-            Some((most, at)) => {
-                let mut of = probes.iter().filter(|p| p.start <= at && at < p.end).map(|probe| probe.line);
-                format!("{most} at {at}, which end at {}", lines(&mut of))
+        Expectation::AllBound => format!("{value} in {place}/guest.json"),
+        Expectation::AttachedBy { .. } => format!("{value} in {}", within(testimony.call_lines.clone())),
+        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => {
+            match timeline::peak(&testimony.probes) {
+                Some((most, at)) => {
+                    let mut then = testimony.probes.iter().filter(|p| p.start <= at && at < p.end);
+                    format!("{most} at {at}, from start to end within {}", lines_of(&mut then))
+                }
+                None => format!("no probe in {place}/{file}"),
             }
-            None => format!("no probe in {place}/{file}"),
-        },
-        Expectation::AllBound
-        | Expectation::AttachedBy { .. }
-        | Expectation::WorkersAtMost(_)
-        | Expectation::LocalAtLeast { .. } => {
-            format!("{} in {}", value(expectation, boot), lines(&mut probes.iter().map(|probe| probe.line)))
+        }
+        Expectation::WorkersAtMost(_) | Expectation::LocalAtLeast { .. } => {
+            format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
         }
     }
 }
@@ -213,15 +216,19 @@ fn value(expectation: Expectation, boot: &Boot) -> String {
     }
 }
 
-/// The values of the boots, each once, in the order of the boots.
+/// The values of the boots: the range of a number, else each value once.
 fn seen(expectation: Expectation, boots: &[(String, Boot)]) -> String {
-    let mut values: Vec<String> = Vec::new();
-    for (_, boot) in boots {
-        let value = value(expectation, boot);
-        if !values.contains(&value) {
-            values.push(value);
+    let mut values: Vec<String> = boots.iter().map(|(_, boot)| value(expectation, boot)).collect();
+    if let Ok(mut numbers) = values.iter().map(|value| value.parse()).collect::<Result<Vec<usize>, _>>() {
+        numbers.sort_unstable();
+        if let (Some(least), Some(most)) = (numbers.first(), numbers.last())
+            && least != most
+        {
+            return format!("{least} to {most}");
         }
     }
+    values.sort_unstable();
+    values.dedup();
     if values.is_empty() { "nothing".to_owned() } else { values.join(", ") }
 }
 
@@ -249,7 +256,7 @@ mod tests {
             end: KernelTime::from_micros(2),
             returned: 0,
             thread: None,
-            line: 1,
+            lines: (1, 1),
             cpus: None,
         };
         let log = Testimony { probes: vec![probe; 4], ..Testimony::default() };
@@ -277,7 +284,7 @@ mod tests {
     fn the_evidence_begins_with_the_boot_that_decides() {
         let bad = boot(|boot| boot.facts.bound = 3);
         let finding = judge(Expectation::AllBound, &[boot(|_| {}), bad]);
-        assert!(finding.evidence[0].starts_with("3 of 4 in"), "{finding:?}");
+        assert!(finding.evidence[0].starts_with("3 of 4 in boots/001-with/guest.json"), "{finding:?}");
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub struct Probe {
     pub returned: i64,
     /// The thread that ran it; `None` where the log does not say.
     pub thread: Option<ThreadId>,
-    /// The line of the witness's text with its end, from 1.
-    pub line: usize,
+    /// The lines of the witness's text with its start and its end, from 1. A log has only the end.
+    pub lines: (usize, usize),
     /// The CPUs it was entered and left on; `None` where the witness does not know: only a trace does.
     pub cpus: Option<(CpuId, CpuId)>,
 }
@@ -75,7 +75,7 @@ mod tests {
             end: KernelTime::from_micros(end),
             returned: 0,
             thread: Some(ThreadId(thread)),
-            line: 1,
+            lines: (1, 1),
             cpus: None,
         }
     }

@@ -158,7 +158,9 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         // A full disk or a QEMU that is not there says nothing about KVM.
         Err(failure) if failure.kind != Kind::Guest => return Err(failure),
         Err(failure) => {
-            let first = failure.seen.lines().next().unwrap_or_default().to_owned();
+            // The last part is what QEMU or the guest itself said.
+            let first = failure.seen.lines().next().unwrap_or_default();
+            let first = first.rsplit("; ").next().unwrap_or(first);
             Proof {
                 boots: false,
                 seen: format!("/dev/kvm opens, but Linux did not boot under KVM ({first})"),

@@ -59,11 +59,11 @@ impl Failure {
             io::ErrorKind::NotFound => "check that the path is right",
             _ => "look at the path and try again",
         };
-        // Libraries wrap the system's error in one of their own: both say something.
+        // Libraries wrap the system's error in errors of their own, each with the path: the innermost one tells.
         let mut seen = error.to_string();
         let mut source = error.get_ref().and_then(std::error::Error::source);
         while let Some(cause) = source {
-            seen.push_str(&format!(": {cause}"));
+            seen = cause.to_string();
             source = cause.source();
         }
         Self::new(Kind::Files, format!("{attempt} {}", path.display()), seen, next)

@@ -162,7 +162,9 @@ pub struct Comparison {
     pub pairs: usize,
     /// How many more there were, in which a boot had lost lines or differing witnesses.
     pub left_out: usize,
-    /// What follows for the claim that the candidate is faster; `null` where nobody claims it.
+    /// Which of the two is claimed to be faster, in words; `null` where nobody claims it.
+    pub claim: Option<String>,
+    /// What follows for the claim.
     pub outcome: Option<Outcome>,
 }
 
@@ -187,6 +189,7 @@ impl Comparison {
             high: interval.map(|interval| interval.high),
             pairs,
             left_out,
+            claim: None,
             outcome: None,
         }
     }

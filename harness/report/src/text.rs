@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
+use evidence::judge::Outcome;
 use evidence::stats::median;
 
 use crate::document::{BootEntry, Comparison, Document, FactsEntry, ResultEntry};
@@ -73,10 +74,11 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
     writeln!(out, "verdict:  {}", document.outcome)?;
     writeln!(out, "evidence: {}", document.run)?;
     for result in &document.results {
-        // The finding that decides, and of its evidence the boot that does.
-        let decides = result.findings.iter().find(|finding| finding.outcome == result.outcome);
-        if let Some(place) = decides.and_then(|finding| finding.evidence.first()) {
-            writeln!(out, "          {}: {place}", result.kernel)?;
+        // The findings that decide, and of the evidence of each the boot that does.
+        for finding in result.findings.iter().filter(|finding| finding.outcome == result.outcome) {
+            if let Some(place) = finding.evidence.first() {
+                writeln!(out, "          {}: {place}", result.kernel)?;
+            }
         }
     }
     writeln!(out, "repeat:   {}", document.command)
@@ -145,8 +147,19 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
 }
 
 fn compare(comparison: &Comparison) -> String {
-    let Comparison { case: _, baseline, candidate, metric, ratio, low, high, pairs, left_out, outcome } =
-        comparison;
+    let Comparison {
+        case: _,
+        baseline,
+        candidate,
+        metric,
+        ratio,
+        low,
+        high,
+        pairs,
+        left_out,
+        claim,
+        outcome,
+    } = comparison;
     let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
     let interval = match (low, high) {
         (Some(low), Some(high)) => format!("95 % interval {low:.2} to {high:.2}, {pairs} pairs of boots"),
@@ -158,8 +171,15 @@ fn compare(comparison: &Comparison) -> String {
             "\n  {more} more pairs were left out: a boot in them had lost lines or differing witnesses"
         ),
     };
-    let claim = outcome.map(|outcome| format!("\n  {outcome:<12}  the kernel with the change is faster"));
-    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.unwrap_or_default())
+    let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {
+        let why = match (outcome, low) {
+            (Outcome::Inconclusive, None) => ": one pair has no interval; use --boots 2 or more",
+            (Outcome::Inconclusive, Some(_)) => ": the interval includes 1; more --boots make it narrower",
+            _ => "",
+        };
+        format!("\n  {outcome:<12}  {claim}{why}")
+    });
+    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.collect::<String>())
 }
 
 /// Columns as wide as their widest cell.

@@ -78,7 +78,11 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     args.path("-initrd", machine.initramfs);
     args.add("-append", Some(&kernel_parameters(machine)));
 
-    args.add("-chardev", Some("stdio,id=console,signal=off"));
+    // By hand Ctrl-C ends QEMU; in a run it is the harness that does.
+    args.add(
+        "-chardev",
+        Some(if matches!(wires, Wires::ByHand) { "stdio,id=console" } else { "stdio,id=console,signal=off" }),
+    );
     args.add("-serial", Some("chardev:console"));
     let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd}");
     let (qmp, agent) = match wires {
@@ -147,7 +151,11 @@ fn luns(args: &mut Arguments, topology: &Topology) {
 /// The command as lines for a shell, to be run in the folder it is written to.
 pub(crate) fn shell_command(machine: &Machine<'_>) -> String {
     let mut text = format!(
-        "#!/bin/sh\n# Repeats this boot by hand: console here, QMP and agent on sockets in this folder.\nexec {QEMU}"
+        "#!/bin/sh
+# Boots the same guest by hand: its console is here, Ctrl-C ends it. The agent waits for calls on agent.sock
+# (JSON lines), QEMU on qmp.sock, both in this folder.
+cd \"$(dirname \"$0\")\" || exit 1
+exec {QEMU}"
     );
     for arg in qemu_arguments(machine, Wires::ByHand) {
         let arg = arg.to_string_lossy();

@@ -73,7 +73,7 @@ impl From<Lost> for Failure {
             seen.push_str(&format!("\nlast line of its console: {last_line}"));
         }
         let next = format!(
-            "read console.log, qemu.log and, if it could be saved, kmsg.txt in {0}; `sh qemu.sh` there repeats the boot by hand",
+            "read console.log, qemu.log and, if it could be saved, kmsg.txt in {0}; `sh qemu.sh` there boots the same guest by hand",
             folder.display()
         );
         Self::new(Kind::Guest, doing, seen, next)

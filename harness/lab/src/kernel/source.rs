@@ -42,17 +42,26 @@ pub(crate) fn digest(path: &Path) -> Result<String, Failure> {
 /// # Errors
 /// `Files` for a broken archive or a full disk; `Interrupted`.
 pub(crate) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
-    let attempt = format!("unpack {}", archive.display());
     let partial = into.with_extension("partial");
     remove(&partial)?;
+    let unpacked = unpack_to(archive, &partial, into, watch);
+    if unpacked.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {
+        // A full disk should not stay full; after Ctrl-C the next run cleans up.
+        let _ = remove(&partial);
+    }
+    unpacked
+}
+
+fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
+    let attempt = format!("unpack {}", archive.display());
     let file = File::open(archive).map_err(|e| Failure::file("read", archive, &e))?;
     let mut tar = tar::Archive::new(liblzma::read::XzDecoder::new(BufReader::new(file)));
-    let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), &partial, e);
-    std::fs::create_dir_all(&partial).map_err(|e| failed(&e))?;
+    let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), partial, e);
+    std::fs::create_dir_all(partial).map_err(|e| failed(&e))?;
     for (number, entry) in tar.entries().map_err(|e| failed(&e))?.enumerate() {
         cancel::check(&attempt)?;
         let mut entry = entry.map_err(|e| failed(&e))?;
-        if !entry.unpack_in(&partial).map_err(|e| failed(&e))? {
+        if !entry.unpack_in(partial).map_err(|e| failed(&e))? {
             let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
             let seen = format!("its entry {path} would be written outside of the folder");
             return Err(Failure::new(Kind::Files, attempt, seen, "do not trust this archive"));
@@ -61,9 +70,9 @@ pub(crate) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(
             watch.count(number as u64, None);
         }
     }
-    let top = only_entry(&partial).map_err(|e| failed(&e))?;
+    let top = only_entry(partial).map_err(|e| failed(&e))?;
     std::fs::rename(top, into).map_err(|e| failed(&e))?;
-    remove(&partial)
+    remove(partial)
 }
 
 /// Removes a folder, if it is there.

@@ -132,7 +132,7 @@ impl Store {
         }
         let unusable = |e: std::io::Error| {
             let mut failure = Failure::file("use as the kernel store the folder", root, &e);
-            failure.next = "set PARPROBE_STORE to a folder that can be written, with 3 GiB free".to_owned();
+            failure.next = "set PARPROBE_STORE to a folder that can be written, with 2 GiB free".to_owned();
             failure
         };
         fs::create_dir_all(root.join("kernels")).map_err(unusable)?;
