@@ -15,3 +15,4 @@ pub mod kmsg;
 pub mod stats;
 pub mod timeline;
 pub mod units;
+mod witnesses;

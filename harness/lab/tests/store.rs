@@ -233,31 +233,30 @@ fn two_at_once_build_once() {
 /// Set for the process that [`a_killed_build_leaves_a_store_that_works`] starts: the fixture's folder.
 const BUILDER: &str = "PARPROBE_TEST_BUILDER";
 
-/// Not a test of its own: what the builder process does. Without the variable there is nothing to do.
-#[test]
-fn builder() {
-    let Some(folder) = std::env::var_os(BUILDER).map(PathBuf::from) else { return };
-    let folder = tempfile::Builder::new().disable_cleanup(true).tempdir_in(folder).unwrap();
-    let fixture = Fixture { folder };
-    let parent = fixture.folder.path().parent().unwrap();
+/// What that process does: a build that sleeps, with the files of the fixture in this folder.
+fn build_for_ever(folder: &Path) {
+    let source =
+        Source { package: "linux-fake".to_owned(), archive: folder.join("linux-fake.tar.xz"), files: 2 };
     let recipe = Recipe {
-        source: Source {
-            package: "linux-fake".to_owned(),
-            archive: parent.join("linux-fake.tar.xz"),
-            files: 2,
-        },
-        config: vec![parent.join("guest.config")],
-        ..fixture.recipe("slow", &[parent.join("sleep.patch")])
+        name: "slow".to_owned(),
+        about: String::new(),
+        behaves: Behaviour::PerNode,
+        source,
+        series: vec![folder.join("sleep.patch")],
+        config: vec![folder.join("guest.config")],
     };
-    Store::at(&parent.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
+    Store::at(&folder.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
 }
 
 #[test]
 fn a_killed_build_leaves_a_store_that_works() {
+    if let Some(folder) = std::env::var_os(BUILDER) {
+        return build_for_ever(Path::new(&folder));
+    }
     let fixture = Fixture::new();
     fixture.patch("sleep");
     let mut builder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "builder"])
+        .args(["--exact", "a_killed_build_leaves_a_store_that_works"])
         .env(BUILDER, fixture.folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
