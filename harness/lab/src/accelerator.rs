@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Order, Patience, qemu_version};
+use crate::guest::{Guest, Order, Patience, image, qemu_version, try_kvm};
 use crate::kernel::Store;
 use crate::watch::Watch;
 
@@ -66,13 +66,13 @@ pub struct Proof {
     pub seen: String,
 }
 
-/// A kernel and an initramfs to prove KVM with.
+/// What to prove KVM with.
 #[derive(Clone, Copy, Debug)]
 pub struct Specimen<'a> {
     /// The kernel image.
     pub kernel: &'a Path,
-    /// An initramfs with the agent.
-    pub initramfs: &'a Path,
+    /// The agent's binary.
+    pub agent: &'a Path,
 }
 
 /// How long the guest that proves KVM may take to its agent's first word. Where KVM works it takes a second.
@@ -103,12 +103,13 @@ pub fn choose(
     }
 }
 
-/// An error where `/dev/kvm` does not even open: to be found out before anything is built for it.
+/// An error where KVM cannot even set up a vCPU: to be found out before anything is built for it.
 ///
 /// # Errors
 /// `Host`.
-pub fn require_device() -> Result<(), Failure> {
-    open_device().map_err(|e| unusable(format!("/dev/kvm does not open: {e}")))
+pub(crate) fn require_vcpu() -> Result<(), Failure> {
+    open_device().map_err(|e| unusable(format!("/dev/kvm does not open: {e}")))?;
+    try_kvm().map_err(|e| unusable(format!("/dev/kvm opens, but QEMU cannot set up a vCPU: {e}")))
 }
 
 fn open_device() -> std::io::Result<()> {
@@ -140,9 +141,11 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         .tempdir_in(store.root())
         .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
     let topology = Topology { nodes: 1, vcpus: 1, hbas: 1, luns: 1, latency: Duration::ZERO };
+    let initramfs = folder.path().join("initramfs.cpio");
+    image::write(&initramfs, specimen.agent, &[])?;
     let order = Order {
         kernel: specimen.kernel,
-        initramfs: specimen.initramfs,
+        initramfs: &initramfs,
         parameters: "",
         topology: &topology,
         accelerator: Accelerator::Kvm,

@@ -53,6 +53,21 @@ fn kernel_parameters(machine: &Machine<'_>) -> String {
     if machine.parameters.is_empty() { base } else { format!("{base} {}", machine.parameters) }
 }
 
+/// The arguments for a QEMU that sets up a vCPU under KVM, stopped and with nothing to boot.
+pub(crate) fn idle_under_kvm(qmp: i32) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    for option in ["-nodefaults", "-no-user-config", "-S"] {
+        args.add(option, None);
+    }
+    args.add("-display", Some("none"));
+    args.add("-machine", Some("q35"));
+    args.add("-accel", Some("kvm"));
+    args.add("-cpu", Some("host"));
+    args.add("-chardev", Some(&format!("socket,id=qmp,fd={qmp}")));
+    args.add("-mon", Some("chardev=qmp,mode=control"));
+    args.0
+}
+
 /// The arguments, without the program.
 pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsString> {
     let mut args = Arguments::default();

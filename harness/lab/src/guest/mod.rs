@@ -10,4 +10,5 @@ mod wire;
 
 pub use arguments::QEMU;
 pub use lost::{Cause, Lost};
+pub(crate) use running::try_kvm;
 pub use running::{CallError, Guest, Order, Patience, qemu_version};

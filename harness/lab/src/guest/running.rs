@@ -36,6 +36,37 @@ pub fn qemu_version() -> Option<String> {
     output.stdout.lines().next().map(str::to_owned)
 }
 
+/// Sets up a vCPU under KVM and ends it again. It proves nothing about Linux, but where not even that works
+/// nobody needs to build a kernel to find out.
+///
+/// # Errors
+/// What QEMU said.
+pub(crate) fn try_kvm() -> Result<(), String> {
+    let (ours, theirs) = UnixStream::pair().map_err(|e| e.to_string())?;
+    let mut command = Command::new(QEMU);
+    command.args(arguments::idle_under_kvm(theirs.as_raw_fd()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut qemu =
+        child::spawn(&mut command, Signal::SIGKILL, vec![theirs.into()]).map_err(|e| e.to_string())?;
+    let stderr = qemu.child().stderr.take();
+    let asked = Monitor::greet(ours).and_then(|mut monitor| monitor.quit());
+    let ended = qemu.ended_within(Duration::from_secs(5));
+    if asked.is_ok() && ended.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    // Without a supervisor that could hold the pipe open, it ends with QEMU.
+    drop(qemu);
+    let mut said = String::new();
+    if let Some(mut stderr) = stderr {
+        let _ = io::Read::read_to_string(&mut stderr, &mut said);
+    }
+    Err(match (said.lines().next(), ended) {
+        (Some(line), _) => line.to_owned(),
+        (None, Some(status)) => format!("{QEMU} ended with {status}"),
+        (None, None) => format!("{QEMU} did not end when it was told to"),
+    })
+}
+
 /// A guest to be started.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {

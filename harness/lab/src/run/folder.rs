@@ -20,19 +20,22 @@ pub enum Place {
 }
 
 impl Place {
-    /// Whether it can be made, as far as that can be known without making it.
+    /// Whether it can be made, found out without leaving anything behind.
     ///
     /// # Errors
-    /// `Asked` where the named folder has files in it.
+    /// `Asked` where the named folder has files in it; `Files` where nothing can be written there.
     pub fn check(&self) -> Result<(), Failure> {
-        let Self::Named(path) = self else { return Ok(()) };
+        let path = match self {
+            Self::Named(path) => path,
+            Self::Dated { runs, kind: _ } => return writable(runs),
+        };
         match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
             Ok(true) => {
                 let attempt = format!("write a run to {}", path.display());
                 Err(Failure::new(Kind::Asked, attempt, "the folder is not empty", "name another with --out"))
             }
-            Ok(false) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Ok(false) => writable(path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => writable(path),
             Err(e) => Err(Failure::file("list", path, &e)),
         }
     }
@@ -51,6 +54,17 @@ impl Place {
             Self::Dated { runs, kind } => dated_folder(runs, kind),
         }
     }
+}
+
+/// Whether a file can be written in this folder, or in the nearest one above it that is there.
+fn writable(folder: &Path) -> Result<(), Failure> {
+    // A relative path with one part has the empty path above it: that is the current folder.
+    let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(there).map(drop).map_err(|e| {
+        let mut failure = Failure::file("write a run to", folder, &e);
+        failure.next = "name a folder that can be written with --out".to_owned();
+        failure
+    })
 }
 
 /// `<runs>/<date>-<time>-<kind>`, with a number where two
@@ -96,6 +110,15 @@ mod tests {
         assert!(place.make().is_ok());
         fs::write(folder.path().join("mine"), "").unwrap();
         assert_eq!(place.make().unwrap_err().kind, Kind::Asked);
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_written_is_refused_before_it_begins() {
+        let nowhere = Place::Named("/proc/nope/run".into());
+        assert_eq!(nowhere.check().unwrap_err().kind, Kind::Files);
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Place::Named(folder.path().join("a/b")).check().is_ok());
+        assert!(!folder.path().join("a").exists());
     }
 
     #[test]

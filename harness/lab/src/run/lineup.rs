@@ -71,27 +71,28 @@ impl Lineup {
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
-        if request.wish == Wish::Kvm {
-            accelerator::require_device()?;
-        }
         let findings = host::examine(&catalogue);
         host::prepare(&findings, request.setup, watch)?;
+        if request.wish == Wish::Kvm {
+            accelerator::require_vcpu()?;
+        }
         watch.stage("build the agent");
         let agent = image::build_agent(request.workspace)?;
         let built = store.ensure(&recipes, watch)?;
+        let choice = match built.first() {
+            Some(first) => {
+                let specimen = Specimen { kernel: &first.image(), agent: &agent };
+                accelerator::choose(request.wish, specimen, &store, watch)?
+            }
+            None => Choice { accelerator: accelerator::Accelerator::Tcg, why: "no kernel".to_owned() },
+        };
+        // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
         let mut kernels = Vec::new();
         for kernel in built {
             let bootable = pack(&kernel, &agent, request.modules, &run, watch)?;
             kernels.push((kernel, bootable));
         }
-        let choice = match kernels.first() {
-            Some((_, first)) => {
-                let specimen = Specimen { kernel: &first.image, initramfs: &first.initramfs };
-                accelerator::choose(request.wish, specimen, &store, watch)?
-            }
-            None => Choice { accelerator: accelerator::Accelerator::Tcg, why: "no kernel".to_owned() },
-        };
         Ok(Self { kernels, agent, choice, run })
     }
 }
