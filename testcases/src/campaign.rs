@@ -1,21 +1,24 @@
 //! Carries a case out on several kernels, boots interleaved, and reads what each boot says.
 
+use std::path::Path;
+
 use evidence::boot::Boot;
+use lab::accelerator::Accelerator;
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::kernel::Behaviour;
-use lab::run::{self, Lineup};
+use lab::run::{self, Bootable, Ending, Lineup};
 use lab::watch::Watch;
 
-use crate::cases::Case;
+use crate::case::Case;
 
 /// The boots of one kernel, in order.
 #[derive(Clone, Debug)]
 pub struct KernelResult {
     /// Its name.
     pub kernel: String,
-    /// How it attaches asynchronous drivers.
-    pub behaves: Behaviour,
+    /// How it attaches asynchronous drivers, where that is known.
+    pub behaves: Option<Behaviour>,
     /// Its boots.
     pub boots: Vec<BootResult>,
 }
@@ -29,6 +32,32 @@ pub struct BootResult {
     pub boot: Boot,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
+}
+
+/// Carries out one boot of a case, in this shape and with this seed.
+///
+/// # Errors
+/// As [`run::carry_out`].
+pub fn boot(
+    case: &Case,
+    topology: &Topology,
+    kernel: &Bootable,
+    accelerator: Accelerator,
+    seed: u64,
+    folder: &Path,
+) -> Result<Ending, Failure> {
+    let mut topology = *topology;
+    // Latencies vary where anything is to vary.
+    topology.oddities.seed = (case.seeds > 1).then_some(seed);
+    run::carry_out(&run::Boot {
+        kernel,
+        topology: &topology,
+        steps: case.steps,
+        parameters: case.parameters,
+        seed,
+        accelerator,
+        folder,
+    })
 }
 
 /// Carries out `rounds` boots of each kernel.
@@ -58,7 +87,7 @@ pub fn carry_out(
     let name_of = |place: usize| lineup.kernels[place].1.name.clone();
     run::Plan {
         case: case.name.to_owned(),
-        topology: topology.clone(),
+        topology: *topology,
         host_cores: lab::host::host_cores(),
         accelerator: lineup.choice.clone(),
         boots: order.iter().map(|(folder, place)| (folder.clone(), name_of(*place))).collect(),
@@ -71,18 +100,14 @@ pub fn carry_out(
     for (number, (name, place)) in order.into_iter().enumerate() {
         watch.count(number as u64, Some(total as u64));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
-        let record = run::carry_out(&run::Boot {
-            kernel: &lineup.kernels[place].1,
-            topology,
-            steps: case.steps,
-            accelerator: lineup.choice.accelerator,
-            folder: &folder,
-        })?;
-        results[place].boots.push(BootResult {
-            folder: name,
-            boot: record.read(),
-            blind_spots: record.left.blind_spots,
-        });
+        let choice = &lineup.choice;
+        let record =
+            boot(case, topology, &lineup.kernels[place].1, choice.accelerator, 0, &folder)?.well()?;
+        // A bench is about the first phase: it has one.
+        for boot in record.read().into_iter().take(1) {
+            let blind_spots = record.left.blind_spots.clone();
+            results[place].boots.push(BootResult { folder: name.clone(), boot, blind_spots });
+        }
     }
     watch.count(total as u64, Some(total as u64));
     Ok(results)

@@ -1,7 +1,11 @@
 //! The table of cases, and how a case is carried out and judged.
 
 mod campaign;
-mod cases;
+mod case;
+mod table;
+mod verdict;
 
-pub use campaign::{BootResult, KernelResult, carry_out};
-pub use cases::{CASES, Case, Circumstances, DEVICES_AFTER_DRIVER, DRIVER_AFTER_DEVICES, Promise};
+pub use campaign::{BootResult, KernelResult, boot, carry_out};
+pub use case::{Case, Circumstances, Dies, Promise};
+pub use table::{CASES, DEVICES_AFTER_DRIVER, DRIVER_AFTER_DEVICES};
+pub use verdict::{End, Seen, Verdict};

@@ -12,32 +12,30 @@ use evidence::judge::{Expectation, Outcome, judge};
 use lab::guest::topology::Topology;
 use lab::kernel::Behaviour;
 use lab::run::Record;
-use testcases::{Circumstances, DRIVER_AFTER_DEVICES};
-
-fn boot(kernel: &str) -> Boot {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_boots").join(kernel);
-    Record::load(&folder).unwrap().read()
-}
+use testcases::{Circumstances, DRIVER_AFTER_DEVICES, End, Seen, Verdict};
 
 fn record(kernel: &str) -> Record {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_boots").join(kernel);
     Record::load(&folder).unwrap()
 }
 
-fn behaviour(kernel: &str) -> Behaviour {
-    if kernel == "without" { Behaviour::PerDriver } else { Behaviour::PerDevice }
+fn only_phase(record: &Record) -> Boot {
+    record.read().pop().unwrap()
+}
+
+fn boot(kernel: &str) -> Boot {
+    only_phase(&record(kernel))
 }
 
 fn snapshot(kernel: &str) -> String {
+    let topology = Topology::new(2, 2, 8, Duration::from_millis(20));
+    let circumstances = Circumstances { topology, host_cores: 2 };
     let boot = boot(kernel);
-    let circumstances = Circumstances {
-        topology: Topology { nodes: 2, vcpus: 2, hbas: 2, luns: 8, latency: Duration::from_millis(20) },
-        host_cores: 2,
-    };
-    let boots = [(format!("boots/001-{kernel}"), boot.clone())];
-    let expectations = DRIVER_AFTER_DEVICES.expectations(behaviour(kernel), &circumstances);
-    let findings: Vec<_> = expectations.into_iter().map(|expectation| judge(expectation, &boots)).collect();
-    format!("{boot:#?}\n{findings:#?}")
+    let folder = format!("boots/001-{kernel}");
+    let seen = Seen { folder, end: End::Well(vec![boot.clone()]) };
+    let behaves = if kernel == "without" { Behaviour::PerDriver } else { Behaviour::PerDevice };
+    let verdict = Verdict::of(&DRIVER_AFTER_DEVICES, Some(behaves), &circumstances, &[seen]);
+    format!("{boot:#?}\n{verdict:#?}")
 }
 
 #[test]
@@ -52,7 +50,7 @@ fn a_boot_with_the_change() {
 
 #[test]
 fn each_kernel_fails_what_is_expected_of_the_other() {
-    let outcome = |expectation, kernel: &str| judge(expectation, &[(String::new(), boot(kernel))]).outcome;
+    let outcome = |expectation, kernel: &str| judge(&expectation, &[(String::new(), boot(kernel))]).outcome;
     assert_eq!(outcome(Expectation::InFlightAtMost(1), "with"), Outcome::Refuted);
     assert_eq!(outcome(Expectation::WorkersAtMost(1), "with"), Outcome::Refuted);
     assert_eq!(outcome(Expectation::InFlightAtLeast(2), "without"), Outcome::Refuted);
@@ -64,10 +62,10 @@ fn a_line_cut_out_of_the_log_is_missed() {
     let at = record.kmsg.find("probe of 0:0:0:1 returned").unwrap();
     let line = record.kmsg[..at].rfind('\n').unwrap()..at + record.kmsg[at..].find('\n').unwrap();
     record.kmsg.replace_range(line, "");
-    let boot = record.read();
+    let boot = only_phase(&record);
     assert!(boot.unpaired.iter().any(|text| text.contains("1 records missing")), "{:?}", boot.unpaired);
     assert!(boot.differences.contains(&"only the trace shows a probe of 0:0:0:1".to_owned()));
-    let finding = judge(Expectation::AllBound, &[(String::new(), boot)]);
+    let finding = judge(&Expectation::AllBound { rounds: 1 }, &[(String::new(), boot)]);
     assert_eq!(finding.outcome, Outcome::Inconclusive);
 }
 
@@ -77,6 +75,6 @@ fn a_trace_cut_in_the_middle_is_inconclusive() {
     let trace = record.trace.as_mut().unwrap();
     let half = trace.len() * 3 / 4;
     trace.truncate(half);
-    let finding = judge(Expectation::InFlightAtLeast(2), &[(String::new(), record.read())]);
+    let finding = judge(&Expectation::InFlightAtLeast(2), &[(String::new(), only_phase(&record))]);
     assert_eq!(finding.outcome, Outcome::Inconclusive);
 }

@@ -7,10 +7,11 @@ use evidence::judge::{self, Outcome};
 use evidence::stats::{self, Ratio};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
+use lab::kernel::Catalogue;
 use lab::run::{Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
-use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult};
+use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, End, KernelResult, Seen, Verdict};
 
 use crate::cli::BenchArguments;
 use crate::exit;
@@ -27,11 +28,14 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         Some(folder) => Place::Named(folder.clone()),
         None => Place::Dated { runs: workspace.join("runs"), kind: "bench" },
     };
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    let recipes =
+        arguments.kernels.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
     let lineup = Lineup::of(
         &Request {
             workspace,
-            kernels: &arguments.kernels,
-            modules: &case.modules(),
+            recipes: &recipes,
+            modules: Some(&case.modules()),
             wish: arguments.accel.into(),
             setup: arguments.setup,
             place,
@@ -55,7 +59,7 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
 /// the host.
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
     let BenchArguments { kernels, boots, accel, .. } = arguments;
-    let Topology { nodes, vcpus, hbas, luns, latency } = topology;
+    let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
     format!(
         "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --accel {}",
         kernels.join(","),
@@ -72,7 +76,7 @@ fn document(
     command: &str,
 ) -> Document {
     let host_cores = lab::host::host_cores();
-    let circumstances = Circumstances { topology: topology.clone(), host_cores };
+    let circumstances = Circumstances { topology: *topology, host_cores };
     let entries: Vec<ResultEntry> =
         results.iter().map(|result| judged(case, &circumstances, result)).collect();
     let comparisons = compared(case, results);
@@ -114,15 +118,16 @@ fn document(
 }
 
 fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
-    let boots: Vec<_> = result.boots.iter().map(|boot| (boot.folder.clone(), boot.boot.clone())).collect();
-    let expectations = case.expectations(result.behaves, circumstances);
-    let findings: Vec<_> =
-        expectations.into_iter().map(|expectation| judge::judge(expectation, &boots)).collect();
+    let seen =
+        |boot: &BootResult| Seen { folder: boot.folder.clone(), end: End::Well(vec![boot.boot.clone()]) };
+    let seen: Vec<Seen> = result.boots.iter().map(seen).collect();
+    let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
     ResultEntry {
         case: case.name.to_owned(),
         kernel: result.kernel.clone(),
         outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
         findings,
+        others,
         boots: result
             .boots
             .iter()
@@ -165,10 +170,11 @@ enum Role {
 }
 
 fn role(case: &Case, result: &KernelResult) -> Option<Role> {
-    if case.candidates.contains(&result.behaves) {
+    let behaves = result.behaves?;
+    if case.candidates.contains(&behaves) {
         Some(Role::Candidate)
     } else {
-        case.baselines.contains(&result.behaves).then_some(Role::Baseline)
+        case.baselines.contains(&behaves).then_some(Role::Baseline)
     }
 }
 

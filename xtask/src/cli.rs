@@ -83,7 +83,7 @@ impl BenchArguments {
             let most = nodes.saturating_mul(2);
             lab::host::host_cores().min(most).max(nodes)
         });
-        Topology { nodes, vcpus, hbas, luns, latency }
+        Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
     }
 }
 
@@ -94,9 +94,20 @@ pub(crate) struct TestArguments {
     /// Only tests that boot no guest: no kernel is built
     #[arg(long, conflicts_with = "setup")]
     pub(crate) fast: bool,
+    /// Kernels that the cases are carried out on, by name, as in kernel-configs/kernels.toml
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        default_value = "without,with,with-numa,mainline"
+    )]
+    pub(crate) kernels: Vec<String>,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
+    /// Print the results of the cases as one JSON document on standard output (docs/test-schema.md)
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) json: bool,
     /// List the tests and run none
     #[arg(long)]
     pub(crate) list: bool,

@@ -1,18 +1,23 @@
 //! `test`: unit and golden tests through cargo, then guest tests through libtest-mimic.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use evidence::judge::Outcome;
 use lab::child;
 use lab::failure::{Failure, Kind};
 use lab::host;
 use lab::kernel::{Catalogue, Store};
+use lab::run::Place;
 use lab::watch::Watch;
+use report::document::{Host, TEST_SCHEMA, TestDocument, TestEntry};
+use testcases::{CASES, Case};
 
 use crate::cli::TestArguments;
 use crate::exit;
+use crate::screen::print;
 
 /// Longer than all tests take on a slow host: for a test that hangs past its own deadline.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -21,22 +26,31 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
 const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
+/// The kernel on which deaths and endings of guests are tested.
+const PATIENT: &str = "mainline";
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
+    let tests = Tests { workspace, arguments, run: None };
     if arguments.list {
         for part in parts {
-            cargo_test(workspace, part, arguments, &["--list"])?;
+            tests.cargo_test(part, &["--list"])?;
         }
         return Ok(exit::SUPPORTED);
     }
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    // A name that is not there is found out now.
+    for name in &arguments.kernels {
+        catalogue.recipe(name)?;
+    }
     if !arguments.fast {
         host::prepare(&host::examine(&catalogue), arguments.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
     let (mut passed, mut found) = (true, false);
+    let mut results = Vec::new();
+    let mut folder = None;
     for part in parts {
         // libtest-mimic takes one filter at a time.
         let filters: Vec<Option<&str>> = match &arguments.filters[..] {
@@ -44,17 +58,24 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             some => some.iter().map(|filter| Some(filter.as_str())).collect(),
         };
         for filter in filters {
-            if filter.is_some_and(|filter| !names(workspace, part, arguments).contains(filter)) {
+            if filter.is_some_and(|filter| !tests.names(part).contains(filter)) {
                 continue;
             }
             found = true;
-            if *part == GUESTS {
-                // Here, and not within a test, so that a kernel that does not build has its own exit code.
-                let recipes = catalogue.names().map(|name| catalogue.recipe(name));
-                Store::open()?.ensure(&recipes.collect::<Result<Vec<_>, _>>()?, watch)?;
+            if *part != GUESTS {
+                // Every part runs, so that one failure does not hide another.
+                passed &= tests.cargo_test(part, filter.as_slice())?;
+                continue;
             }
-            // Every part runs, so that one failure does not hide another.
-            passed &= cargo_test(workspace, part, arguments, filter.as_slice())?;
+            // Here, and not within a test, so that a kernel that does not build has its own exit code.
+            let needed = kernels_for(arguments, filter);
+            let recipes = needed.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
+            Store::open()?.ensure(&recipes, watch)?;
+            let run = Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?;
+            let tests = Tests { run: Some(&run), ..tests };
+            passed &= tests.cargo_test(part, filter.as_slice())?;
+            results.extend(read_results(&run)?);
+            folder = Some(run);
         }
     }
     if !found {
@@ -62,31 +83,114 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
+    let outcomes = results.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
+    let document = TestDocument {
+        schema: TEST_SCHEMA.to_owned(),
+        outcome: Outcome::of_all(outcomes),
+        passed,
+        host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
+        run: folder.map(|folder| folder.display().to_string()).unwrap_or_default(),
+        command: repeat(arguments),
+        results,
+    };
+    if arguments.json {
+        print(&(document.to_json() + "\n"));
+    }
     Ok(if passed { exit::SUPPORTED } else { exit::REFUTED })
 }
 
-/// The names of the tests of a part, one a line; empty where they cannot be had, which the run itself will say.
-fn names(workspace: &Path, part: &[&str], arguments: &TestArguments) -> String {
-    child::text_of(command(workspace, part, arguments).arg("--list"), PATIENCE).unwrap_or_default()
+/// The kernels that guest tests of these names boot, each with its flavour.
+fn kernels_for(arguments: &TestArguments, filter: Option<&str>) -> Vec<String> {
+    let mut needed = Vec::new();
+    for kernel in &arguments.kernels {
+        for case in CASES {
+            for flavour in case.flavours {
+                let name = Case::on(kernel, flavour);
+                if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter)) {
+                    needed.push(name);
+                }
+            }
+        }
+    }
+    // Kernels of one configuration one after the other, the usual one first: the others begin with its objects.
+    needed.sort_by_key(|name| name.split_once('+').map_or("", |(_, flavour)| flavour).to_owned());
+    needed.push(PATIENT.to_owned());
+    let mut seen = std::collections::BTreeSet::new();
+    needed.retain(|name| seen.insert(name.clone()));
+    needed
 }
 
-/// Runs `cargo test` on our own terminal; whether it passed.
-fn cargo_test(
-    workspace: &Path,
-    part: &[&str],
-    arguments: &TestArguments,
-    more: &[&str],
-) -> Result<bool, Failure> {
-    let mut command = command(workspace, part, arguments);
-    child::run_to_end(command.args(more), PATIENCE).map_err(|e| match e.kind() {
-        ErrorKind::Interrupted => Failure::interrupted("run the tests"),
-        _ => Failure::new(Kind::Host, "run cargo test", e.to_string(), "check that cargo works here"),
-    })
+fn repeat(arguments: &TestArguments) -> String {
+    let TestArguments { filters, fast, kernels, accel, json: _, list: _, setup: _ } = arguments;
+    let mut command = "cargo xtask test".to_owned();
+    for filter in filters {
+        command.push_str(&format!(" {filter}"));
+    }
+    if *fast {
+        command.push_str(" --fast");
+    }
+    format!("{command} --kernels {} --accel {}", kernels.join(","), accel.name())
 }
 
-fn command(workspace: &Path, part: &[&str], arguments: &TestArguments) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace).args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
-    command.env("PARPROBE_ACCEL", arguments.accel.name());
-    command
+/// What the guest tests noted of each case, a line each.
+fn read_results(run: &Path) -> Result<Vec<TestEntry>, Failure> {
+    let path = results_path(run);
+    let text = match std::fs::read_to_string(&path) {
+        // A filter may ask for no case at all.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|e| Failure::file("read", &path, &e))?,
+    };
+    let entry = |line| {
+        serde_json::from_str(line).map_err(|e| {
+            let attempt = format!("read {}", path.display());
+            Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again")
+        })
+    };
+    text.lines().map(entry).collect()
+}
+
+/// In the folder of the run, which the tests find empty.
+fn results_path(run: &Path) -> PathBuf {
+    run.with_extension("jsonl")
+}
+
+/// How the tests are run.
+#[derive(Clone, Copy)]
+struct Tests<'a> {
+    workspace: &'a Path,
+    arguments: &'a TestArguments,
+    /// The folder for the guests of a run.
+    run: Option<&'a Path>,
+}
+
+impl Tests<'_> {
+    /// The names of the tests of a part, one a line; empty where they cannot be had, which the run itself will
+    /// say.
+    fn names(&self, part: &[&str]) -> String {
+        child::text_of(self.command(part).arg("--list"), PATIENCE).unwrap_or_default()
+    }
+
+    /// Runs `cargo test` on our own terminal; whether it passed.
+    fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
+        let mut command = self.command(part);
+        if self.arguments.json {
+            // Standard output is for the document.
+            command.stdout(std::io::stderr());
+        }
+        child::run_to_end(command.args(more), PATIENCE).map_err(|e| match e.kind() {
+            ErrorKind::Interrupted => Failure::interrupted("run the tests"),
+            _ => Failure::new(Kind::Host, "run cargo test", e.to_string(), "check that cargo works here"),
+        })
+    }
+
+    fn command(&self, part: &[&str]) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(self.workspace).args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
+        command.env("PARPROBE_ACCEL", self.arguments.accel.name());
+        command.env("PARPROBE_KERNELS", self.arguments.kernels.join(","));
+        if let Some(run) = self.run {
+            command.env("PARPROBE_RUN", run).env("PARPROBE_RESULTS", results_path(run));
+        }
+        command
+    }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use protocol::{Answer, Countable, Request};
 
 use crate::{kmsg, sysfs};
@@ -21,8 +21,9 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
     match request {
         Request::Ping => Ok((Answer::Done, Vec::new())),
         Request::LoadModule { name, params } => load_module(&name, &params),
-        Request::Await { what, count, timeout_ms } => {
-            await_count(&what, count, Duration::from_millis(timeout_ms))
+        Request::UnloadModule { name } => unload_module(&name),
+        Request::Await { what, count, still_ms, timeout_ms } => {
+            await_count(&what, count, Duration::from_millis(still_ms), Duration::from_millis(timeout_ms))
         }
         Request::Set { path, value } => {
             sysfs::write(&path, &value).map_err(|e| e.to_string())?;
@@ -32,8 +33,9 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
         Request::ReadFile { path } => {
             bytes(std::fs::read(&path).map_err(|e| format!("reading {path}: {e}"))?)
         }
-        Request::DescribeLuns => {
-            Ok((Answer::Luns(sysfs::luns().map_err(|e| format!("reading sysfs: {e}"))?), Vec::new()))
+        Request::DescribeDevices { bus } => {
+            let devices = sysfs::describe(&bus).map_err(|e| format!("reading sysfs: {e}"))?;
+            Ok((Answer::Devices(devices), Vec::new()))
         }
     }
 }
@@ -60,19 +62,36 @@ fn load_module(name: &str, params: &str) -> Outcome {
     answer
 }
 
+fn unload_module(name: &str) -> Outcome {
+    let module = CString::new(name).map_err(|e| format!("name of a module: {e}"))?;
+    mark(&format!("rmmod {name} begins"))?;
+    let asked = Instant::now();
+    // Without O_NONBLOCK the kernel would be free to wait for a use that does not end.
+    let unloaded = delete_module(&module, DeleteModuleFlags::O_NONBLOCK);
+    let answer = took(asked);
+    mark(&format!("rmmod {name} ends"))?;
+    unloaded.map_err(|e| format!("unloading module {name}: {e}"))?;
+    answer
+}
+
 fn mark(text: &str) -> Result<(), String> {
     kmsg::mark(text).map_err(|e| format!("writing to /dev/kmsg: {e}"))
 }
 
-fn await_count(what: &Countable, wanted: u64, patience: Duration) -> Outcome {
+fn await_count(what: &Countable, wanted: u64, still: Duration, patience: Duration) -> Outcome {
     let asked = Instant::now();
+    let (mut last, mut changed) = (None, asked);
     loop {
         let seen = count(what).map_err(|e| e.to_string())?;
-        if seen >= wanted {
+        if seen == wanted {
             return took(asked);
         }
-        if asked.elapsed() >= patience {
-            return Err(format!("{seen} of {wanted} {} after {patience:?}", describe(what)));
+        if last.replace(seen) != Some(seen) {
+            changed = Instant::now();
+        }
+        if changed.elapsed() >= still || asked.elapsed() >= patience {
+            let unchanged = changed.elapsed().as_millis();
+            return Err(format!("{seen} of {wanted} {}, for {unchanged} ms", describe(what)));
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -80,14 +99,14 @@ fn await_count(what: &Countable, wanted: u64, patience: Duration) -> Outcome {
 
 fn count(what: &Countable) -> io::Result<u64> {
     match what {
-        Countable::Luns => Ok(sysfs::lun_addresses()?.len() as u64),
-        Countable::LunsBoundTo(driver) => sysfs::luns_bound_to(driver),
+        Countable::Devices { bus } => Ok(sysfs::devices(bus)?.len() as u64),
+        Countable::Bound { bus, driver } => sysfs::bound_to(bus, driver),
     }
 }
 
 fn describe(what: &Countable) -> String {
     match what {
-        Countable::Luns => "LUNs are there".to_owned(),
-        Countable::LunsBoundTo(driver) => format!("LUNs are bound to {driver}"),
+        Countable::Devices { bus } => format!("devices of the bus {bus} are there"),
+        Countable::Bound { bus, driver } => format!("devices of the bus {bus} are bound to {driver}"),
     }
 }

@@ -1,11 +1,11 @@
-//! Reads CPUs, nodes and SCSI devices from sysfs.
+//! Reads CPUs, nodes and the devices of a bus from sysfs.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use protocol::{Cpu, LunFacts};
+use protocol::{Cpu, DeviceFacts};
 
-const SCSI_DEVICES: &str = "/sys/bus/scsi/devices";
+const BUSES: &str = "/sys/bus";
 
 /// The content of a small file, with its path in the error.
 pub(crate) fn read(path: &str) -> io::Result<String> {
@@ -54,38 +54,41 @@ pub(crate) fn cpus() -> io::Result<Vec<Cpu>> {
     Ok(cpus)
 }
 
-/// Addresses of the SCSI devices that are there.
-pub(crate) fn lun_addresses() -> io::Result<Vec<String>> {
-    Ok(entries(SCSI_DEVICES)?.into_iter().filter(|name| is_address(name)).collect())
+/// Names of the devices of a bus.
+pub(crate) fn devices(bus: &str) -> io::Result<Vec<String>> {
+    let mut names = entries(&format!("{BUSES}/{bus}/devices"))?;
+    names.retain(|name| is_device(bus, name));
+    Ok(names)
 }
 
-/// How many SCSI devices this driver has.
-pub(crate) fn luns_bound_to(driver: &str) -> io::Result<u64> {
-    let bound = entries(&format!("/sys/bus/scsi/drivers/{driver}"))?;
-    Ok(bound.iter().filter(|name| is_address(name)).count() as u64)
+/// How many devices of a bus this driver has.
+pub(crate) fn bound_to(bus: &str, driver: &str) -> io::Result<u64> {
+    let devices = devices(bus)?;
+    let bound = entries(&format!("{BUSES}/{bus}/drivers/{driver}"))?;
+    Ok(bound.iter().filter(|name| devices.contains(name)).count() as u64)
 }
 
-/// `H:C:T:L`: the bus also has entries for hosts and targets.
-fn is_address(name: &str) -> bool {
-    name.split(':').count() == 4 && name.split(':').all(|part| part.parse::<u64>().is_ok())
+/// The SCSI bus also has entries for hosts and targets: a LUN is `H:C:T:L`.
+fn is_device(bus: &str, name: &str) -> bool {
+    let is_lun = || name.split(':').count() == 4 && name.split(':').all(|part| part.parse::<u64>().is_ok());
+    bus != "scsi" || is_lun()
 }
 
-/// What sysfs shows of every SCSI device.
-pub(crate) fn luns() -> io::Result<Vec<LunFacts>> {
-    lun_addresses()?
-        .into_iter()
-        .map(|address| {
-            let link = format!("{SCSI_DEVICES}/{address}");
-            let place = std::fs::canonicalize(&link)?;
-            let driver = std::fs::read_link(place.join("driver")).ok();
-            Ok(LunFacts {
-                node: node_of(&place),
-                disk: entries(&format!("{link}/block"))?.into_iter().next(),
-                driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
-                address,
-            })
+/// What sysfs shows of every device of a bus. One that goes away meanwhile is left out.
+pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
+    let describe = |name: String| -> io::Result<DeviceFacts> {
+        let link = format!("{BUSES}/{bus}/devices/{name}");
+        let place = std::fs::canonicalize(&link)?;
+        let driver = std::fs::read_link(place.join("driver")).ok();
+        Ok(DeviceFacts {
+            node: node_of(&place),
+            disk: entries(&format!("{link}/block"))?.into_iter().next(),
+            driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
+            name,
         })
-        .collect()
+    };
+    let described = devices(bus)?.into_iter().map(describe);
+    described.filter(|facts| !matches!(facts, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
 }
 
 /// A SCSI device has no `numa_node` of its own: it inherits that of the PCI function above it, which has.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
@@ -52,12 +52,12 @@ pub struct Cpu {
     pub node: Option<u32>,
 }
 
-/// A SCSI device of the guest, as sysfs shows it.
+/// A device of the guest, as sysfs shows it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct LunFacts {
-    /// Host, channel, target and LUN as the kernel writes them: `0:0:0:17`.
-    pub address: String,
-    /// NUMA node of the nearest parent that has one; `None` for no node.
+pub struct DeviceFacts {
+    /// Its name on the bus. For a LUN host, channel, target and LUN: `0:0:0:17`.
+    pub name: String,
+    /// Its NUMA node, or that of the nearest parent that has one; `None` for no node.
     pub node: Option<u32>,
     /// The disk that its driver made of it: `sdq`.
     pub disk: Option<String>,
@@ -87,13 +87,21 @@ pub enum Request {
         /// Parameters as on an insmod command line; may be empty.
         params: String,
     },
-    /// Wait until a number of devices is there. Answer: [`Answer::Took`], or an error that says how many are.
+    /// `delete_module`, between two marks in the kernel log. It fails while the module is in use.
+    /// Answer: [`Answer::Took`].
+    UnloadModule {
+        /// Its name.
+        name: String,
+    },
+    /// Wait until there are just so many devices. Answer: [`Answer::Took`], or an error that says how many are.
     Await {
         /// What to count.
         what: Countable,
-        /// How many there must be at least.
+        /// How many there must be, no more and no less.
         count: u64,
-        /// How long to wait, in milliseconds.
+        /// How long to wait while the number does not change, in milliseconds.
+        still_ms: u64,
+        /// How long to wait at all, in milliseconds.
         timeout_ms: u64,
     },
     /// Write a value to a file of procfs, sysfs or tracefs. Answer: [`Answer::Done`].
@@ -110,18 +118,29 @@ pub enum Request {
         /// Absolute path.
         path: String,
     },
-    /// Every SCSI device with its node, disk and driver. Answer: [`Answer::Luns`].
-    DescribeLuns,
+    /// Every device of a bus with its node, disk and driver. Answer: [`Answer::Devices`].
+    DescribeDevices {
+        /// Name of the bus: `scsi`. Of that only LUNs count, no hosts and no targets.
+        bus: String,
+    },
 }
 
 /// Devices that [`Request::Await`] can count.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Countable {
-    /// SCSI devices (LUNs), bound or not.
-    Luns,
-    /// SCSI devices bound to this driver.
-    LunsBoundTo(String),
+    /// Devices of a bus, bound or not.
+    Devices {
+        /// The bus.
+        bus: String,
+    },
+    /// Devices of a bus that are bound to this driver.
+    Bound {
+        /// The bus.
+        bus: String,
+        /// The driver.
+        driver: String,
+    },
 }
 
 /// The answer to the call of the same number.
@@ -149,8 +168,8 @@ pub enum Answer {
         /// How many.
         len: u64,
     },
-    /// The SCSI devices.
-    Luns(Vec<LunFacts>),
+    /// The devices of the bus.
+    Devices(Vec<DeviceFacts>),
 }
 
 /// Everything the agent says.

@@ -1,4 +1,4 @@
-//! Reads one boot: from log, trace and sysfs facts to the numbers a verdict rests on.
+//! Reads one phase of a boot: from log, trace and sysfs facts to the numbers a verdict rests on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::ftrace::{self, Entry, Trace};
 use crate::kmsg::{Caller, Log};
 use crate::timeline::{self, Probe};
 use crate::units::{CpuId, KernelTime, LunAddress, NodeId, ThreadId};
-use crate::witnesses;
+use crate::{initcalls, splats, witnesses};
 
 /// What a boot left behind, as text, and what sysfs said about it.
 #[derive(Clone, Copy, Debug)]
@@ -23,21 +23,23 @@ pub struct Texts<'a> {
     pub kprobe_profile: Option<&'a str>,
     /// CPUs with their nodes.
     pub cpus: &'a [(CpuId, Option<NodeId>)],
-    /// The LUNs, after the probes.
-    pub luns: &'a [Lun],
-    /// The module whose load was measured: `sd_mod`.
-    pub module: &'a str,
-    /// Its driver: `sd`.
+    /// The devices that the driver is for, after the probes.
+    pub devices: &'a [Device],
+    /// The driver: `sd`.
     pub driver: &'a str,
-    /// What the text after a mark of the agent begins with: `parprobe:`.
+    /// What the text after a mark of the harness begins with: `parprobe:`.
     pub mark: &'a str,
+    /// The phase, between marks with this name; `None` for the whole boot up to the start of `/init`.
+    pub phase: Option<&'a str>,
+    /// The initcalls of the kernel image, in the order in which it runs them; empty where nobody asks.
+    pub initcalls: &'a [String],
 }
 
-/// A LUN as sysfs shows it.
+/// A device as sysfs shows it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Lun {
-    /// Its address, as text.
-    pub address: String,
+pub struct Device {
+    /// Its name on its bus; for a LUN its address.
+    pub name: String,
     /// Its NUMA node.
     pub node: Option<NodeId>,
     /// Its disk.
@@ -61,26 +63,37 @@ pub struct Testimony {
 /// The numbers of one boot.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Facts {
-    /// LUNs that the guest had at the end.
-    pub luns: usize,
-    /// Devices that were probed.
+    /// Devices that were there at the end.
+    pub devices: usize,
+    /// Of these, how many were probed.
     pub probes: usize,
     /// Of these, how many are bound at the end.
     pub bound: usize,
+    /// The fewest and the most probes that one of the devices had.
+    pub probes_of_one: (usize, usize),
+    /// Probes that returned an error.
+    pub failed: usize,
     /// Most probes that ran at the same time.
     pub max_in_flight: usize,
     /// Threads that ran probes; `None` where no witness knows.
     pub workers: Option<usize>,
-    /// Probes that began and ended on a CPU of their device's node; `None` without a trace, or where a device
-    /// has no node.
+    /// Probes of devices that have a node with CPUs; `None` without a trace.
+    pub placeable: Option<usize>,
+    /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
     /// From the first start to the last end.
     pub makespan: Option<Duration>,
-    /// Wall time of loading the module, from the marks in the log.
+    /// Wall time of loading the last module of the phase, from the marks in the log.
     pub insmod: Option<Duration>,
-    /// How long the module's init function took. It only schedules: the probes come on top, and `insmod` waits
+    /// Probes that ended after that load had returned; `None` where nothing was loaded.
+    pub late_probes: Option<usize>,
+    /// How long that module's init function took. It only schedules: the probes come on top, and `insmod` waits
     /// for them.
     pub initcall: Option<Duration>,
+    /// Initcalls that ran before their turn, in the order of levels; `None` where nobody asked.
+    pub initcalls_out_of_order: Option<Vec<String>>,
+    /// Asynchronous calls and probes that ended after `/init` was started; `None` for a phase.
+    pub pending_at_init: Option<usize>,
     /// Pairs of neighbours, by address, whose disk letters are the other way round.
     pub letters_out_of_order: usize,
     /// Functions that asynchronous attaches ran, with how often.
@@ -105,6 +118,10 @@ pub struct Boot {
     pub differences: Vec<String>,
     /// What did not pair or could not be read, in words.
     pub unpaired: Vec<String>,
+    /// What the kernel complained about, anywhere in the log: the first line of each splat, with its number.
+    pub splats: Vec<(usize, String)>,
+    /// What drivers said about their devices in this phase, and other lines that no witness is made of.
+    pub said: Vec<(usize, String)>,
 }
 
 impl Boot {
@@ -120,68 +137,122 @@ impl Boot {
 /// Reads a boot.
 pub fn read(texts: &Texts<'_>) -> Boot {
     let mut unpaired = Vec::new();
-    let measured: HashMap<&str, &Lun> = texts.luns.iter().map(|lun| (lun.address.as_str(), lun)).collect();
+    let measured: HashMap<&str, &Device> = texts.devices.iter().map(|d| (d.name.as_str(), d)).collect();
     let is_measured = |device: &str| measured.contains_key(device);
 
-    let (log, load) = read_log(texts, &is_measured, &mut unpaired);
-    let trace = texts.trace.map(|text| read_trace(text, texts, &is_measured, &mut unpaired));
+    let log = read_log(texts, &is_measured, &mut unpaired);
+    let trace = texts.trace.map(|text| read_trace(text, texts, &log, &is_measured, &mut unpaired));
+    let ReadLog { testimony: log, load, window: _, said, splats, initcalls, pending_at_init } = log;
     let differences = trace.as_ref().map(|trace| witnesses::differences(&log, trace)).unwrap_or_default();
 
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
+    let (placeable, local_probes) = placement(&best.probes, texts.cpus, &measured);
+    let late = |returned: KernelTime| best.probes.iter().filter(|probe| probe.end > returned).count();
     let facts = Facts {
-        luns: texts.luns.len(),
+        devices: texts.devices.len(),
         probes: best.probes.iter().map(|probe| &probe.device).collect::<BTreeSet<_>>().len(),
-        bound: texts.luns.iter().filter(|lun| lun.driver.as_deref() == Some(texts.driver)).count(),
+        bound: texts.devices.iter().filter(|d| d.driver.as_deref() == Some(texts.driver)).count(),
+        probes_of_one: probes_of_one(&best.probes, texts.devices),
+        failed: best.probes.iter().filter(|probe| probe.returned != 0).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
-        local_probes: local_probes(&best.probes, texts.cpus, &measured),
+        placeable,
+        local_probes,
         makespan: timeline::makespan(&best.probes),
-        insmod: load.insmod,
+        insmod: load.took,
+        late_probes: load.returned.map(late),
         initcall: load.initcall,
-        letters_out_of_order: letters_out_of_order(texts.luns),
+        initcalls_out_of_order: initcalls,
+        pending_at_init,
+        letters_out_of_order: letters_out_of_order(texts.devices),
         attach_calls: attach_calls.clone(),
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
     };
-    Boot { facts, log, trace, differences, unpaired }
+    Boot { facts, log, trace, differences, unpaired, splats, said }
 }
 
-/// How loading the module went.
+/// The fewest and the most probes that one of these devices had.
+fn probes_of_one(probes: &[Probe], devices: &[Device]) -> (usize, usize) {
+    let mut counts: HashMap<&str, usize> = devices.iter().map(|d| (d.name.as_str(), 0)).collect();
+    for probe in probes {
+        *counts.entry(&probe.device).or_default() += 1;
+    }
+    (counts.values().min().copied().unwrap_or(0), counts.values().max().copied().unwrap_or(0))
+}
+
+/// How the last load of a module in the phase went.
 #[derive(Default)]
 struct Load {
-    insmod: Option<Duration>,
+    begun: Option<KernelTime>,
+    module: String,
+    returned: Option<KernelTime>,
+    took: Option<Duration>,
     initcall: Option<Duration>,
 }
 
-fn read_log(
-    texts: &Texts<'_>,
-    is_measured: &impl Fn(&str) -> bool,
-    unpaired: &mut Vec<String>,
-) -> (Testimony, Load) {
+/// What the log says of a phase.
+struct ReadLog {
+    testimony: Testimony,
+    load: Load,
+    /// From when to when the phase lasted.
+    window: (KernelTime, KernelTime),
+    said: Vec<(usize, String)>,
+    splats: Vec<(usize, String)>,
+    initcalls: Option<Vec<String>>,
+    pending_at_init: Option<usize>,
+}
+
+/// Where in the log the phase is.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Where {
+    Before,
+    Within,
+    After,
+}
+
+/// What `run_init_process()` says (init/main.c): the end of the kernel's own start.
+const INIT_STARTS: &str = "Run /init as init process";
+
+fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &mut Vec<String>) -> ReadLog {
     let log = Log::read(texts.kmsg);
     unpaired.extend(log.broken.iter().map(|line| format!("log: no record: {line}")));
     unpaired.extend(
         log.gaps.iter().map(|gap| format!("log: {} records missing before {}", gap.missing, gap.before)),
     );
 
-    let begins = format!("{} insmod {} begins", texts.mark, texts.module);
-    let ends = format!("{} insmod {} ends", texts.mark, texts.module);
-    let mut begun: Option<KernelTime> = None;
+    let begins = texts.phase.map(|phase| format!("{} phase {phase} begins", texts.mark));
+    let ends = match texts.phase {
+        Some(phase) => format!("{} phase {phase} ends", texts.mark),
+        None => INIT_STARTS.to_owned(),
+    };
+    let mut place = if begins.is_some() { Where::Before } else { Where::Within };
+    let mut window = (KernelTime::default(), KernelTime::from_micros(u64::MAX));
     let mut load = Load::default();
-    let init_of_module = format!("[{}]", texts.module);
     let mut testimony = Testimony::default();
+    let mut said = Vec::new();
+    let mut late = 0;
+    let mut ran: Vec<&str> = Vec::new();
     let mut last_end: HashMap<ThreadId, KernelTime> = HashMap::new();
     // Open initcalls and async calls, with the number of times each is open.
     let mut open: BTreeMap<String, i64> = BTreeMap::new();
     for record in &log.records {
-        if record.text == begins {
-            begun = Some(record.time);
+        if begins.as_deref() == Some(record.text) {
+            (place, window.0) = (Where::Within, record.time);
         } else if record.text == ends {
-            load.insmod = begun.map(|begun| record.time.since(begun));
+            (place, window.1) = (Where::After, record.time);
+        }
+        let within = place == Where::Within;
+        if within && let Some(mark) = record.text.strip_prefix(texts.mark) {
+            note_load(&mut load, mark.trim_start(), record.time);
         }
         match dmesg::recognise(record.text) {
-            Line::Probed { device, returned, took } if begun.is_some() && is_measured(device) => {
+            // Without a phase there is no end to it but that of the log: what comes late is to be seen.
+            Line::Probed { device, returned, took }
+                if (within || texts.phase.is_none()) && is_measured(device) =>
+            {
+                late += usize::from(!within);
                 let thread = match record.caller {
                     Some(Caller::Thread(thread)) => Some(thread),
                     Some(Caller::Cpu(_)) | None => None,
@@ -200,29 +271,33 @@ fn read_log(
                 });
             }
             Line::InitcallBegins { symbol, .. } => {
-                *open.entry(format!("initcall {symbol}")).or_default() += 1
+                *open.entry(format!("initcall {symbol}")).or_default() += 1;
+                ran.push(symbol);
             }
             Line::InitcallEnds { symbol, returned, took } => {
                 *open.entry(format!("initcall {symbol}")).or_default() -= 1;
-                if symbol.ends_with(&init_of_module) {
+                if within && symbol.ends_with(&format!("[{}]", load.module)) {
                     load.initcall = (returned == 0).then_some(took);
                 }
             }
             Line::AsyncBegins { cookie, function, .. } => {
                 *open.entry(format!("async call {cookie}_{function}")).or_default() += 1;
-                if begun.is_some() && ftrace::ATTACH_FUNCTIONS.contains(&function) {
+                if within && ftrace::ATTACH_FUNCTIONS.contains(&function) {
                     *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
                     testimony.call_lines.push(record.line);
                 }
             }
             Line::AsyncEnds { cookie, function } => {
                 *open.entry(format!("async call {cookie}_{function}")).or_default() -= 1;
+                // The agent's own loads come later, and have marks.
+                late += usize::from(texts.phase.is_none() && !within);
             }
             Line::AsyncWaiting { thread } => *open.entry(format!("async wait of {thread}")).or_default() += 1,
             Line::AsyncContinuing { thread } => {
                 *open.entry(format!("async wait of {thread}")).or_default() -= 1
             }
             Line::NotUnderstood => unpaired.push(format!("log: not understood: {}", record.text)),
+            Line::Other if within => said.push((record.line, record.text.to_owned())),
             Line::Probed { .. } | Line::Other => {}
         }
     }
@@ -233,20 +308,40 @@ fn read_log(
             _ => unpaired.push(format!("log: {what} has {} ends without a begin", -count)),
         }
     }
-    if begun.is_none() {
+    if let (Some(begins), Where::Before) = (&begins, place) {
         unpaired.push(format!("log: no mark \"{begins}\""));
-    } else if load.insmod.is_none() {
+    } else if place != Where::After {
         unpaired.push(format!("log: no mark \"{ends}\""));
     }
-    (testimony, load)
+    let initcalls = (!texts.initcalls.is_empty()).then(|| initcalls::out_of_order(texts.initcalls, &ran));
+    let pending_at_init = texts.phase.is_none().then_some(late);
+    let splats = splats::find(&log.records);
+    ReadLog { testimony, load, window, said, splats, initcalls, pending_at_init }
+}
+
+/// `insmod sd_mod begins`, `insmod sd_mod ends`.
+fn note_load(load: &mut Load, mark: &str, time: KernelTime) {
+    let Some(rest) = mark.strip_prefix("insmod ") else { return };
+    if let Some(module) = rest.strip_suffix(" begins") {
+        *load = Load { begun: Some(time), module: module.to_owned(), ..Load::default() };
+    } else if rest.strip_suffix(" ends") == Some(&load.module) {
+        load.returned = Some(time);
+        load.took = load.begun.map(|begun| time.since(begun));
+    }
 }
 
 fn read_trace(
     text: &str,
     texts: &Texts<'_>,
+    log: &ReadLog,
     is_measured: &impl Fn(&str) -> bool,
     unpaired: &mut Vec<String>,
 ) -> Testimony {
+    let (from, to) = match texts.phase {
+        Some(_) => log.window,
+        None => (KernelTime::default(), KernelTime::from_micros(u64::MAX)),
+    };
+    let within = |time: KernelTime| from <= time && time <= to;
     let trace = Trace::read(text);
     unpaired.extend(trace.broken.iter().map(|line| format!("trace: not understood: {line}")));
     if trace.lost > 0 {
@@ -264,7 +359,7 @@ fn read_trace(
             }
             ftrace::Event::End { returned } => match open.entry(entry.thread).or_default().pop() {
                 Some((start, device, driver)) => {
-                    if driver == texts.driver && is_measured(device) {
+                    if driver == texts.driver && is_measured(device) && within(entry.time) {
                         testimony.probes.push(Probe {
                             device: device.to_owned(),
                             start: start.time,
@@ -280,10 +375,11 @@ fn read_trace(
                     unpaired.push(format!("trace: thread {} ends at {} no probe", entry.thread, entry.time));
                 }
             },
-            ftrace::Event::Call { function } => {
+            ftrace::Event::Call { function } if within(entry.time) => {
                 *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
                 testimony.call_lines.push(entry.line);
             }
+            ftrace::Event::Call { .. } => {}
         }
     }
     for (start, device, driver) in open.into_values().flatten() {
@@ -304,29 +400,34 @@ fn misses(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-fn local_probes(
+/// Probes of devices that have a node with CPUs, and of these those that ran there.
+fn placement(
     probes: &[Probe],
     cpus: &[(CpuId, Option<NodeId>)],
-    luns: &HashMap<&str, &Lun>,
-) -> Option<usize> {
+    devices: &HashMap<&str, &Device>,
+) -> (Option<usize>, Option<usize>) {
     let nodes: HashMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
-    let mut local = 0;
+    let (mut placeable, mut local) = (0, 0);
     for probe in probes {
-        let (at_start, at_end) = probe.cpus?;
-        let wanted = luns.get(probe.device.as_str())?.node?;
-        local += usize::from(nodes.get(&at_start)? == &wanted && nodes.get(&at_end)? == &wanted);
+        let Some((at_start, at_end)) = probe.cpus else { return (None, None) };
+        let wanted = devices.get(probe.device.as_str()).and_then(|device| device.node);
+        if let Some(wanted) = wanted.filter(|wanted| nodes.values().any(|node| node == wanted)) {
+            placeable += 1;
+            let there = |cpu: CpuId| nodes.get(&cpu) == Some(&wanted);
+            local += usize::from(there(at_start) && there(at_end));
+        }
     }
-    Some(local)
+    (Some(placeable), Some(local))
 }
 
 /// sd gives out letters as probes get that far, so they follow completion and not the order of addresses.
-fn letters_out_of_order(luns: &[Lun]) -> usize {
-    let mut letters: Vec<(LunAddress, (usize, &str))> = luns
+fn letters_out_of_order(devices: &[Device]) -> usize {
+    let mut letters: Vec<(LunAddress, (usize, &str))> = devices
         .iter()
         .filter_map(|lun| {
             let disk = lun.disk.as_deref()?;
             // sdz comes before sdaa.
-            Some((lun.address.parse().ok()?, (disk.len(), disk)))
+            Some((lun.name.parse().ok()?, (disk.len(), disk)))
         })
         .collect();
     letters.sort_unstable();
@@ -339,20 +440,21 @@ mod tests {
 
     #[test]
     fn one_thread_does_not_run_two_probes_at_once_whatever_clocks_say() {
-        let kmsg = "6,0,1000,-,caller=T9;parprobe: insmod sd_mod begins\n\
+        let kmsg = "6,0,1000,-,caller=T9;parprobe: phase main begins\n\
             7,1,30000,-,caller=T9;probe of 0:0:0:0 returned 0 after 28000 usecs\n\
             7,2,58000,-,caller=T9;probe of 0:0:0:1 returned 0 after 28500 usecs\n\
-            6,3,59000,-,caller=T9;parprobe: insmod sd_mod ends\n";
-        let lun = |address: &str| Lun { address: address.to_owned(), node: None, disk: None, driver: None };
+            6,3,59000,-,caller=T9;parprobe: phase main ends\n";
+        let lun = |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None };
         let texts = Texts {
             kmsg,
             trace: None,
             kprobe_profile: None,
             cpus: &[],
-            luns: &[lun("0:0:0:0"), lun("0:0:0:1")],
-            module: "sd_mod",
+            devices: &[lun("0:0:0:0"), lun("0:0:0:1")],
             driver: "sd",
             mark: "parprobe:",
+            phase: Some("main"),
+            initcalls: &[],
         };
         let boot = read(&texts);
         assert_eq!((boot.facts.probes, boot.facts.max_in_flight), (2, 1), "{boot:?}");
@@ -363,8 +465,8 @@ mod tests {
 
     #[test]
     fn letters_are_compared_by_address_and_sdz_comes_before_sdaa() {
-        let lun = |address: &str, disk: &str| Lun {
-            address: address.to_owned(),
+        let lun = |name: &str, disk: &str| Device {
+            name: name.to_owned(),
             node: None,
             disk: Some(disk.to_owned()),
             driver: None,

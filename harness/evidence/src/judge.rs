@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{Boot, Testimony};
+use crate::boot::Boot;
+use crate::expectation::{Ruling, rule, show, value};
 use crate::stats::Ratio;
-use crate::timeline;
+
+pub use crate::expectation::Expectation;
 
 /// What is said about a claim.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -40,51 +42,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Something expected of every boot of a kernel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Expectation {
-    /// Every LUN is probed once and bound.
-    AllBound,
-    /// The driver was attached by so many calls of this asynchronous function, and by no other.
-    AttachedBy {
-        /// Its name.
-        function: &'static str,
-        /// How many calls.
-        calls: u64,
-    },
-    /// At some moment at least so many probes ran. Only one at a time refutes it: more than one, but fewer than
-    /// so many, may be for want of CPUs, and cannot tell.
-    InFlightAtLeast(usize),
-    /// At no moment did more than so many probes run.
-    InFlightAtMost(usize),
-    /// No more than so many threads ran probes.
-    WorkersAtMost(usize),
-    /// At least so many percent of the probes ran on a CPU of their device's node.
-    LocalAtLeast {
-        /// The share.
-        percent: usize,
-    },
-}
-
-impl fmt::Display for Expectation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AllBound => f.write_str("every LUN probed once and bound"),
-            Self::AttachedBy { function, calls } => {
-                write!(f, "attached by {calls} call{} of {function}", if *calls == 1 { "" } else { "s" })
-            }
-            Self::InFlightAtLeast(n) => write!(f, "at least {n} probes in flight"),
-            Self::InFlightAtMost(n) => write!(f, "at most {n} probe{} in flight", plural(*n)),
-            Self::WorkersAtMost(n) => write!(f, "at most {n} worker{}", plural(*n)),
-            Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
-        }
-    }
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "" } else { "s" }
-}
-
 /// An expectation, judged.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Finding {
@@ -98,16 +55,8 @@ pub struct Finding {
     pub evidence: Vec<String>,
 }
 
-/// What one boot says about an expectation.
-enum Ruling {
-    Holds,
-    Fails,
-    /// It cannot tell, for this reason.
-    CannotTell(String),
-}
-
 /// Judges an expectation by the boots of one kernel: a pair each of the boot's folder and what it says.
-pub fn judge(expectation: Expectation, boots: &[(String, Boot)]) -> Finding {
+pub fn judge(expectation: &Expectation, boots: &[(String, Boot)]) -> Finding {
     let (mut against, mut doubtful, mut in_favour) = (Vec::new(), Vec::new(), Vec::new());
     for (place, boot) in boots {
         match rule(expectation, boot) {
@@ -127,97 +76,8 @@ pub fn judge(expectation: Expectation, boots: &[(String, Boot)]) -> Finding {
     Finding { expected: expectation.to_string(), seen: seen(expectation, boots), outcome, evidence }
 }
 
-fn rule(expectation: Expectation, boot: &Boot) -> Ruling {
-    if let Some(doubt) = boot.doubt() {
-        return Ruling::CannotTell(doubt);
-    }
-    let facts = &boot.facts;
-    let holds = match expectation {
-        Expectation::AllBound => {
-            let once = best(boot).probes.len() == facts.probes;
-            Some(once && facts.luns > 0 && facts.probes == facts.luns && facts.bound == facts.luns)
-        }
-        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) if facts.probes < 2 => {
-            return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
-        }
-        Expectation::InFlightAtLeast(n) if (2..n).contains(&facts.max_in_flight) => {
-            let seen = facts.max_in_flight;
-            return Ruling::CannotTell(format!("{seen} is more than one at a time, and fewer than {n}"));
-        }
-        Expectation::InFlightAtLeast(n) => Some(facts.max_in_flight >= n),
-        Expectation::AttachedBy { function, calls } => {
-            let seen: Vec<_> =
-                facts.attach_calls.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-            (!seen.is_empty()).then(|| seen == [(function, calls)])
-        }
-        Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
-        Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
-        Expectation::LocalAtLeast { percent } => {
-            facts.local_probes.map(|local| local * 100 >= best(boot).probes.len() * percent)
-        }
-    };
-    match holds {
-        Some(true) => Ruling::Holds,
-        Some(false) => Ruling::Fails,
-        None => Ruling::CannotTell("neither log nor trace shows it on this kernel".to_owned()),
-    }
-}
-
-/// The witness the facts are taken from, and its file.
-fn best(boot: &Boot) -> &Testimony {
-    boot.trace.as_ref().unwrap_or(&boot.log)
-}
-
-/// Where in a boot's files it can be read.
-fn show(expectation: Expectation, place: &str, boot: &Boot) -> String {
-    let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
-    let testimony = best(boot);
-    let within = |lines: Vec<usize>| match (lines.iter().min(), lines.iter().max()) {
-        (Some(first), Some(last)) if first == last => format!("{place}/{file}:{first}"),
-        (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
-        _ => format!("{place}/{file}"),
-    };
-    let lines_of = |probes: &mut dyn Iterator<Item = &timeline::Probe>| {
-        within(probes.flat_map(|probe| [probe.lines.0, probe.lines.1]).collect())
-    };
-    let value = value(expectation, boot);
-    match expectation {
-        Expectation::AllBound => format!("{value} in {place}/guest.json"),
-        Expectation::AttachedBy { .. } => format!("{value} in {}", within(testimony.call_lines.clone())),
-        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => {
-            match timeline::peak(&testimony.probes) {
-                Some((most, at)) => {
-                    let mut then = testimony.probes.iter().filter(|p| p.start <= at && at < p.end);
-                    format!("{most} at {at}, from start to end within {}", lines_of(&mut then))
-                }
-                None => format!("no probe in {place}/{file}"),
-            }
-        }
-        Expectation::WorkersAtMost(_) | Expectation::LocalAtLeast { .. } => {
-            format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
-        }
-    }
-}
-
-/// What one boot has of the quantity that is expected.
-fn value(expectation: Expectation, boot: &Boot) -> String {
-    let facts = &boot.facts;
-    let or_unknown = |count: Option<usize>| count.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
-    match expectation {
-        Expectation::AllBound => format!("{} of {}", facts.bound, facts.luns),
-        Expectation::AttachedBy { .. } => {
-            let calls = facts.attach_calls.iter().map(|(name, count)| format!("{count} of {name}"));
-            let calls = calls.collect::<Vec<_>>().join(" and ");
-            if calls.is_empty() { "unknown".to_owned() } else { calls }
-        }
-        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => facts.max_in_flight.to_string(),
-        Expectation::WorkersAtMost(_) => or_unknown(facts.workers),
-        Expectation::LocalAtLeast { .. } => format!("{} of {}", or_unknown(facts.local_probes), facts.probes),
-    }
-}
-
 /// The values of the boots: the range of a number, else each value once.
-fn seen(expectation: Expectation, boots: &[(String, Boot)]) -> String {
+fn seen(expectation: &Expectation, boots: &[(String, Boot)]) -> String {
     let mut values: Vec<String> = boots.iter().map(|(_, boot)| value(expectation, boot)).collect();
     if let Ok(mut numbers) = values.iter().map(|value| value.parse()).collect::<Result<Vec<usize>, _>>() {
         numbers.sort_unstable();
@@ -230,6 +90,56 @@ fn seen(expectation: Expectation, boots: &[(String, Boot)]) -> String {
     values.sort_unstable();
     values.dedup();
     if values.is_empty() { "nothing".to_owned() } else { values.join(", ") }
+}
+
+/// Judges whether two phases of the same boots are alike: the same devices bound, both one at a time or both not,
+/// and both placed on their node (95 in a hundred) or both not.
+///
+/// "Not one at a time" is all that can be compared: how many overlap depends on how fast devices come.
+pub fn judge_alike(first: &[(String, Boot)], second: &[(String, Boot)]) -> Finding {
+    let (mut against, mut doubtful, mut in_favour) = (Vec::new(), Vec::new(), Vec::new());
+    for ((place, a), (_, b)) in first.iter().zip(second) {
+        if let Some(doubt) = a.doubt().or_else(|| b.doubt()) {
+            doubtful.push(format!("{place} cannot tell: {doubt}"));
+            continue;
+        }
+        let differences = unlike(a, b);
+        match &differences[..] {
+            [] => in_favour.push(format!("alike in {place}")),
+            _ => against.push(format!("{}: {place}", differences.join("; "))),
+        }
+    }
+    let seen = against.first().or(doubtful.first()).map_or("alike", String::as_str).to_owned();
+    let outcome = match (first.is_empty() || second.is_empty(), against.is_empty(), doubtful.is_empty()) {
+        (true, ..) => Outcome::NotRun,
+        (_, false, _) => Outcome::Refuted,
+        (_, _, false) => Outcome::Inconclusive,
+        _ => Outcome::Supported,
+    };
+    let evidence = [against, doubtful, in_favour].concat();
+    Finding { expected: "both orders alike".to_owned(), seen, outcome, evidence }
+}
+
+fn unlike(a: &Boot, b: &Boot) -> Vec<String> {
+    let mut found = Vec::new();
+    let (before, after) = (&a.facts, &b.facts);
+    if (before.devices, before.bound) != (after.devices, after.bound) {
+        let (of_a, of_b) = (before.devices, after.devices);
+        found.push(format!("{} of {of_a} devices bound, then {} of {of_b}", before.bound, after.bound));
+    }
+    if (before.max_in_flight > 1) != (after.max_in_flight > 1) {
+        let (one, other) = (before.max_in_flight, after.max_in_flight);
+        found.push(format!("{one} in flight, then {other}"));
+    }
+    let share =
+        |boot: &Boot| Some((boot.facts.local_probes? * 100).checked_div(boot.facts.placeable?).unwrap_or(0));
+    // A kernel that places probes has all of them on their node; one that does not, some or other share.
+    if let (Some(one), Some(other)) = (share(a), share(b))
+        && (one >= 95) != (other >= 95)
+    {
+        found.push(format!("{one} % on their node, then {other} %"));
+    }
+    found
 }
 
 /// Judges the claim that the candidate takes less time than the baseline: the whole interval has to say so.
@@ -245,8 +155,9 @@ pub fn judge_faster(ratio: Option<Ratio>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::Facts;
+    use crate::boot::{Facts, Testimony};
     use crate::stats::Interval;
+    use crate::timeline;
     use crate::units::KernelTime;
 
     fn boot(change: impl FnOnce(&mut Boot)) -> (String, Boot) {
@@ -260,30 +171,37 @@ mod tests {
             cpus: None,
         };
         let log = Testimony { probes: vec![probe; 4], ..Testimony::default() };
-        let facts =
-            Facts { probes: 4, bound: 4, luns: 4, max_in_flight: 4, workers: Some(4), ..Facts::default() };
+        let facts = Facts {
+            probes: 4,
+            bound: 4,
+            devices: 4,
+            probes_of_one: (1, 1),
+            max_in_flight: 4,
+            workers: Some(4),
+            ..Facts::default()
+        };
         let mut boot = Boot { facts, log, ..Boot::default() };
         change(&mut boot);
         ("boots/001-with".to_owned(), boot)
     }
 
     fn outcome(expectation: Expectation, boots: &[(String, Boot)]) -> Outcome {
-        judge(expectation, boots).outcome
+        judge(&expectation, boots).outcome
     }
 
     #[test]
     fn one_boot_that_fails_refutes_whatever_the_others_say() {
-        let expectation = Expectation::InFlightAtLeast(3);
+        let expectation = || Expectation::InFlightAtLeast(3);
         let good = boot(|_| {});
         let bad = boot(|boot| boot.facts.max_in_flight = 1);
-        assert_eq!(outcome(expectation, &[good.clone(), good.clone()]), Outcome::Supported);
-        assert_eq!(outcome(expectation, &[good, bad]), Outcome::Refuted);
+        assert_eq!(outcome(expectation(), &[good.clone(), good.clone()]), Outcome::Supported);
+        assert_eq!(outcome(expectation(), &[good, bad]), Outcome::Refuted);
     }
 
     #[test]
     fn the_evidence_begins_with_the_boot_that_decides() {
         let bad = boot(|boot| boot.facts.bound = 3);
-        let finding = judge(Expectation::AllBound, &[boot(|_| {}), bad]);
+        let finding = judge(&Expectation::AllBound { rounds: 1 }, &[boot(|_| {}), bad]);
         assert!(finding.evidence[0].starts_with("3 of 4 in boots/001-with/guest.json"), "{finding:?}");
     }
 
@@ -300,10 +218,10 @@ mod tests {
 
     #[test]
     fn the_functions_that_attached_are_compared_with_their_number() {
-        let expectation = Expectation::AttachedBy { function: "per_device", calls: 4 };
+        let expectation = || Expectation::AttachedBy { function: "per_device", calls: 4 };
         let of = |calls: &[(&str, u64)]| {
             let calls = calls.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-            outcome(expectation, &[boot(|boot| boot.facts.attach_calls = calls)])
+            outcome(expectation(), &[boot(|boot| boot.facts.attach_calls = calls)])
         };
         assert_eq!(of(&[("per_device", 4)]), Outcome::Supported);
         assert_eq!(of(&[("per_device", 3)]), Outcome::Refuted);
@@ -327,14 +245,14 @@ mod tests {
     #[test]
     fn a_boot_with_lost_lines_cannot_tell() {
         let lossy = boot(|boot| boot.unpaired.push("trace: 3 entries overwritten".to_owned()));
-        let finding = judge(Expectation::AllBound, &[lossy]);
+        let finding = judge(&Expectation::AllBound { rounds: 1 }, &[lossy]);
         assert_eq!(finding.outcome, Outcome::Inconclusive);
         assert!(finding.evidence[0].contains("3 entries overwritten"), "{finding:?}");
     }
 
     #[test]
     fn no_boot_is_not_run_and_what_no_witness_shows_is_inconclusive() {
-        assert_eq!(outcome(Expectation::AllBound, &[]), Outcome::NotRun);
+        assert_eq!(outcome(Expectation::AllBound { rounds: 1 }, &[]), Outcome::NotRun);
         let blind = boot(|boot| boot.facts.local_probes = None);
         assert_eq!(outcome(Expectation::LocalAtLeast { percent: 95 }, &[blind]), Outcome::Inconclusive);
     }
@@ -346,6 +264,26 @@ mod tests {
             boot.facts.max_in_flight = 1;
         });
         assert_eq!(outcome(Expectation::InFlightAtMost(1), &[single]), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn phases_are_alike_when_devices_parallelism_and_placement_are() {
+        let placed = |local| {
+            boot(move |boot| (boot.facts.local_probes, boot.facts.placeable) = (Some(local), Some(4)))
+        };
+        let alike = |a: &(String, Boot), b: &(String, Boot)| {
+            judge_alike(std::slice::from_ref(a), std::slice::from_ref(b)).outcome
+        };
+        assert_eq!(alike(&placed(4), &placed(4)), Outcome::Supported);
+        assert_eq!(alike(&placed(1), &placed(2)), Outcome::Supported);
+        assert_eq!(alike(&placed(4), &placed(2)), Outcome::Refuted);
+        let serial = boot(|boot| boot.facts.max_in_flight = 1);
+        assert_eq!(alike(&boot(|_| {}), &serial), Outcome::Refuted);
+        let fewer = boot(|boot| boot.facts.bound = 3);
+        assert_eq!(alike(&boot(|_| {}), &fewer), Outcome::Refuted);
+        let lossy = boot(|boot| boot.unpaired.push("lost".to_owned()));
+        assert_eq!(alike(&boot(|_| {}), &lossy), Outcome::Inconclusive);
+        assert_eq!(judge_alike(&[], &[]).outcome, Outcome::NotRun);
     }
 
     #[test]

@@ -9,9 +9,12 @@
 pub mod boot;
 pub mod console;
 pub mod dmesg;
+mod expectation;
 pub mod ftrace;
+mod initcalls;
 pub mod judge;
 pub mod kmsg;
+mod splats;
 pub mod stats;
 pub mod timeline;
 pub mod units;

@@ -140,7 +140,7 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         .prefix("kvm-proof-")
         .tempdir_in(store.root())
         .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
-    let topology = Topology { nodes: 1, vcpus: 1, hbas: 1, luns: 1, latency: Duration::ZERO };
+    let topology = Topology::new(1, 1, 1, Duration::ZERO);
     let initramfs = folder.path().join("initramfs.cpio");
     image::write(&initramfs, specimen.agent, &[])?;
     let order = Order {
@@ -152,7 +152,7 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         patience: Patience { boot: PROOF_PATIENCE, ..Patience::of(Accelerator::Kvm) },
         folder: folder.path(),
     };
-    let proof = match Guest::start(&order) {
+    let proof = match Guest::start(&order).map_err(Failure::from) {
         Ok(guest) => {
             let seen = format!("Linux {} booted under KVM", guest.hello().release);
             guest.end();

@@ -72,7 +72,7 @@ impl Fixture {
         Recipe {
             name: name.to_owned(),
             about: String::new(),
-            behaves: Behaviour::PerNode,
+            behaves: Some(Behaviour::PerNode),
             source: Source {
                 package: "linux-fake".to_owned(),
                 archive: self.folder.path().join("linux-fake.tar.xz"),
@@ -80,6 +80,7 @@ impl Fixture {
             },
             series: series.to_vec(),
             config: vec![self.folder.path().join("guest.config")],
+            modules: vec![],
         }
     }
 
@@ -240,10 +241,11 @@ fn build_for_ever(folder: &Path) {
     let recipe = Recipe {
         name: "slow".to_owned(),
         about: String::new(),
-        behaves: Behaviour::PerNode,
+        behaves: Some(Behaviour::PerNode),
         source,
         series: vec![folder.join("sleep.patch")],
         config: vec![folder.join("guest.config")],
+        modules: vec![],
     };
     Store::at(&folder.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
 }

@@ -91,6 +91,9 @@ pub struct ResultEntry {
     pub outcome: Outcome,
     /// What was expected, and what was seen.
     pub findings: Vec<Finding>,
+    /// What is expected of kernels that behave otherwise, and what was seen.
+    #[serde(default)]
+    pub others: Vec<Finding>,
     /// Its boots.
     pub boots: Vec<BootEntry>,
 }
@@ -113,22 +116,28 @@ pub struct BootEntry {
 /// The numbers of a boot. `null` is "not known".
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FactsEntry {
-    /// LUNs that the guest had.
-    pub luns: usize,
-    /// Devices that were probed.
+    /// Devices that were there at the end: LUNs.
+    pub devices: usize,
+    /// Of these, how many were probed.
     pub probes: usize,
-    /// LUNs bound at the end.
+    /// Of these, how many are bound at the end.
     pub bound: usize,
+    /// Probes that returned an error.
+    pub failed: usize,
     /// Most probes that ran at the same time.
     pub max_in_flight: usize,
     /// Threads that ran probes.
     pub workers: Option<usize>,
-    /// Probes that began and ended on a CPU of their device's node.
+    /// Probes of devices that have a node with CPUs.
+    pub placeable: Option<usize>,
+    /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
     /// First start to last end, in microseconds.
     pub makespan_us: Option<u64>,
     /// Wall time of loading the module, in microseconds.
     pub insmod_us: Option<u64>,
+    /// Probes that ended after it had returned.
+    pub late_probes: Option<usize>,
     /// How long its init function took, which schedules the probes, in microseconds.
     pub initcall_us: Option<u64>,
     /// Pairs of neighbours, by address, whose disk letters are the other way round.
@@ -211,29 +220,38 @@ impl BootEntry {
 impl From<&Facts> for FactsEntry {
     fn from(facts: &Facts) -> Self {
         let Facts {
-            luns,
+            devices,
             probes,
             bound,
+            probes_of_one: _,
+            failed,
             max_in_flight,
             workers,
+            placeable,
             local_probes,
             makespan,
             insmod,
+            late_probes,
             initcall,
+            initcalls_out_of_order: _,
+            pending_at_init: _,
             letters_out_of_order,
             attach_calls,
             witnesses_agree,
             unpaired,
         } = facts;
         Self {
-            luns: *luns,
+            devices: *devices,
             probes: *probes,
             bound: *bound,
+            failed: *failed,
             max_in_flight: *max_in_flight,
             workers: *workers,
+            placeable: *placeable,
             local_probes: *local_probes,
             makespan_us: makespan.map(micros),
             insmod_us: insmod.map(micros),
+            late_probes: *late_probes,
             initcall_us: initcall.map(micros),
             letters_out_of_order: *letters_out_of_order,
             attach_calls: attach_calls.clone(),
@@ -244,6 +262,64 @@ impl From<&Facts> for FactsEntry {
 }
 
 impl Document {
+    /// As JSON, indented.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// Name and version of the document of `cargo xtask test --json`.
+pub const TEST_SCHEMA: &str = "parprobe.test/1";
+
+/// What the cases showed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TestDocument {
+    /// [`TEST_SCHEMA`].
+    pub schema: String,
+    /// All results together. One that was skipped does not count: its kernel is not one that the case is about.
+    pub outcome: Outcome,
+    /// Whether all other tests passed: unit and golden tests, deaths and endings of guests.
+    pub passed: bool,
+    /// The host.
+    pub host: Host,
+    /// The folder of the run.
+    pub run: String,
+    /// The command that repeats it.
+    pub command: String,
+    /// Each case on each kernel.
+    pub results: Vec<TestEntry>,
+}
+
+/// A case on a kernel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TestEntry {
+    /// The case.
+    pub case: String,
+    /// What happens in it.
+    pub situation: String,
+    /// What is claimed.
+    pub claim: String,
+    /// Where that comes from.
+    pub source: String,
+    /// The kernel, with its flavour.
+    pub kernel: String,
+    /// The guest's shape, in words.
+    pub topology: String,
+    /// All findings together.
+    pub outcome: Outcome,
+    /// Why it was not carried out, where it makes no sense on this kernel.
+    pub skipped: Option<String>,
+    /// The seeds of its boots.
+    pub seeds: Vec<u64>,
+    /// The folders of its boots in that of the run.
+    pub boots: Vec<String>,
+    /// What is expected of this kernel, and what was seen.
+    pub findings: Vec<Finding>,
+    /// What is expected of kernels that behave otherwise, and what was seen.
+    pub others: Vec<Finding>,
+}
+
+impl TestDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()

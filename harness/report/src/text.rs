@@ -95,7 +95,7 @@ fn row(result: &ResultEntry) -> Vec<String> {
         facts.len().to_string(),
         range(facts.iter().map(|facts| Some(facts.max_in_flight))),
         range(facts.iter().map(|facts| facts.workers)),
-        range(facts.iter().map(|facts| Some(facts.local_probes? * 100 / facts.probes.max(1)))) + " %",
+        range(facts.iter().map(|facts| (facts.local_probes? * 100).checked_div(facts.placeable?))) + " %",
         time(&|facts| facts.makespan_us),
         time(&|facts| facts.insmod_us),
         witnesses(&facts),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evidence::console::Death;
+use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::guest::{CallError, Cause, Guest, Lost, Order, Patience, image};
 use lab::kernel::modules::Module;
@@ -100,7 +101,8 @@ fn silence() -> Result<(), Failed> {
 
 /// Alive, answering pings, and not done in time: that is not silence.
 fn overdue() -> Result<(), Failed> {
-    let request = Request::Await { what: Countable::Luns, count: 1, timeout_ms: 60_000 };
+    let what = Countable::Devices { bus: "scsi".to_owned() };
+    let request = Request::Await { what, count: 1, still_ms: 60_000, timeout_ms: 60_000 };
     let lost = Patient::boot("overdue")?.dies_within(request, Duration::from_secs(7))?;
     expect(&lost, matches!(lost.cause, Cause::Overdue(_)))
 }
@@ -158,13 +160,12 @@ impl Patient {
     }
 
     fn start(self) -> Result<Dying, Failed> {
-        let lineup = laboratory::lineup()?;
         let kernel = laboratory::kernel(KERNEL)?;
-        let folder = laboratory::folder(self.name)?;
-        let accelerator = lineup.choice.accelerator;
-        let topology = Topology { nodes: 1, vcpus: 2, hbas: 1, luns: 1, latency: self.latency };
+        let (folder, _) = laboratory::folder(self.name)?;
+        let accelerator = laboratory::accelerator()?;
+        let topology = Topology { vcpus: 2, ..Topology::new(1, 1, 1, self.latency) };
         let spoilt = self.spoil.map(|module| spoil(&kernel.modules, module, &folder)).transpose()?;
-        let guest = Guest::start(&Order {
+        let order = Order {
             kernel: &kernel.image,
             initramfs: spoilt.as_deref().unwrap_or(&kernel.initramfs),
             parameters: self.parameters,
@@ -172,7 +173,8 @@ impl Patient {
             accelerator,
             patience: Patience { silence: self.silence, ..Patience::of(accelerator) },
             folder: &folder,
-        })?;
+        };
+        let guest = Guest::start(&order).map_err(Failure::from)?;
         Ok(Dying { guest })
     }
 }
@@ -221,7 +223,7 @@ fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::Pat
     module.path = folder.join(format!("{name}.ko"));
     fs::write(&module.path, data)?;
     let initramfs = folder.join("initramfs.cpio");
-    image::write(&initramfs, &laboratory::lineup()?.agent, &modules)?;
+    image::write(&initramfs, &laboratory::agent()?, &modules)?;
     Ok(initramfs)
 }
 

@@ -43,7 +43,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
         "KVM" => lab::accelerator::Accelerator::Kvm,
         _ => lab::accelerator::Accelerator::Tcg,
     };
-    let topology = Topology { nodes: 1, vcpus: 1, hbas: 1, luns: 1, latency: Duration::ZERO };
+    let topology = Topology::new(1, 1, 1, Duration::ZERO);
     let mut guest = Guest::start(&Order {
         kernel: Path::new(kernel),
         initramfs: Path::new(initramfs),
@@ -53,9 +53,10 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
         patience: Patience::of(accelerator),
         folder: Path::new(folder),
     })
-    .map_err(|failure| failure.to_string())?;
+    .map_err(|trouble| lab::failure::Failure::from(trouble).to_string())?;
     fs::write(Path::new(folder).join(READY), "").map_err(|e| e.to_string())?;
-    let never = Request::Await { what: Countable::Luns, count: 1000, timeout_ms: 600_000 };
+    let what = Countable::Devices { bus: "scsi".to_owned() };
+    let never = Request::Await { what, count: 1000, still_ms: 600_000, timeout_ms: 600_000 };
     match guest.call("wait for ever", never, Duration::from_secs(600)) {
         Err(_) if lab::cancel::requested() => Ok(()),
         other => Err(format!("{other:?}")),
@@ -63,14 +64,14 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
 }
 
 fn ends_by(name: &str, signal: Signal) -> Result<(), Failed> {
-    let lineup = laboratory::lineup()?;
+    let accelerator = laboratory::accelerator()?;
     let kernel = laboratory::kernel("mainline")?;
-    let folder = laboratory::folder(name)?;
+    let (folder, _) = laboratory::folder(name)?;
     let role = [
         kernel.image.display().to_string(),
         kernel.initramfs.display().to_string(),
         folder.display().to_string(),
-        lineup.choice.accelerator.to_string(),
+        accelerator.to_string(),
     ];
     let mut harness = Harness(
         Command::new(std::env::current_exe()?)

@@ -1,35 +1,54 @@
 //! What all guest tests share: kernels that are built, an accelerator, a folder for the run.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use lab::accelerator::Wish;
+use lab::accelerator::{Accelerator, Wish};
 use lab::failure::Failure;
+use lab::kernel::{Behaviour, Catalogue};
 use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
 use libtest_mimic::Failed;
 
-/// The kernels that the tests boot.
-pub(crate) const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
+/// The kernels that cases are carried out on, unless `cargo xtask test --kernels` names others.
+const KERNELS: &str = "without,with,with-numa,mainline";
 
-/// The modules in the guests' images.
-const MODULES: [&str; 3] = ["virtio_scsi", "sd_mod", "test_lockup"];
+/// The names of the kernels.
+pub(crate) fn kernels() -> Vec<String> {
+    let names = std::env::var("PARPROBE_KERNELS").unwrap_or_else(|_| KERNELS.to_owned());
+    names.split(',').map(str::to_owned).collect()
+}
 
-/// Everything, made when the first test asks for it.
-pub(crate) fn lineup() -> Result<&'static Lineup, Failed> {
-    static LINEUP: OnceLock<Result<Lineup, Failure>> = OnceLock::new();
-    LINEUP.get_or_init(make).as_ref().map_err(|failure| Failed::from(failure.to_string()))
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+fn catalogue() -> Result<&'static Catalogue, Failure> {
+    static CATALOGUE: OnceLock<Result<Catalogue, Failure>> = OnceLock::new();
+    let read = || Catalogue::read(&workspace().join("kernel-configs"));
+    CATALOGUE.get_or_init(read).as_ref().map_err(Clone::clone)
+}
+
+/// How the kernel of this name behaves, where that is known.
+pub(crate) fn behaviour(name: &str) -> Option<Behaviour> {
+    catalogue().ok()?.recipe(name).ok()?.behaves
+}
+
+/// Everything but the kernels, made when the first test asks for it.
+fn lineup() -> Result<&'static Mutex<Lineup>, Failure> {
+    static LINEUP: OnceLock<Result<Mutex<Lineup>, Failure>> = OnceLock::new();
+    LINEUP.get_or_init(|| make().map(Mutex::new)).as_ref().map_err(Clone::clone)
 }
 
 fn make() -> Result<Lineup, Failure> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let kernels = KERNELS.map(str::to_owned);
+    // KVM is proven with the first kernel.
+    let first = kernels().into_iter().take(1).map(|name| catalogue()?.recipe(&name));
     Lineup::of(
         &Request {
-            workspace,
-            kernels: &kernels,
-            modules: &MODULES,
+            workspace: workspace(),
+            recipes: &first.collect::<Result<Vec<_>, _>>()?,
+            modules: None,
             // Set by `cargo xtask test --accel`, which checks the value.
             wish: match std::env::var("PARPROBE_ACCEL").as_deref() {
                 Ok("kvm") => Wish::Kvm,
@@ -37,23 +56,39 @@ fn make() -> Result<Lineup, Failure> {
                 _ => Wish::Auto,
             },
             setup: false,
-            place: Place::Dated { runs: workspace.join("target").join("guest-tests"), kind: "test" },
+            place: match std::env::var_os("PARPROBE_RUN") {
+                Some(folder) => Place::Named(folder.into()),
+                None => Place::Dated { runs: workspace().join("target").join("guest-tests"), kind: "test" },
+            },
         },
         &Log,
     )
 }
 
-/// The kernel of this name.
-pub(crate) fn kernel(name: &str) -> Result<&'static Bootable, Failed> {
-    let found = lineup()?.kernels.iter().find(|(kernel, _)| kernel.name == name);
-    found.map(|(_, bootable)| bootable).ok_or_else(|| Failed::from(format!("no kernel {name} in the lineup")))
+/// The kernel of this name. It is built when it is first asked for.
+pub(crate) fn kernel(name: &str) -> Result<Bootable, Failed> {
+    let recipe = catalogue()?.recipe(name)?;
+    let mut lineup = lineup()?.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(lineup.add(&recipe, &Log)?.clone())
 }
 
-/// A new folder for a boot.
-pub(crate) fn folder(name: &str) -> Result<PathBuf, Failed> {
+/// The accelerator.
+pub(crate) fn accelerator() -> Result<Accelerator, Failed> {
+    Ok(lineup()?.lock().unwrap_or_else(PoisonError::into_inner).choice.accelerator)
+}
+
+/// The agent's binary.
+pub(crate) fn agent() -> Result<PathBuf, Failed> {
+    Ok(lineup()?.lock().unwrap_or_else(PoisonError::into_inner).agent.clone())
+}
+
+/// A new folder for a boot, and its name in that of the run.
+pub(crate) fn folder(name: &str) -> Result<(PathBuf, String), Failed> {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    Ok(run::make_boot_folder(&lineup()?.run, &run::boot_name(number, name))?)
+    let run = lineup()?.lock().unwrap_or_else(PoisonError::into_inner).run.clone();
+    let name = run::boot_name(number, name);
+    Ok((run::make_boot_folder(&run, &name)?, name))
 }
 
 /// Tells what goes on where kernels take minutes to build.

@@ -88,7 +88,7 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
         }
     }
     args.add("-smp", Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)));
-    args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.nodes)));
+    args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.all_nodes())));
     args.path("-kernel", machine.kernel);
     args.path("-initrd", machine.initramfs);
     args.add("-append", Some(&kernel_parameters(machine)));
@@ -121,12 +121,17 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
 
 /// Each node: its memory, its CPUs, and a PCI host bridge whose devices belong to it.
 fn nodes(args: &mut Arguments, topology: &Topology) {
-    for node in 0..topology.nodes {
-        let (first, last) = topology.vcpus_of(NodeId(node));
+    for node in 0..topology.all_nodes() {
         args.add("-object", Some(&format!("memory-backend-ram,id=mem{node},size={}M", topology.node_mib())));
-        args.add("-numa", Some(&format!("node,nodeid={node},cpus={first}-{last},memdev=mem{node}")));
+        let cpus = if node < topology.nodes {
+            let (first, last) = topology.vcpus_of(NodeId(node));
+            format!("cpus={first}-{last},")
+        } else {
+            String::new()
+        };
+        args.add("-numa", Some(&format!("node,nodeid={node},{cpus}memdev=mem{node}")));
         // Bus numbers below 32 are for the root complex itself.
-        let bus = 32 + node * (224 / topology.nodes);
+        let bus = 32 + node * (224 / topology.all_nodes());
         args.add("-device", Some(&format!("pxb-pcie,id=pxb{node},bus=pcie.0,bus_nr={bus},numa_node={node}")));
     }
 }
@@ -134,9 +139,9 @@ fn nodes(args: &mut Arguments, topology: &Topology) {
 /// Each HBA: a root port on its node, and an I/O thread, so that one does not wait for another in QEMU.
 fn hbas(args: &mut Arguments, topology: &Topology) {
     for hba in 0..topology.hbas {
-        let node = topology.node_of_hba(hba);
+        let bus = topology.node_of_hba(hba).map_or("pcie.0".to_owned(), |node| format!("pxb{node}"));
         args.add("-object", Some(&format!("iothread,id=io{hba}")));
-        let port = format!("pcie-root-port,id=port{hba},bus=pxb{node},chassis={hba},slot={hba}");
+        let port = format!("pcie-root-port,id=port{hba},bus={bus},chassis={hba},slot={hba}");
         args.add("-device", Some(&port));
         args.add("-device", Some(&format!("virtio-scsi-pci,id=hba{hba},bus=port{hba},iothread=io{hba}")));
     }
@@ -147,20 +152,53 @@ fn hbas(args: &mut Arguments, topology: &Topology) {
 /// The geometry is given because QEMU would otherwise read sector 0 to guess it, once for every LUN and before
 /// the guest starts: 256 LUNs of 20 ms then take 5 s.
 fn luns(args: &mut Arguments, topology: &Topology) {
-    for lun in 0..topology.luns {
-        let (hba, number) = topology.place_of_lun(lun);
-        let nanos = topology.latency.as_nanos();
-        args.add(
-            "-blockdev",
-            Some(&format!("null-co,node-name=d{lun},size=67108864,read-zeroes=on,latency-ns={nanos}")),
-        );
-        args.add(
-            "-device",
-            Some(&format!(
-                "scsi-hd,bus=hba{hba}.0,scsi-id=0,lun={number},drive=d{lun},serial=lun{lun},cyls=1024,heads=16,secs=8"
-            )),
-        );
+    for lun in 0..topology.luns + topology.oddities.spare {
+        args.add("-blockdev", Some(&null_block(topology, lun)));
+        if lun < topology.luns {
+            let properties = disk(topology, lun);
+            let properties: Vec<String> =
+                properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            args.add("-device", Some(&format!("{DISK},id={},{}", disk_id(lun), properties.join(","))));
+        }
     }
+}
+
+/// QEMU's device for a LUN.
+pub(crate) const DISK: &str = "scsi-hd";
+
+/// The name of a LUN's device in QEMU.
+pub(crate) fn disk_id(lun: u32) -> String {
+    format!("lun{lun}")
+}
+
+/// The properties of a LUN's device.
+pub(crate) fn disk(topology: &Topology, lun: u32) -> Vec<(&'static str, String)> {
+    let (hba, number) = topology.place_of_lun(lun);
+    vec![
+        ("bus", format!("hba{hba}.0")),
+        ("scsi-id", "0".to_owned()),
+        ("lun", number.to_string()),
+        ("drive", format!("d{lun}")),
+        ("serial", format!("lun{lun}")),
+        ("cyls", "1024".to_owned()),
+        ("heads", "16".to_owned()),
+        ("secs", "8".to_owned()),
+    ]
+}
+
+fn null_block(topology: &Topology, lun: u32) -> String {
+    let nanos = topology.latency_of(lun).as_nanos();
+    let null = |prefix: &str| {
+        format!(
+            "{prefix}driver=null-co,{prefix}size=67108864,{prefix}read-zeroes=on,{prefix}latency-ns={nanos}"
+        )
+    };
+    if lun + topology.oddities.faulty >= topology.luns && lun < topology.luns {
+        // Rules for the event "none" hold for every request (block/blkdebug.c).
+        let rule = "inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5";
+        return format!("driver=blkdebug,node-name=d{lun},{},{rule}", null("image."));
+    }
+    format!("{},node-name=d{lun}", null(""))
 }
 
 /// The command as lines for a shell, to be run in the folder it is written to.
@@ -224,14 +262,13 @@ mod tests {
 
     #[test]
     fn a_small_guest_as_a_shell_command() {
-        let topology = Topology { nodes: 2, vcpus: 3, hbas: 2, luns: 3, latency: Duration::from_millis(20) };
+        let topology = Topology { vcpus: 3, ..Topology::new(2, 2, 3, Duration::from_millis(20)) };
         insta::assert_snapshot!(shell_command(&machine(&topology)));
     }
 
     #[test]
     fn the_largest_guest_fits_on_a_command_line() {
-        let topology =
-            Topology { nodes: 8, vcpus: 64, hbas: 64, luns: 4096, latency: Duration::from_secs(60) };
+        let topology = Topology { vcpus: 64, ..Topology::new(8, 64, 4096, Duration::from_secs(60)) };
         assert_eq!(topology.check(), Ok(()));
         let args = qemu_arguments(&machine(&topology), Wires::ByHand);
         let bytes: usize = args.iter().map(|arg| arg.len() + 1 + size_of::<*const u8>()).sum();

@@ -34,6 +34,16 @@ pub enum Cause {
     Interrupted,
 }
 
+impl Cause {
+    /// Whether it is the kernel's own doing, and so says something about the kernel.
+    pub fn is_of_the_kernel(&self) -> bool {
+        match self {
+            Self::Kernel { .. } | Self::Reset | Self::Silence(_) | Self::Overdue(_) => true,
+            Self::AgentDied(_) | Self::AgentRubbish(_) | Self::QemuEnded(_) | Self::Interrupted => false,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,5 +87,41 @@ impl From<Lost> for Failure {
             folder.display()
         );
         Self::new(Kind::Guest, doing, seen, next)
+    }
+}
+
+/// Why a guest could not be led to its end.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// It was lost.
+    Lost(Box<Lost>),
+    /// Something else went wrong; the guest is not to blame, or not alone.
+    Failure(Failure),
+}
+
+impl From<Box<Lost>> for Trouble {
+    fn from(lost: Box<Lost>) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+impl From<Lost> for Trouble {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(Box::new(lost))
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Lost(lost) => Self::from(*lost),
+            Trouble::Failure(failure) => failure,
+        }
     }
 }

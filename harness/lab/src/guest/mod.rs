@@ -9,6 +9,6 @@ pub mod topology;
 mod wire;
 
 pub use arguments::QEMU;
-pub use lost::{Cause, Lost};
-pub(crate) use running::try_kvm;
+pub use lost::{Cause, Lost, Trouble};
 pub use running::{CallError, Guest, Order, Patience, qemu_version};
+pub(crate) use running::{Pending, try_kvm};

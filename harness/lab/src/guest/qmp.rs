@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use qapi::{Enum, Qmp, Stream, qmp};
+use qapi::{Dictionary, Enum, Qmp, Stream, qmp};
 
 use crate::cancel;
 
@@ -32,6 +32,22 @@ impl Monitor {
     /// Tells QEMU to end now. A power-off from inside would flush every disk, each at its latency.
     pub(crate) fn quit(&mut self) -> io::Result<()> {
         self.0.execute(&qmp::quit {}).map(drop).map_err(io::Error::from)
+    }
+
+    /// Plugs a device in.
+    pub(crate) fn plug(&mut self, driver: &str, id: &str, properties: Dictionary) -> io::Result<()> {
+        let command = qmp::device_add {
+            driver: driver.to_owned(),
+            bus: None,
+            id: Some(id.to_owned()),
+            arguments: properties,
+        };
+        self.0.execute(&command).map(drop).map_err(io::Error::from)
+    }
+
+    /// Pulls a device out. The guest learns of it and lets go in its own time.
+    pub(crate) fn unplug(&mut self, id: &str) -> io::Result<()> {
+        self.0.execute(&qmp::device_del { id: id.to_owned() }).map(drop).map_err(io::Error::from)
     }
 
     /// Why QEMU ended, in its own word (`guest-reset`, `host-signal`, …); `None` where it did not say.

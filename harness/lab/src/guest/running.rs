@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use evidence::console::Death;
 use nix::sys::signal::Signal;
 use protocol::{Answer, Call, Hello, Reply, Request, Word};
+use serde_json::Value;
 
 use crate::accelerator::Accelerator;
 use crate::cancel;
 use crate::child::{self, Offspring};
 use crate::failure::{Failure, Kind};
 use crate::guest::arguments::{self, Machine, QEMU, Wires};
-use crate::guest::lost::{Cause, Lost};
+use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qmp::Monitor;
 use crate::guest::topology::Topology;
 use crate::guest::wire::{self, Event, LastLine};
@@ -122,18 +123,25 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// As a failure of whatever was attempted with the call.
-    pub fn into_failure(self, attempt: &str, folder: &Path) -> Failure {
+    /// As trouble with whatever was attempted with the call.
+    pub(crate) fn into_trouble(self, attempt: &str, folder: &Path) -> Trouble {
         match self {
-            Self::Lost(lost) => Failure::from(*lost),
-            Self::Refused(why) => Failure::new(
+            Self::Lost(lost) => Trouble::Lost(lost),
+            Self::Refused(why) => Trouble::Failure(Failure::new(
                 Kind::Guest,
                 attempt,
                 why,
                 format!("read kmsg.txt and console.log in {}", folder.display()),
-            ),
+            )),
         }
     }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    id: u64,
+    doing: String,
 }
 
 /// A guest whose agent has said hello. Dropping it kills QEMU.
@@ -170,18 +178,15 @@ impl Guest {
     /// To be called from a thread that lives at least as long as the guest: QEMU is killed with it.
     ///
     /// # Errors
-    /// `Host` where QEMU cannot be started; [`Lost`] as `Guest` where the guest does not come up.
-    pub fn start(order: &Order<'_>) -> Result<Self, Failure> {
+    /// A failure where QEMU cannot be started; [`Lost`] where the guest does not come up.
+    pub fn start(order: &Order<'_>) -> Result<Self, Trouble> {
         let mut machine = Running::start(order)?;
         let doing = format!("boot {}", order.kernel.display());
         let hello = machine.await_hello(&doing, order.patience.boot)?;
         if hello.version != protocol::VERSION {
-            return Err(Failure::new(
-                Kind::Guest,
-                doing,
-                format!("the agent speaks version {}, the harness {}", hello.version, protocol::VERSION),
-                "build the guest image again",
-            ));
+            let seen =
+                format!("the agent speaks version {}, the harness {}", hello.version, protocol::VERSION);
+            return Err(Failure::new(Kind::Guest, doing, seen, "build the guest image again").into());
         }
         Ok(Self { machine, hello })
     }
@@ -213,6 +218,49 @@ impl Guest {
         self.call(doing, request, patience)
     }
 
+    /// Asks the agent and does not wait for its answer.
+    ///
+    /// # Errors
+    /// The guest is gone.
+    pub(crate) fn begin(&mut self, doing: &str, request: Request) -> Result<Pending, Box<Lost>> {
+        let id = self.machine.send(doing, request)?;
+        Ok(Pending { id, doing: doing.to_owned() })
+    }
+
+    /// Waits for the answer to what was begun.
+    ///
+    /// # Errors
+    /// As [`Guest::call`].
+    pub(crate) fn finish(&mut self, pending: &Pending, patience: Duration) -> Result<Answer, CallError> {
+        let lost = |lost: Lost| CallError::Lost(Box::new(lost));
+        let (result, _) = self.machine.await_reply(&pending.doing, pending.id, patience).map_err(lost)?;
+        result.map_err(CallError::Refused)
+    }
+
+    /// Plugs in a LUN of the topology that is not there.
+    ///
+    /// # Errors
+    /// What QEMU said.
+    pub(crate) fn plug(&mut self, topology: &Topology, lun: u32) -> io::Result<()> {
+        // QEMU takes numbers as numbers only.
+        let value = |text: String| text.parse::<u64>().map_or(Value::from(text), Value::from);
+        let properties = arguments::disk(topology, lun);
+        let properties = properties.into_iter().map(|(name, text)| (name.to_owned(), value(text))).collect();
+        self.monitor()?.plug(arguments::DISK, &arguments::disk_id(lun), properties)
+    }
+
+    /// Pulls out a LUN.
+    ///
+    /// # Errors
+    /// What QEMU said.
+    pub(crate) fn unplug(&mut self, lun: u32) -> io::Result<()> {
+        self.monitor()?.unplug(&arguments::disk_id(lun))
+    }
+
+    fn monitor(&mut self) -> io::Result<&mut Monitor> {
+        self.machine.qmp.as_mut().ok_or_else(|| io::Error::other("QEMU does not listen"))
+    }
+
     /// Ends the guest: the data is out, and nothing in it is worth a clean shutdown.
     pub fn end(mut self) {
         if let Some(qmp) = &mut self.machine.qmp {
@@ -224,7 +272,7 @@ impl Guest {
 }
 
 impl Running {
-    fn start(order: &Order<'_>) -> Result<Self, Failure> {
+    fn start(order: &Order<'_>) -> Result<Self, Trouble> {
         let machine = Machine {
             kernel: order.kernel,
             initramfs: order.initramfs,

@@ -18,7 +18,7 @@ pub const MOST_LUNS: u32 = 4096;
 pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 
 /// A guest's shape.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Topology {
     /// NUMA nodes.
     pub nodes: u32,
@@ -30,6 +30,26 @@ pub struct Topology {
     pub luns: u32,
     /// How long each read or write of a LUN takes.
     pub latency: Duration,
+    /// What is not as usual.
+    #[serde(default)]
+    pub oddities: Oddities,
+}
+
+/// What is not as usual about a guest.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Oddities {
+    /// The first LUN takes this long for a read.
+    pub slow: Option<Duration>,
+    /// On so many LUNs, the last ones, every read fails.
+    pub faulty: u32,
+    /// So many LUNs more are there to be plugged in later.
+    pub spare: u32,
+    /// One more node, with memory and HBAs and without CPUs.
+    pub node_without_cpus: bool,
+    /// HBAs belong to no node.
+    pub hbas_without_node: bool,
+    /// Latencies are from half to one and a half of what they would be, drawn with this seed.
+    pub seed: Option<u64>,
 }
 
 /// What is wrong with a topology.
@@ -43,12 +63,25 @@ impl fmt::Display for Unsound {
 }
 
 impl Topology {
+    /// One vCPU for each node, and nothing unusual.
+    pub const fn new(nodes: u32, hbas: u32, luns: u32, latency: Duration) -> Self {
+        const USUAL: Oddities = Oddities {
+            slow: None,
+            faulty: 0,
+            spare: 0,
+            node_without_cpus: false,
+            hbas_without_node: false,
+            seed: None,
+        };
+        Self { nodes, vcpus: nodes, hbas, luns, latency, oddities: USUAL }
+    }
+
     /// Whether QEMU and the guest can be this.
     ///
     /// # Errors
     /// The first number that cannot be, with what it may be.
     pub fn check(&self) -> Result<(), Unsound> {
-        let Self { nodes, vcpus, hbas, luns, latency } = *self;
+        let Self { nodes, vcpus, hbas, luns, latency, oddities: _ } = *self;
         let within = |name: &str, value: u32, least: u32, most: u32| {
             if (least..=most).contains(&value) {
                 return Ok(());
@@ -78,9 +111,29 @@ impl Topology {
         (first(node.0), first(node.0 + 1) - 1)
     }
 
-    /// The node of an HBA.
-    pub(crate) fn node_of_hba(&self, hba: u32) -> NodeId {
-        NodeId(hba % self.nodes)
+    /// The node of an HBA; `None` where it is to have none.
+    pub(crate) fn node_of_hba(&self, hba: u32) -> Option<NodeId> {
+        (!self.oddities.hbas_without_node).then(|| NodeId(hba % self.all_nodes()))
+    }
+
+    /// Nodes, those without CPUs included.
+    pub(crate) fn all_nodes(&self) -> u32 {
+        self.nodes + u32::from(self.oddities.node_without_cpus)
+    }
+
+    /// How long a LUN takes for a read.
+    pub(crate) fn latency_of(&self, lun: u32) -> Duration {
+        let base = match self.oddities.slow {
+            Some(slow) if lun == 0 => slow,
+            _ => self.latency,
+        };
+        match self.oddities.seed {
+            Some(seed) => {
+                let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(u64::from(lun) << 32));
+                base.mul_f64(0.5 + rng.f64())
+            }
+            None => base,
+        }
     }
 
     /// The HBA of a LUN, and its number there.
@@ -99,14 +152,19 @@ impl Topology {
     pub fn serial_time(&self) -> Duration {
         /// sd_probe reads the partition table: one read, or a few where partitions are looked for harder.
         const READS_PER_PROBE: u32 = 4;
-        self.latency.saturating_mul(self.luns).saturating_mul(READS_PER_PROBE)
+        let slow = self.oddities.slow.unwrap_or_default();
+        self.latency
+            .saturating_mul(self.luns + self.oddities.spare)
+            .saturating_add(slow)
+            .saturating_mul(READS_PER_PROBE)
     }
 }
 
 /// In the words of a report: "2 nodes, 4 vCPUs, 4 HBAs, 64 LUNs, 20ms a read".
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, vcpus, hbas, luns, latency } = self;
+        let Self { nodes, vcpus, hbas, luns, latency, oddities } = self;
+        let Oddities { slow, faulty, spare, node_without_cpus, hbas_without_node, seed } = oddities;
         let s = |n: &u32| if *n == 1 { "" } else { "s" };
         write!(
             f,
@@ -115,7 +173,21 @@ impl fmt::Display for Topology {
             s(vcpus),
             s(hbas),
             s(luns)
-        )
+        )?;
+        slow.map_or(Ok(()), |slow| write!(f, ", the first {slow:?}"))?;
+        if *faulty > 0 {
+            write!(f, ", {faulty} LUN{} that cannot be read", s(faulty))?;
+        }
+        if *spare > 0 {
+            write!(f, ", {spare} more to plug in")?;
+        }
+        if *node_without_cpus {
+            f.write_str(", one more node without CPUs")?;
+        }
+        if *hbas_without_node {
+            f.write_str(", HBAs on no node")?;
+        }
+        seed.map_or(Ok(()), |seed| write!(f, ", seed {seed}"))
     }
 }
 
@@ -123,8 +195,7 @@ impl fmt::Display for Topology {
 mod tests {
     use super::*;
 
-    const DEFAULT: Topology =
-        Topology { nodes: 2, vcpus: 2, hbas: 4, luns: 64, latency: Duration::from_millis(20) };
+    const DEFAULT: Topology = Topology::new(2, 4, 64, Duration::from_millis(20));
 
     #[test]
     fn every_vcpu_belongs_to_one_node() {

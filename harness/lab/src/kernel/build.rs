@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::cancel;
 use crate::child::{self, Offspring, Waited};
 use crate::failure::{Failure, Kind};
-use crate::kernel::{config, unfinished};
+use crate::kernel::{config, source, unfinished};
 use crate::watch::Watch;
 
 /// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
@@ -89,6 +89,36 @@ pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) 
     // make is gone by now, also where it failed or was interrupted, and has removed what it had begun.
     unfinished::end(place.objects)?;
     made
+}
+
+/// Builds modules of our own for the kernel that was built last: copies their sources into a folder of the object
+/// tree, and returns that folder. kbuild writes beside the sources, so these cannot stay where they are.
+pub(crate) fn build_modules(place: Place<'_>, sources: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let attempt = "build our own modules for the kernel";
+    let folder = place.objects.join("parprobe-modules");
+    source::remove(&folder)?;
+    fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+    for source in sources {
+        let to = folder.join(source.file_name().unwrap_or_default());
+        fs::copy(source, &to).map_err(|e| Failure::file("write", &to, &e))?;
+    }
+    make(place, &[&format!("M={}", folder.display()), "modules"], attempt, &mut |_| {})?;
+    Ok(folder)
+}
+
+/// Begins an object tree as a copy of another one of the same source and compiler: make then compiles only what
+/// the configuration changes.
+pub(crate) fn copy_objects(from: &Path, to: &Path) -> Result<(), Failure> {
+    let attempt = format!("copy {} to", from.display());
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::Interrupted => Failure::interrupted("copy an object tree"),
+        _ => Failure::file(&attempt, to, &e),
+    };
+    // cp keeps times to the nanosecond, which make compares, and shares blocks where the file system can.
+    let mut command = Command::new("cp");
+    command.args(["--archive", "--reflink=auto"]).arg(from).arg(to);
+    let copied = child::output(&mut command, PATIENCE, vec![]).map_err(failed)?;
+    if copied.status.success() { Ok(()) } else { Err(failed(std::io::Error::other(copied.stderr))) }
 }
 
 /// Runs make with these targets, adding what it says to the log, and counts the files it makes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 
@@ -22,17 +22,20 @@ pub struct Recipe {
     /// What is special about it, in a few words.
     pub about: String,
     /// How it attaches asynchronous drivers: what is expected of it follows from that.
-    pub behaves: Behaviour,
+    /// `None` where that is not known.
+    pub behaves: Option<Behaviour>,
     /// Where the source comes from.
     pub source: Source,
     /// Patches, in order.
     pub series: Vec<PathBuf>,
     /// Configuration fragments on top of tinyconfig, in order.
     pub config: Vec<PathBuf>,
+    /// The source files of modules that are built with it, outside of its tree; one of them is a `Kbuild`.
+    pub modules: Vec<PathBuf>,
 }
 
 /// How a kernel attaches a driver that prefers asynchronous probes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behaviour {
     /// One asynchronous call for the driver, which probes its devices one by one.
@@ -59,14 +62,24 @@ pub struct Source {
 #[serde(deny_unknown_fields)]
 struct File {
     source: BTreeMap<String, Source>,
+    flavour: BTreeMap<String, Flavour>,
+    modules: PathBuf,
     kernel: BTreeMap<String, Entry>,
+}
+
+/// A configuration that any of the kernels can have instead of its usual one: `<kernel>+<flavour>`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flavour {
+    about: String,
+    config: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     about: String,
-    behaves: Behaviour,
+    behaves: Option<Behaviour>,
     source: String,
     series: Vec<PathBuf>,
     config: Vec<PathBuf>,
@@ -95,6 +108,11 @@ impl Catalogue {
         Ok(Self { folder: folder.to_owned(), file })
     }
 
+    /// The folder it was read from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The names of the kernels.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.file.kernel.keys().map(String::as_str)
@@ -105,11 +123,15 @@ impl Catalogue {
         self.file.source.values()
     }
 
-    /// The recipe of a kernel.
+    /// The recipe of a kernel: `<kernel>`, or `<kernel>+<flavour>` with another configuration.
     ///
     /// # Errors
-    /// `Asked` with the names there are.
+    /// `Asked` with the names there are; `Files` where the folder of modules cannot be read.
     pub fn recipe(&self, name: &str) -> Result<Recipe, Failure> {
+        let (kernel, flavour) = match name.split_once('+') {
+            Some((kernel, flavour)) => (kernel, Some(flavour)),
+            None => (name, None),
+        };
         let known = || self.names().collect::<Vec<_>>().join(", ");
         let missing = || {
             Failure::new(
@@ -119,15 +141,43 @@ impl Catalogue {
                 format!("use one of: {}", known()),
             )
         };
-        let entry = self.file.kernel.get(name).ok_or_else(missing)?;
-        let absolute = |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect();
+        let entry = self.file.kernel.get(kernel).ok_or_else(missing)?;
+        let absolute =
+            |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect::<Vec<_>>();
+        let mut config = absolute(&entry.config);
+        let mut about = entry.about.clone();
+        if let Some(flavour) = flavour {
+            let of = self.file.flavour.get(flavour).ok_or_else(|| {
+                let known = self.file.flavour.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                Failure::new(
+                    Kind::Asked,
+                    format!("find the flavour \"{flavour}\" of the kernel \"{kernel}\""),
+                    format!("there is none of that name in {}", self.folder.join("kernels.toml").display()),
+                    format!("use one of: {known}"),
+                )
+            })?;
+            config.extend(absolute(&of.config));
+            about = format!("{about}; {}", of.about);
+        }
         Ok(Recipe {
             name: name.to_owned(),
-            about: entry.about.clone(),
+            about,
             behaves: entry.behaves,
             source: self.file.source[&entry.source].clone(),
             series: absolute(&entry.series),
-            config: absolute(&entry.config),
+            config,
+            modules: files_in(&self.folder.join(&self.file.modules))?,
         })
     }
+}
+
+/// The files of a folder, in order.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        let mut files =
+            std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        files.sort();
+        Ok(files)
+    };
+    read().map_err(|e| Failure::file("list", folder, &e))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 mod catalogue;
 mod config;
+pub(crate) mod initcalls;
 pub mod modules;
 mod series;
 mod source;

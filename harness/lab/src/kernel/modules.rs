@@ -48,6 +48,11 @@ impl Modules {
         Ok(Self(modules))
     }
 
+    /// The names of all of them.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
     /// These modules and all they depend on, dependencies first.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::kernel::source;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
-const RECIPE_VERSION: &str = "2";
+const RECIPE_VERSION: &str = "3";
 
 /// How long to wait for another process that builds from the same source.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
@@ -45,7 +45,7 @@ pub struct Kernel {
     /// What is special about it, in a few words.
     pub about: String,
     /// How it attaches asynchronous drivers.
-    pub behaves: Behaviour,
+    pub behaves: Option<Behaviour>,
     /// What it is made of.
     pub identity: Identity,
     /// Its folder.
@@ -75,6 +75,8 @@ pub struct Identity {
     pub patches: Vec<Piece>,
     /// The configuration fragments, in order.
     pub config: Vec<Piece>,
+    /// The sources of the modules that were built with it.
+    pub modules: Vec<Piece>,
     /// The first line of the compiler's `--version`.
     pub compiler: String,
     /// `make kernelrelease`.
@@ -210,12 +212,15 @@ fn intact(folder: &Path) -> Option<Identity> {
 fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity, Failure> {
     let patches = recipe.series.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
     let config = recipe.config.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
+    let modules = recipe.modules.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
     // By content alone: the same patch under another name makes the same kernel.
     let digests = |pieces: &[Piece]| pieces.iter().map(|piece| piece.blake3.clone()).collect::<Vec<_>>();
-    let parts = (RECIPE_VERSION, &source.blake3, digests(&patches), digests(&config), &compiler);
+    // The file names of modules are their names.
+    let parts = (RECIPE_VERSION, &source.blake3, digests(&patches), digests(&config), &modules, &compiler);
     let text = serde_json::to_string(&parts).unwrap_or_default();
     let id = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
-    Ok(Identity { id, source, patches, config, compiler, release: String::new(), files: BTreeMap::new() })
+    let (release, files) = (String::new(), BTreeMap::new());
+    Ok(Identity { id, source, patches, config, modules, compiler, release, files })
 }
 
 /// A source in use: nobody else touches it until this is dropped.
@@ -319,6 +324,20 @@ impl Workshop {
 
         // These files are written last, so their presence says that the step was finished once.
         let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
+        if !objects.exists()
+            && let Some(kin) = self.finished_objects(&identity.compiler, &objects)
+        {
+            watch.stage(&format!("begin {} with the objects of another configuration", recipe.name));
+            let partial = self.folder.join("objects.partial");
+            source::remove(&partial)?;
+            build::copy_objects(&kin, &partial)?;
+            for mark in ["parprobe-configured", "parprobe-built", "parprobe-modules"] {
+                let path = partial.join(mark);
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.or_else(absent).map_err(|e| Failure::file("remove", &path, &e))?;
+            }
+            fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
+        }
         if !configured.exists() {
             watch.stage(&format!("configure {}", recipe.name));
             build::configure(place, &fragments).map_err(of_kernel)?;
@@ -328,13 +347,36 @@ impl Workshop {
         let expected = (!built.exists()).then_some(recipe.source.files);
         watch.stage(&format!("build {}", recipe.name));
         build::build(place, expected, watch).map_err(of_kernel)?;
-        fs::write(&built, "").map_err(|e| Failure::file("write", &built, &e))?;
-        self.keep(identity, &objects, &log, into)
+        fs::write(&built, &identity.compiler).map_err(|e| Failure::file("write", &built, &e))?;
+        let mut orders = vec![(objects.clone(), objects.join("modules.order"))];
+        if !recipe.modules.is_empty() {
+            let folder = build::build_modules(place, &recipe.modules).map_err(of_kernel)?;
+            orders.push((folder.clone(), folder.join("modules.order")));
+        }
+        self.keep(identity, &objects, &orders, &log, into)
+    }
+
+    /// An object tree of this source in which a kernel was built with this compiler.
+    fn finished_objects(&self, compiler: &str, other_than: &Path) -> Option<PathBuf> {
+        let entries = fs::read_dir(&self.folder).ok()?;
+        let mut trees: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        trees.sort();
+        trees.into_iter().find(|tree| {
+            let built = fs::read_to_string(tree.join("parprobe-built"));
+            tree != other_than && built.is_ok_and(|by| by == compiler)
+        })
     }
 
     /// Copies what a guest needs into the store. It gets its final name when all of it is written; a checksum
     /// for each file tells when the disk lost some of it.
-    fn keep(&self, mut identity: Identity, objects: &Path, log: &Path, into: &Path) -> Result<(), Failure> {
+    fn keep(
+        &self,
+        mut identity: Identity,
+        objects: &Path,
+        orders: &[(PathBuf, PathBuf)],
+        log: &Path,
+        into: &Path,
+    ) -> Result<(), Failure> {
         let partial = self.folder.join("partial");
         source::remove(&partial)?;
         let modules = partial.join("modules");
@@ -345,14 +387,15 @@ impl Workshop {
             (objects.join(".config"), "config".to_owned()),
             (log.to_owned(), "build.log".to_owned()),
         ];
-        let order = objects.join("modules.order");
-        let order_text = fs::read_to_string(&order).map_err(|e| Failure::file("read", &order, &e))?;
-        for line in order_text.lines() {
-            // Lines name .ko files up to 6.1, .o files later.
-            let built =
-                objects.join(line.trim_end_matches(".ko").trim_end_matches(".o")).with_extension("ko");
-            let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            copies.push((built, format!("modules/{name}")));
+        for (base, order) in orders {
+            let order_text = fs::read_to_string(order).map_err(|e| Failure::file("read", order, &e))?;
+            for line in order_text.lines() {
+                // Lines name .ko files up to 6.1, .o files later. Those of a folder of its own are absolute.
+                let built =
+                    base.join(line.trim_end_matches(".ko").trim_end_matches(".o")).with_extension("ko");
+                let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                copies.push((built, format!("modules/{name}")));
+            }
         }
         for (from, name) in &copies {
             let to = partial.join(name);
@@ -370,4 +413,9 @@ impl Workshop {
         source::remove(into)?;
         fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
     }
+}
+
+/// What was to be removed may not be there.
+fn absent(e: std::io::Error) -> std::io::Result<()> {
+    if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
 }

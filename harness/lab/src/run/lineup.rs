@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::guest::image;
 use crate::host;
 use crate::kernel::modules::{Module, Modules};
-use crate::kernel::{Behaviour, Catalogue, Kernel, Store};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, Store};
 use crate::run::Place;
 use crate::watch::Watch;
 
@@ -20,7 +20,7 @@ pub struct Bootable {
     /// Its address in the store, which `uname -v` shows.
     pub id: String,
     /// How it attaches asynchronous drivers.
-    pub behaves: Behaviour,
+    pub behaves: Option<Behaviour>,
     /// The image.
     pub image: PathBuf,
     /// The initramfs with the agent and the modules.
@@ -34,10 +34,10 @@ pub struct Bootable {
 pub struct Request<'a> {
     /// The workspace, with `kernel-configs/` in it.
     pub workspace: &'a Path,
-    /// The kernels, by name.
-    pub kernels: &'a [String],
-    /// The modules that the image has to hold; what they depend on is added.
-    pub modules: &'a [&'a str],
+    /// The kernels.
+    pub recipes: &'a [Recipe],
+    /// The modules that the image has to hold, what they depend on is added; `None` for all there are.
+    pub modules: Option<&'a [&'a str]>,
     /// The accelerator.
     pub wish: Wish,
     /// Install what the host lacks.
@@ -57,6 +57,7 @@ pub struct Lineup {
     pub choice: Choice,
     /// The folder of the run.
     pub run: PathBuf,
+    store: Store,
 }
 
 impl Lineup {
@@ -66,8 +67,6 @@ impl Lineup {
     /// Whatever keeps one of the kernels from being booted.
     pub fn of(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
         let catalogue = Catalogue::read(&request.workspace.join("kernel-configs"))?;
-        let recipes =
-            request.kernels.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
@@ -78,7 +77,7 @@ impl Lineup {
         }
         watch.stage("build the agent");
         let agent = image::build_agent(request.workspace)?;
-        let built = store.ensure(&recipes, watch)?;
+        let built = store.ensure(request.recipes, watch)?;
         let choice = match built.first() {
             Some(first) => {
                 let specimen = Specimen { kernel: &first.image(), agent: &agent };
@@ -88,39 +87,56 @@ impl Lineup {
         };
         // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
-        let mut kernels = Vec::new();
+        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store };
         for kernel in built {
-            let bootable = pack(&kernel, &agent, request.modules, &run, watch)?;
-            kernels.push((kernel, bootable));
+            lineup.pack(kernel, request.modules, watch)?;
         }
-        Ok(Self { kernels, agent, choice, run })
+        Ok(lineup)
     }
-}
 
-/// Packs the initramfs for a kernel into the folder of the run.
-fn pack(
-    kernel: &Kernel,
-    agent: &Path,
-    wanted: &[&str],
-    run: &Path,
-    watch: &dyn Watch,
-) -> Result<Bootable, Failure> {
-    watch.stage(&format!("pack the image for {}", kernel.name));
-    let folder = run.join("kernels").join(&kernel.name);
-    fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
-    for name in ["kernel.json", "config"] {
-        let to = folder.join(name);
-        fs::copy(kernel.folder.join(name), &to).map_err(|e| Failure::file("write", &to, &e))?;
+    /// Adds a kernel, with all its modules, unless it is there already.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being booted.
+    pub fn add(&mut self, recipe: &Recipe, watch: &dyn Watch) -> Result<&Bootable, Failure> {
+        let known = |(kernel, _): &(Kernel, Bootable)| kernel.name == recipe.name;
+        let place = match self.kernels.iter().position(known) {
+            Some(place) => place,
+            None => {
+                for kernel in self.store.ensure(std::slice::from_ref(recipe), watch)? {
+                    self.pack(kernel, None, watch)?;
+                }
+                self.kernels.len() - 1
+            }
+        };
+        Ok(&self.kernels[place].1)
     }
-    let modules = Modules::read(&kernel.modules())?.closure(wanted)?;
-    let initramfs = folder.join("initramfs.cpio");
-    image::write(&initramfs, agent, &modules)?;
-    Ok(Bootable {
-        name: kernel.name.clone(),
-        id: kernel.identity.id.clone(),
-        behaves: kernel.behaves,
-        image: kernel.image(),
-        initramfs,
-        modules,
-    })
+
+    /// Packs the initramfs for a kernel into the folder of the run.
+    fn pack(&mut self, kernel: Kernel, wanted: Option<&[&str]>, watch: &dyn Watch) -> Result<(), Failure> {
+        watch.stage(&format!("pack the image for {}", kernel.name));
+        let folder = self.run.join("kernels").join(&kernel.name);
+        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+        for name in ["kernel.json", "config"] {
+            let to = folder.join(name);
+            fs::copy(kernel.folder.join(name), &to).map_err(|e| Failure::file("write", &to, &e))?;
+        }
+        let all = Modules::read(&kernel.modules())?;
+        let modules = match wanted {
+            Some(wanted) => all.closure(wanted)?,
+            None => all.closure(&all.names())?,
+        };
+        let initramfs = folder.join("initramfs.cpio");
+        image::write(&initramfs, &self.agent, &modules)?;
+        let bootable = Bootable {
+            name: kernel.name.clone(),
+            id: kernel.identity.id.clone(),
+            behaves: kernel.behaves,
+            image: kernel.image(),
+            initramfs,
+            modules,
+        };
+        self.kernels.push((kernel, bootable));
+        Ok(())
+    }
 }

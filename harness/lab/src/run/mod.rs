@@ -3,11 +3,13 @@
 mod folder;
 mod lineup;
 mod session;
+mod steps;
+mod witnesses;
 
 use std::fs;
 use std::path::Path;
 
-use evidence::boot::Lun;
+use evidence::boot::Device;
 use evidence::units::{CpuId, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -15,30 +17,13 @@ use crate::accelerator::{Accelerator, Choice};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Order, Patience};
+use crate::guest::{Guest, Lost, Order, Patience, Trouble};
+use crate::kernel::initcalls;
 use session::Session;
 
 pub use folder::{Place, boot_name, make_boot_folder};
 pub use lineup::{Bootable, Lineup, Request};
-
-/// What a guest is to do, step by step.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Load a module of the image. Those it depends on are loaded before it.
-    Load {
-        /// Its name.
-        module: &'static str,
-    },
-    /// Wait until every LUN of the topology is there.
-    AwaitLuns,
-    /// Call the witnesses, load the module, and wait until every LUN is bound to its driver.
-    Measure {
-        /// The module.
-        module: &'static str,
-        /// Its driver.
-        driver: &'static str,
-    },
-}
+pub use steps::{Count, Measured, Step};
 
 /// A boot to be carried out.
 #[derive(Clone, Debug)]
@@ -49,6 +34,10 @@ pub struct Boot<'a> {
     pub topology: &'a Topology,
     /// What it is to do.
     pub steps: &'a [Step],
+    /// Kernel parameters besides those of every guest.
+    pub parameters: &'a str,
+    /// What the steps draw from: pauses and devices.
+    pub seed: u64,
     /// TCG or KVM.
     pub accelerator: Accelerator,
     /// The folder for its files. It exists.
@@ -64,16 +53,27 @@ pub struct Left {
     pub build: String,
     /// Kernel parameters, as the guest saw them.
     pub cmdline: String,
+    /// What the steps drew from.
+    pub seed: u64,
     /// CPUs with their nodes.
     pub cpus: Vec<(CpuId, Option<NodeId>)>,
-    /// The LUNs after the probes.
-    pub luns: Vec<Lun>,
-    /// The module that was measured.
-    pub module: String,
-    /// Its driver.
-    pub driver: String,
+    /// The phases, in order.
+    pub phases: Vec<Phase>,
+    /// The initcalls of the kernel image in their order, where the phase is the whole boot.
+    pub initcalls: Vec<String>,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
+}
+
+/// A phase of a boot, in which the probes of one driver were looked at.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Phase {
+    /// Its name, as in the marks in the log; `None` for all from the start of the kernel to that of `/init`.
+    pub name: Option<String>,
+    /// The driver.
+    pub driver: String,
+    /// Its devices, at the end of the phase.
+    pub devices: Vec<Device>,
 }
 
 /// A boot that was carried out, with its logs.
@@ -90,20 +90,24 @@ pub struct Record {
 }
 
 impl Record {
-    /// What the boot says.
-    pub fn read(&self) -> evidence::boot::Boot {
-        let Left { cpus, luns, module, driver, release: _, build: _, cmdline: _, blind_spots: _ } =
+    /// What each of its phases says.
+    pub fn read(&self) -> Vec<evidence::boot::Boot> {
+        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, seed: _, blind_spots: _ } =
             &self.left;
-        evidence::boot::read(&evidence::boot::Texts {
-            kmsg: &self.kmsg,
-            trace: self.trace.as_deref(),
-            kprobe_profile: self.kprobe_profile.as_deref(),
-            cpus,
-            luns,
-            module,
-            driver,
-            mark: protocol::MARK,
-        })
+        let read = |phase: &Phase| {
+            evidence::boot::read(&evidence::boot::Texts {
+                kmsg: &self.kmsg,
+                trace: self.trace.as_deref(),
+                kprobe_profile: self.kprobe_profile.as_deref(),
+                cpus,
+                devices: &phase.devices,
+                driver: &phase.driver,
+                mark: protocol::MARK,
+                phase: phase.name.as_deref(),
+                initcalls,
+            })
+        };
+        phases.iter().map(read).collect()
     }
 
     /// Reads a record back from the folder of its boot.
@@ -129,17 +133,61 @@ impl Record {
     }
 }
 
+/// How a boot came to its end.
+#[derive(Debug)]
+pub enum Ending {
+    /// All steps were carried out.
+    Well(Box<Record>),
+    /// The kernel died, or hangs.
+    Died {
+        /// How.
+        lost: Box<Lost>,
+        /// What it said: its log where that could be saved, else its console.
+        log: String,
+    },
+}
+
+impl Ending {
+    /// The record.
+    ///
+    /// # Errors
+    /// `Guest` for a kernel that died.
+    pub fn well(self) -> Result<Record, Failure> {
+        match self {
+            Self::Well(record) => Ok(*record),
+            Self::Died { lost, log: _ } => Err(Failure::from(*lost)),
+        }
+    }
+}
+
 /// Carries out one boot.
 ///
 /// # Errors
-/// `Guest` where the guest dies or cannot do a step, `Host` without QEMU, `Files`, `Interrupted`. What the
+/// `Guest` where a step cannot be done or the agent fails, `Host` without QEMU, `Files`, `Interrupted`. What the
 /// guest left until then is in the folder.
-pub fn carry_out(boot: &Boot<'_>) -> Result<Record, Failure> {
+pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
     cancel::check("boot the next guest")?;
+    match lead(boot) {
+        Ok(record) => Ok(Ending::Well(Box::new(record))),
+        Err(Trouble::Lost(lost)) if lost.cause.is_of_the_kernel() => {
+            let read = |name: &str| fs::read(boot.folder.join(name)).ok();
+            let log = read("kmsg.txt").or_else(|| read("console.log")).unwrap_or_default();
+            Ok(Ending::Died { lost, log: String::from_utf8_lossy(&log).into_owned() })
+        }
+        Err(trouble) => Err(trouble.into()),
+    }
+}
+
+fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
+    let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
+    let mut parameters = boot.parameters.to_owned();
+    if from_boot {
+        parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
+    }
     let guest = Guest::start(&Order {
         kernel: &boot.kernel.image,
         initramfs: &boot.kernel.initramfs,
-        parameters: "",
+        parameters: parameters.trim(),
         topology: boot.topology,
         accelerator: boot.accelerator,
         patience: Patience::of(boot.accelerator),
@@ -149,21 +197,12 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Record, Failure> {
         let attempt = format!("boot the kernel \"{}\"", boot.kernel.name);
         let seen = format!("the guest runs {}, not {}", guest.hello().build, boot.kernel.id);
         let next = "remove the kernel from the store: it is built again";
-        return Err(Failure::new(Kind::Guest, attempt, seen, next));
+        return Err(Failure::new(Kind::Guest, attempt, seen, next).into());
     }
-    let mut session = Session::new(guest, boot);
-    let mut measured = ("", "");
-    for step in boot.steps {
-        match *step {
-            Step::Load { module } => session.load(module)?,
-            Step::AwaitLuns => session.await_luns()?,
-            Step::Measure { module, driver } => {
-                session.measure(module, driver)?;
-                measured = (module, driver);
-            }
-        }
-    }
-    let record = session.collect(measured.0, measured.1)?;
+    let mut session = Session::new(guest, boot, from_boot);
+    session.carry_out(boot.steps)?;
+    let table = if from_boot { initcalls::read(&boot.kernel.image)? } else { Vec::new() };
+    let record = session.collect(table)?;
     let path = boot.folder.join("guest.json");
     let json = serde_json::to_string_pretty(&record.left).unwrap_or_default();
     fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;

@@ -1,36 +1,86 @@
 //! Leads one guest through the steps of a boot.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use evidence::boot::Lun;
-use evidence::ftrace::ATTACH_FUNCTIONS;
+use evidence::boot::Device;
 use evidence::units::{CpuId, NodeId};
 use protocol::{Answer, Countable, Request};
 
+use crate::cancel;
 use crate::failure::{Failure, Kind};
-use crate::guest::{CallError, Guest, Patience};
-use crate::run::{Boot, Left, Record};
+use crate::guest::{CallError, Guest, Lost, Patience, Pending, Trouble};
+use crate::run::witnesses::{self, TRACING};
+use crate::run::{Boot, Count, Left, Measured, Phase, Record, Step};
 
-const TRACING: &str = "/sys/kernel/tracing";
+pub(super) use crate::run::witnesses::from_boot as witnesses_from_boot;
 
 /// A guest at work.
 pub(super) struct Session<'a> {
     guest: Guest,
     boot: &'a Boot<'a>,
     loaded: Vec<String>,
+    /// Loads that go on beside the steps.
+    begun: Vec<Pending>,
+    /// LUNs that are plugged in, by number.
+    luns: Vec<u32>,
+    phases: Vec<Phase>,
+    rng: fastrand::Rng,
     blind_spots: Vec<String>,
+    /// Whether the witnesses were called.
+    called: bool,
     /// Whether the kprobe events are on: then there is a trace.
     traced: bool,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(guest: Guest, boot: &'a Boot<'a>) -> Self {
-        Self { guest, boot, loaded: Vec::new(), blind_spots: Vec::new(), traced: false }
+    pub(super) fn new(guest: Guest, boot: &'a Boot<'a>, from_boot: bool) -> Self {
+        Self {
+            guest,
+            boot,
+            loaded: Vec::new(),
+            begun: Vec::new(),
+            luns: (0..boot.topology.luns).collect(),
+            phases: Vec::new(),
+            rng: fastrand::Rng::with_seed(boot.seed),
+            blind_spots: Vec::new(),
+            called: from_boot,
+            traced: from_boot,
+        }
     }
 
     pub(super) fn end(self) {
         self.guest.end();
+    }
+
+    /// Carries out steps, one after the other.
+    pub(super) fn carry_out(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        for step in steps {
+            match *step {
+                Step::Load { module, params } => self.load(module, params)?,
+                Step::TryLoad { module } => self.try_load(module)?,
+                Step::BeginLoad { module, params } => self.begin_load(module, params)?,
+                Step::Finish => self.finish()?,
+                Step::Unload { module } => self.unload(module)?,
+                Step::AwaitDevices { bus, count } => self.await_devices(bus, count)?,
+                Step::AwaitBound { bus, driver, count } => self.await_bound(bus, driver, count)?,
+                Step::Write { path, value } => {
+                    self.set(path, value)?.map_err(|why| self.cannot(&format!("write {path}"), why))?;
+                }
+                Step::Rebind { bus, driver, devices } => self.rebind(bus, driver, devices)?,
+                Step::Unplug { luns } => self.unplug(luns)?,
+                Step::Plug => self.plug()?,
+                Step::Pause { at_most } => self.pause(at_most)?,
+                Step::Repeat { times, steps } => {
+                    for _ in 0..times {
+                        self.carry_out(steps)?;
+                    }
+                }
+                Step::Phase { name, of, steps } => self.phase(name, of, steps)?,
+                Step::FromBoot { of } => self.close_phase(None, of)?,
+            }
+        }
+        Ok(())
     }
 
     fn call(
@@ -38,15 +88,17 @@ impl<'a> Session<'a> {
         doing: &str,
         request: Request,
         patience: Duration,
-    ) -> Result<(Answer, Vec<u8>), Failure> {
+    ) -> Result<(Answer, Vec<u8>), Trouble> {
         let doing = format!("{doing} in a guest with the kernel \"{}\"", self.boot.kernel.name);
-        self.guest.call(&doing, request, patience).map_err(|e| {
-            if matches!(e, CallError::Refused(_)) {
-                // The guest is well: what its kernel says about this is worth keeping.
-                self.save_log();
-            }
-            e.into_failure(&doing, self.boot.folder)
-        })
+        self.guest.call(&doing, request, patience).map_err(|e| self.trouble(e, &doing))
+    }
+
+    fn trouble(&mut self, e: CallError, doing: &str) -> Trouble {
+        if matches!(e, CallError::Refused(_)) {
+            // The guest is well: what its kernel says about this is worth keeping.
+            self.save_log();
+        }
+        e.into_trouble(doing, self.boot.folder)
     }
 
     /// As far as it goes: it is called when something else has failed already.
@@ -62,131 +114,225 @@ impl<'a> Session<'a> {
     }
 
     /// Loads a module after those it depends on. One that is loaded already is left as it is.
-    pub(super) fn load(&mut self, module: &str) -> Result<(), Failure> {
+    fn load(&mut self, module: &str, params: &str) -> Result<(), Trouble> {
+        let Some(request) = self.load_request(module, params)? else { return Ok(()) };
+        self.call(&format!("load {module}"), request, self.patience()).map(drop)
+    }
+
+    fn try_load(&mut self, module: &str) -> Result<(), Trouble> {
+        let Some(request) = self.load_request(module, "")? else { return Ok(()) };
+        match self.guest.call(&format!("load {module}"), request, self.patience()) {
+            Ok(_) => {}
+            Err(CallError::Refused(_)) => self.loaded.retain(|name| name != module),
+            Err(CallError::Lost(lost)) => return Err(lost.into()),
+        }
+        Ok(())
+    }
+
+    fn begin_load(&mut self, module: &str, params: &str) -> Result<(), Trouble> {
+        let Some(request) = self.load_request(module, params)? else { return Ok(()) };
+        let pending = self.guest.begin(&format!("load {module}"), request)?;
+        self.begun.push(pending);
+        Ok(())
+    }
+
+    /// Loads what the module depends on; the request for itself, or `None` where it is loaded.
+    fn load_request(&mut self, module: &str, params: &str) -> Result<Option<Request>, Trouble> {
         if self.loaded.iter().any(|name| name == module) {
-            return Ok(());
+            return Ok(None);
         }
         let known = self.boot.kernel.modules.iter().find(|known| known.name == module);
         for dependency in known.map_or(&[][..], |known| &known.depends) {
-            self.load(dependency)?;
+            self.load(dependency, "")?;
         }
-        let request = Request::LoadModule { name: module.to_owned(), params: String::new() };
-        self.call(&format!("load {module}"), request, self.patience())?;
         self.loaded.push(module.to_owned());
+        Ok(Some(Request::LoadModule { name: module.to_owned(), params: params.to_owned() }))
+    }
+
+    fn finish(&mut self) -> Result<(), Trouble> {
+        for pending in std::mem::take(&mut self.begun) {
+            let finished = self.guest.finish(&pending, self.patience());
+            finished.map_err(|e| self.trouble(e, "finish a load"))?;
+        }
         Ok(())
     }
 
-    /// Waits until every LUN is there. Without them there is nothing to measure.
-    pub(super) fn await_luns(&mut self) -> Result<(), Failure> {
-        let patience = self.patience();
-        let request = self.count(Countable::Luns, patience);
-        self.call("find all LUNs", request, patience * 2).map(drop)
+    /// The kernel refuses while the module is in use, and a disk that is read for its partitions is a use.
+    fn unload(&mut self, module: &str) -> Result<(), Trouble> {
+        let doing = format!("unload {module}");
+        let deadline = Instant::now() + self.patience();
+        loop {
+            let request = Request::UnloadModule { name: module.to_owned() };
+            match self.guest.call(&doing, request, self.patience()) {
+                Ok(_) => break,
+                Err(CallError::Refused(_)) if Instant::now() < deadline => {
+                    cancel::check(&doing)?;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) => return Err(self.trouble(e, &doing)),
+            }
+        }
+        self.loaded.retain(|name| name != module);
+        Ok(())
+    }
+
+    fn await_devices(&mut self, bus: &str, count: Count) -> Result<(), Trouble> {
+        let request = self.count(Countable::Devices { bus: bus.to_owned() }, count);
+        self.call(&format!("find all devices of the bus {bus}"), request, self.patience() * 2).map(drop)
+    }
+
+    /// Where not all get bound the wait ends all the same: how many are is a fact about the kernel, and the
+    /// logs are to be read.
+    fn await_bound(&mut self, bus: &str, driver: &str, count: Count) -> Result<(), Trouble> {
+        let what = Countable::Bound { bus: bus.to_owned(), driver: driver.to_owned() };
+        let request = self.count(what, count);
+        let doing = format!("wait for all devices of the bus {bus} to be bound");
+        match self.guest.call(&doing, request, self.patience() * 2) {
+            Ok(_) | Err(CallError::Refused(_)) => Ok(()),
+            Err(CallError::Lost(lost)) => Err(lost.into()),
+        }
     }
 
     /// The agent's own deadline comes first, half way to ours: its answer says how many there are.
-    fn count(&self, what: Countable, patience: Duration) -> Request {
-        let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        Request::Await { what, count: u64::from(self.boot.topology.luns), timeout_ms }
-    }
-
-    pub(super) fn measure(&mut self, module: &str, driver: &str) -> Result<(), Failure> {
-        self.call_the_witnesses()?;
-        self.load(module)?;
-        self.await_bound(driver)?;
-        self.dismiss_the_witnesses()
-    }
-
-    /// Waits until every LUN is bound. Where that does not come about, the wait ends all the same: how many are
-    /// bound is a fact about the kernel, and the logs are to be read.
-    fn await_bound(&mut self, driver: &str) -> Result<(), Failure> {
-        let patience = self.patience();
-        let request = self.count(Countable::LunsBoundTo(driver.to_owned()), patience);
-        let doing = "wait for all LUNs to be bound";
-        match self.guest.call(doing, request, patience * 2) {
-            Ok(_) | Err(CallError::Refused(_)) => Ok(()),
-            Err(lost @ CallError::Lost(_)) => Err(lost.into_failure(doing, self.boot.folder)),
+    fn count(&self, what: Countable, count: Count) -> Request {
+        /// On a busy host nothing may move for a while. Then it does, or never.
+        const STILL: Duration = Duration::from_secs(8);
+        let topology = self.boot.topology;
+        let longest = topology.oddities.slow.unwrap_or_default().max(topology.latency);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let count = match count {
+            Count::Luns => self.luns.len() as u64,
+            Count::Just(count) => u64::from(count),
+        };
+        Request::Await {
+            what,
+            count,
+            still_ms: millis(STILL + longest * 8),
+            timeout_ms: millis(self.patience()),
         }
     }
 
-    /// Turns on what the two witnesses need. Nothing of it prints on the console.
-    fn call_the_witnesses(&mut self) -> Result<(), Failure> {
-        // A load of 4096 serial probes sleeps for minutes and is not hung.
-        let hung_after = (self.boot.topology.serial_time().as_secs() * 2).max(30);
-        self.try_set(
-            "/proc/sys/kernel/hung_task_timeout_secs",
-            &hung_after.to_string(),
-            "hung tasks are not told",
-        )?;
-        self.try_set(
-            "/proc/dynamic_debug/control",
-            "file kernel/async.c +p",
-            "the log shows no async calls",
-        )?;
-        let kib = (self.boot.topology.luns * 2).max(1024);
-        let blind = "there is no trace, so CPUs and nodes of probes are not known";
-        if !self.try_set(&format!("{TRACING}/buffer_size_kb"), &kib.to_string(), blind)? {
-            return Ok(());
-        }
-        let events = format!("{TRACING}/kprobe_events");
-        // Struct device begins with its kobject, that with the name; struct device_driver with its name; the
-        // arguments are in rdi and rsi (System V ABI). A return probe drops what exceeds its maxactive.
-        let returns = (self.boot.topology.luns + 64).min(4096);
-        let probes = [
-            "p:parprobe/start really_probe name=+0(+0(%di)):string drv=+0(+0(%si)):string".to_owned(),
-            format!("r{returns}:parprobe/end really_probe ret=$retval:s32"),
-        ];
-        for probe in &probes {
-            if !self.try_set(&events, probe, blind)? {
-                return Ok(());
+    fn rebind(&mut self, bus: &str, driver: &str, devices: u32) -> Result<(), Trouble> {
+        let mut names: Vec<String> = self.describe(bus)?.into_iter().map(|device| device.name).collect();
+        self.rng.shuffle(&mut names);
+        for name in names.into_iter().take(usize::try_from(devices).unwrap_or(usize::MAX)) {
+            // Each may fail: the device may be bound by now, or not yet. What counts is how it ends.
+            for verb in ["bind", "unbind", "bind"] {
+                let _ = self.set(&format!("/sys/bus/{bus}/drivers/{driver}/{verb}"), &name)?;
             }
         }
-        // Not every kernel has each of them.
-        let mut refusals = Vec::new();
-        for function in ATTACH_FUNCTIONS {
-            refusals.extend(self.set(&events, &format!("p:parprobe/call {function}"))?.err());
-        }
-        if refusals.len() == ATTACH_FUNCTIONS.len() {
-            let why = refusals.join("; ");
-            self.blind_spots
-                .push(format!("which function attaches asynchronously is not in the trace: {why}"));
-        }
-        self.traced = self.try_set(&format!("{TRACING}/events/parprobe/enable"), "1", blind)?;
         Ok(())
     }
 
-    fn dismiss_the_witnesses(&mut self) -> Result<(), Failure> {
-        if self.traced {
-            self.set(&format!("{TRACING}/tracing_on"), "0")?
-                .map_err(|why| self.cannot("end the trace", why))?;
+    fn unplug(&mut self, luns: u32) -> Result<(), Trouble> {
+        for _ in 0..luns {
+            if self.luns.is_empty() {
+                break;
+            }
+            let lun = self.luns.swap_remove(self.rng.usize(..self.luns.len()));
+            self.guest.unplug(lun).map_err(|e| self.qemu_refused("pull out a LUN", &e))?;
         }
         Ok(())
+    }
+
+    fn plug(&mut self) -> Result<(), Trouble> {
+        let topology = self.boot.topology;
+        for lun in topology.luns..topology.luns + topology.oddities.spare {
+            self.guest.plug(topology, lun).map_err(|e| self.qemu_refused("plug in a LUN", &e))?;
+            self.luns.push(lun);
+        }
+        Ok(())
+    }
+
+    fn qemu_refused(&self, attempt: &str, e: &std::io::Error) -> Failure {
+        let next = format!("read qemu.log in {}", self.boot.folder.display());
+        Failure::new(Kind::Guest, attempt, format!("QEMU: {e}"), next)
+    }
+
+    fn pause(&mut self, at_most: Duration) -> Result<(), Trouble> {
+        cancel::check("go on with a boot")?;
+        std::thread::sleep(at_most.mul_f64(self.rng.f64()));
+        Ok(())
+    }
+
+    fn phase(&mut self, name: &'static str, of: Measured, steps: &[Step]) -> Result<(), Trouble> {
+        if !self.called {
+            self.traced = witnesses::call(self)?;
+            self.called = true;
+        }
+        self.mark(&format!("phase {name} begins"))?;
+        self.carry_out(steps)?;
+        self.mark(&format!("phase {name} ends"))?;
+        self.close_phase(Some(name), of)
+    }
+
+    fn close_phase(&mut self, name: Option<&str>, of: Measured) -> Result<(), Trouble> {
+        let devices = self.describe(of.bus)?;
+        let (name, driver) = (name.map(str::to_owned), of.driver.to_owned());
+        self.phases.push(Phase { name, driver, devices });
+        Ok(())
+    }
+
+    /// The devices of a bus, but for that of the agent's own port.
+    fn describe(&mut self, bus: &str) -> Result<Vec<Device>, Trouble> {
+        let request = Request::DescribeDevices { bus: bus.to_owned() };
+        let answer = match self.call("describe the devices", request, self.patience())? {
+            (Answer::Devices(devices), _) => devices,
+            (other, _) => {
+                let seen = format!("the agent answered {other:?}");
+                let next = "build the guest image again";
+                return Err(Failure::new(Kind::Guest, "describe the devices", seen, next).into());
+            }
+        };
+        let device = |facts: protocol::DeviceFacts| {
+            let protocol::DeviceFacts { name, node, disk, driver } = facts;
+            Device { name, node: node.map(NodeId), disk, driver }
+        };
+        let mut devices: Vec<Device> = answer.into_iter().map(device).collect();
+        devices.retain(|device| device.driver.as_deref() != Some("virtio_console"));
+        Ok(devices)
+    }
+
+    fn mark(&mut self, text: &str) -> Result<(), Trouble> {
+        let record = format!("<6>{} {text}\n", protocol::MARK);
+        self.set("/dev/kmsg", &record)?.map_err(|why| self.cannot("mark the log", why))
     }
 
     /// Writes a setting. The inner error is the kernel's no.
-    fn set(&mut self, path: &str, value: &str) -> Result<Result<(), String>, Failure> {
+    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<Result<(), String>, Box<Lost>> {
         let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
-        let doing = format!("set {path}");
-        match self.guest.quick_call(&doing, request) {
+        let patience = self.patience();
+        match self.guest.call(&format!("set {path}"), request, patience) {
             Ok(_) => Ok(Ok(())),
             Err(CallError::Refused(why)) => Ok(Err(why)),
-            Err(lost @ CallError::Lost(_)) => Err(lost.into_failure(&doing, self.boot.folder)),
+            Err(CallError::Lost(lost)) => Err(lost),
         }
     }
 
     /// Writes a setting that not every kernel has; without it, `blind` is what cannot be seen.
-    fn try_set(&mut self, path: &str, value: &str, blind: &str) -> Result<bool, Failure> {
-        match self.set(path, value)? {
-            Ok(()) => Ok(true),
-            Err(why) => {
-                self.blind_spots.push(format!("{blind}: {why}"));
-                Ok(false)
-            }
+    pub(super) fn try_set(&mut self, path: &str, value: &str, blind: &str) -> Result<bool, Box<Lost>> {
+        let set = self.set(path, value)?;
+        if let Err(why) = &set {
+            self.blind_to(format!("{blind}: {why}"));
         }
+        Ok(set.is_ok())
+    }
+
+    pub(super) fn blind_to(&mut self, what: String) {
+        self.blind_spots.push(what);
+    }
+
+    pub(super) fn boot(&self) -> &'a Boot<'a> {
+        self.boot
     }
 
     /// Fetches everything and writes down the logs.
-    pub(super) fn collect(&mut self, module: &str, driver: &str) -> Result<Record, Failure> {
+    pub(super) fn collect(&mut self, initcalls: Vec<String>) -> Result<Record, Trouble> {
         let patience = self.patience();
+        if self.traced {
+            self.set(&format!("{TRACING}/tracing_on"), "0")?
+                .map_err(|why| self.cannot("end the trace", why))?;
+        }
         let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, patience)?;
         let kmsg = self.keep("kmsg.txt", &kmsg)?;
         // A witness that was called has to be heard: without a trace the kernel would pass as one without.
@@ -195,55 +341,35 @@ impl<'a> Session<'a> {
             trace = Some(self.fetch("trace", "trace.txt")?);
             kprobe_profile = Some(self.fetch("kprobe_profile", "kprobe_profile.txt")?);
         }
-        let luns = match self.call("describe the LUNs", Request::DescribeLuns, patience)? {
-            (Answer::Luns(luns), _) => luns,
-            (other, _) => {
-                let seen = format!("the agent answered {other:?}");
-                return Err(Failure::new(
-                    Kind::Guest,
-                    "describe the LUNs",
-                    seen,
-                    "build the guest image again",
-                ));
-            }
-        };
         let hello = self.guest.hello();
         let left = Left {
             release: hello.release.clone(),
             build: hello.build.clone(),
             cmdline: hello.cmdline.clone(),
+            seed: self.boot.seed,
             cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
-            luns: luns
-                .into_iter()
-                .map(|protocol::LunFacts { address, node, disk, driver }| Lun {
-                    address,
-                    node: node.map(NodeId),
-                    disk,
-                    driver,
-                })
-                .collect(),
-            module: module.to_owned(),
-            driver: driver.to_owned(),
+            phases: std::mem::take(&mut self.phases),
+            initcalls,
             blind_spots: std::mem::take(&mut self.blind_spots),
         };
         Ok(Record { left, kmsg, trace, kprobe_profile })
     }
 
     /// Reads a file of tracefs and keeps it.
-    fn fetch(&mut self, file: &str, name: &str) -> Result<String, Failure> {
+    fn fetch(&mut self, file: &str, name: &str) -> Result<String, Trouble> {
         let request = Request::ReadFile { path: format!("{TRACING}/{file}") };
         let (_, body) = self.call(&format!("read {file}"), request, self.patience())?;
         self.keep(name, &body)
     }
 
     /// Writes bytes to the folder of the boot, as they came, and returns them as text.
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<String, Failure> {
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<String, Trouble> {
         let path = self.boot.folder.join(name);
         fs::write(&path, bytes).map_err(|e| Failure::file("write", &path, &e))?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    fn cannot(&self, doing: &str, why: String) -> Failure {
-        CallError::Refused(why).into_failure(doing, self.boot.folder)
+    fn cannot(&self, doing: &str, why: String) -> Trouble {
+        CallError::Refused(why).into_trouble(doing, self.boot.folder)
     }
 }

@@ -1,0 +1,284 @@
+//! What can be expected of a boot: whether it holds, what was seen, and where that can be read.
+
+use std::fmt;
+
+use crate::boot::{Boot, Testimony};
+use crate::timeline::{self, Probe};
+
+/// Something expected of every boot of a kernel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Expectation {
+    /// Every device that is there is bound, and was probed so many times.
+    AllBound {
+        /// How often the driver came.
+        rounds: usize,
+    },
+    /// Every device that is there at the end is bound, however often it was probed.
+    AllBoundInTheEnd,
+    /// So many devices are there, and so many of them are bound.
+    Bound {
+        /// Bound.
+        bound: usize,
+        /// There.
+        of: usize,
+    },
+    /// The driver was attached by so many calls of this asynchronous function, and by no other.
+    AttachedBy {
+        /// Its name.
+        function: &'static str,
+        /// How many calls.
+        calls: u64,
+    },
+    /// At some moment at least so many probes ran. Only one at a time refutes it: more than one, but fewer than
+    /// so many, may be for want of CPUs, and cannot tell.
+    InFlightAtLeast(usize),
+    /// At no moment did more than so many probes run.
+    InFlightAtMost(usize),
+    /// No more than so many threads ran probes.
+    WorkersAtMost(usize),
+    /// At least so many percent of the probes of devices that have a node with CPUs ran on one of these.
+    LocalAtLeast {
+        /// The share.
+        percent: usize,
+    },
+    /// The load of the module returned after all its probes had ended.
+    LoadWaits,
+    /// The load of the module returned while probes were still to end.
+    LoadReturnsEarly,
+    /// The longest probe was the last to end: none of the others had to wait for it.
+    SlowestEndsLast,
+    /// The log has so many lines of the phase with this text in them.
+    Says {
+        /// The text.
+        text: &'static str,
+        /// How many lines.
+        times: usize,
+    },
+    /// The kernel complains about nothing: no warning, no lockdep, refcount, list or KASAN report.
+    NoComplaint,
+    /// The initcalls of the kernel image ran in the order of their levels.
+    InitcallsInOrder,
+    /// No asynchronous call and no probe ended after `/init` was started.
+    NothingPendingAtInit,
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllBound { rounds: 1 } => f.write_str("every device probed once and bound"),
+            Self::AllBound { rounds } => {
+                write!(f, "every device probed once in each of {rounds} rounds, and bound")
+            }
+            Self::AllBoundInTheEnd => f.write_str("every device that is there bound in the end"),
+            Self::Bound { bound, of } => write!(f, "{bound} of {of} devices bound"),
+            Self::AttachedBy { function, calls } => {
+                write!(
+                    f,
+                    "attached by {calls} call{} of {function}",
+                    plural(usize::try_from(*calls).unwrap_or(2))
+                )
+            }
+            Self::InFlightAtLeast(n) => write!(f, "at least {n} probes in flight"),
+            Self::InFlightAtMost(n) => write!(f, "at most {n} probe{} in flight", plural(*n)),
+            Self::WorkersAtMost(n) => write!(f, "at most {n} worker{}", plural(*n)),
+            Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
+            Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
+            Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
+            Self::SlowestEndsLast => f.write_str("no probe waits for the slowest"),
+            Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
+            Self::NoComplaint => f.write_str("no complaint of the kernel"),
+            Self::InitcallsInOrder => f.write_str("initcalls in the order of their levels"),
+            Self::NothingPendingAtInit => f.write_str("nothing asynchronous pending when /init starts"),
+        }
+    }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// What one boot says about an expectation.
+pub(crate) enum Ruling {
+    Holds,
+    Fails,
+    /// It cannot tell, for this reason.
+    CannotTell(String),
+}
+
+/// Rules on an expectation by one boot.
+pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
+    // A complaint is one even where other lines are lost.
+    if let Expectation::NoComplaint = expectation
+        && !boot.splats.is_empty()
+    {
+        return Ruling::Fails;
+    }
+    if let Some(doubt) = boot.doubt() {
+        return Ruling::CannotTell(doubt);
+    }
+    let facts = &boot.facts;
+    let all_bound = facts.devices > 0 && facts.bound == facts.devices;
+    let holds = match *expectation {
+        Expectation::AllBound { rounds } => Some(all_bound && facts.probes_of_one == (rounds, rounds)),
+        Expectation::AllBoundInTheEnd => Some(all_bound),
+        Expectation::Bound { bound, of } => Some(facts.bound == bound && facts.devices == of),
+        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) | Expectation::SlowestEndsLast
+            if facts.probes < 2 =>
+        {
+            return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
+        }
+        Expectation::InFlightAtLeast(n) if (2..n).contains(&facts.max_in_flight) => {
+            let seen = facts.max_in_flight;
+            return Ruling::CannotTell(format!("{seen} is more than one at a time, and fewer than {n}"));
+        }
+        Expectation::InFlightAtLeast(n) => Some(facts.max_in_flight >= n),
+        Expectation::AttachedBy { function, calls } => {
+            let seen: Vec<_> =
+                facts.attach_calls.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+            (!seen.is_empty()).then(|| seen == [(function, calls)])
+        }
+        Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
+        Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
+        Expectation::LocalAtLeast { percent } => match (facts.local_probes, facts.placeable) {
+            (Some(_), Some(0)) => {
+                return Ruling::CannotTell("no device has a node with CPUs".to_owned());
+            }
+            (Some(local), Some(placeable)) => Some(local * 100 >= placeable * percent),
+            _ => None,
+        },
+        Expectation::LoadWaits => facts.late_probes.map(|late| late == 0),
+        Expectation::LoadReturnsEarly => facts.late_probes.map(|late| late > 0),
+        Expectation::SlowestEndsLast => slowest(boot).map(|(_, after)| after.is_empty()),
+        Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
+        Expectation::NoComplaint => Some(true),
+        Expectation::InitcallsInOrder => facts.initcalls_out_of_order.as_ref().map(Vec::is_empty),
+        Expectation::NothingPendingAtInit => facts.pending_at_init.map(|pending| pending == 0),
+    };
+    match holds {
+        Some(true) => Ruling::Holds,
+        Some(false) => Ruling::Fails,
+        None => Ruling::CannotTell("neither log nor trace shows it on this kernel".to_owned()),
+    }
+}
+
+/// The longest probe, and those that ended after it.
+fn slowest(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
+    let probes = &best(boot).probes;
+    let longest = probes.iter().max_by_key(|probe| probe.end.since(probe.start))?;
+    Some((longest, probes.iter().filter(|probe| probe.end > longest.end).collect()))
+}
+
+fn lines_with(boot: &Boot, text: &str) -> Vec<usize> {
+    boot.said.iter().filter(|(_, said)| said.contains(text)).map(|(line, _)| *line).collect()
+}
+
+/// The witness the facts are taken from, and its file.
+fn best(boot: &Boot) -> &Testimony {
+    boot.trace.as_ref().unwrap_or(&boot.log)
+}
+
+/// What it was, and where in a boot's files it can be read.
+pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> String {
+    let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
+    let testimony = best(boot);
+    let range = |file: &str, lines: &[usize]| match (lines.iter().min(), lines.iter().max()) {
+        (Some(first), Some(last)) if first == last => format!("{place}/{file}:{first}"),
+        (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
+        _ => format!("{place}/{file}"),
+    };
+    let lines_of = |probes: &mut dyn Iterator<Item = &Probe>| {
+        range(file, &probes.flat_map(|probe| [probe.lines.0, probe.lines.1]).collect::<Vec<_>>())
+    };
+    let value = value(expectation, boot);
+    match expectation {
+        Expectation::AllBound { .. } | Expectation::AllBoundInTheEnd | Expectation::Bound { .. } => {
+            format!("{value} in {place}/guest.json")
+        }
+        Expectation::AttachedBy { .. } => format!("{value} in {}", range(file, &testimony.call_lines)),
+        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => {
+            match timeline::peak(&testimony.probes) {
+                Some((most, at)) => {
+                    let mut then = testimony.probes.iter().filter(|p| p.start <= at && at < p.end);
+                    format!("{most} at {at}, from start to end within {}", lines_of(&mut then))
+                }
+                None => format!("no probe in {place}/{file}"),
+            }
+        }
+        Expectation::WorkersAtMost(_)
+        | Expectation::LocalAtLeast { .. }
+        | Expectation::LoadWaits
+        | Expectation::LoadReturnsEarly => {
+            format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
+        }
+        Expectation::SlowestEndsLast => match slowest(boot) {
+            Some((longest, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(longest))),
+            None => value,
+        },
+        Expectation::Says { text, .. } => {
+            format!("{value} in {}", range("kmsg.txt", &lines_with(boot, text)))
+        }
+        Expectation::NoComplaint => match boot.splats.first() {
+            Some((line, _)) => format!("{value} in {}", range("kmsg.txt", &[*line])),
+            None => format!("{value} in {place}/kmsg.txt"),
+        },
+        Expectation::InitcallsInOrder | Expectation::NothingPendingAtInit => {
+            format!("{value} in {place}/kmsg.txt")
+        }
+    }
+}
+
+/// What one boot has of the quantity that is expected.
+pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
+    let facts = &boot.facts;
+    let or_unknown = |count: Option<usize>| count.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+    match expectation {
+        Expectation::AllBound { .. } => {
+            let often = match facts.probes_of_one {
+                (1, 1) => String::new(),
+                (least, most) if least == most => format!(", each probed {least} times"),
+                (least, most) => format!(", each probed {least} to {most} times"),
+            };
+            format!("{} of {}{often}", facts.bound, facts.devices)
+        }
+        Expectation::AllBoundInTheEnd | Expectation::Bound { .. } => {
+            format!("{} of {}", facts.bound, facts.devices)
+        }
+        Expectation::AttachedBy { .. } => {
+            let calls = facts.attach_calls.iter().map(|(name, count)| format!("{count} of {name}"));
+            let calls = calls.collect::<Vec<_>>().join(" and ");
+            if calls.is_empty() { "unknown".to_owned() } else { calls }
+        }
+        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => facts.max_in_flight.to_string(),
+        Expectation::WorkersAtMost(_) => or_unknown(facts.workers),
+        Expectation::LocalAtLeast { .. } => {
+            format!("{} of {}", or_unknown(facts.local_probes), or_unknown(facts.placeable))
+        }
+        Expectation::LoadWaits | Expectation::LoadReturnsEarly => match facts.late_probes {
+            Some(0) => "all probes done".to_owned(),
+            Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
+            None => "unknown".to_owned(),
+        },
+        Expectation::SlowestEndsLast => match slowest(boot) {
+            Some((longest, after)) => {
+                let took = longest.end.since(longest.start);
+                format!("{} took {took:?}, and {} probes ended after it", longest.device, after.len())
+            }
+            None => "no probe".to_owned(),
+        },
+        Expectation::Says { text, .. } => lines_with(boot, text).len().to_string(),
+        Expectation::NoComplaint => match &boot.splats[..] {
+            [] => "none".to_owned(),
+            [(_, text)] => text.clone(),
+            [(_, text), more @ ..] => format!("{text} (and {} more)", more.len()),
+        },
+        Expectation::InitcallsInOrder => match facts.initcalls_out_of_order.as_deref() {
+            Some([]) => "in order".to_owned(),
+            Some([first, ..]) => first.clone(),
+            None => "unknown".to_owned(),
+        },
+        Expectation::NothingPendingAtInit => match facts.pending_at_init {
+            Some(0) => "nothing".to_owned(),
+            pending => format!("{} ended later", or_unknown(pending)),
+        },
+    }
+}

@@ -1,0 +1,153 @@
+//! What a guest is told to do, as values.
+
+use std::time::Duration;
+
+/// One step. Steps are carried out one after the other; what was begun goes on beside the steps that follow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Loads a module of the image. Those it depends on, and that are not loaded, are loaded before it.
+    Load {
+        /// Its name.
+        module: &'static str,
+        /// Its parameters, as on an insmod command line.
+        params: &'static str,
+    },
+    /// The same, but the init function of the module may fail: what it said is in the log.
+    TryLoad {
+        /// Its name.
+        module: &'static str,
+    },
+    /// Loads it and goes on at once.
+    BeginLoad {
+        /// Its name.
+        module: &'static str,
+        /// Its parameters.
+        params: &'static str,
+    },
+    /// Waits for everything that was begun.
+    Finish,
+    /// Unloads a module. While it is in use, tries again.
+    Unload {
+        /// Its name.
+        module: &'static str,
+    },
+    /// Waits until so many devices are there. Without them there is nothing to do.
+    AwaitDevices {
+        /// Their bus.
+        bus: &'static str,
+        /// How many.
+        count: Count,
+    },
+    /// Waits until so many devices are bound, or nothing moves any more: then how many are is a fact.
+    AwaitBound {
+        /// Their bus.
+        bus: &'static str,
+        /// Their driver.
+        driver: &'static str,
+        /// How many.
+        count: Count,
+    },
+    /// Writes a value to a file of sysfs or procfs.
+    Write {
+        /// The file.
+        path: &'static str,
+        /// The value.
+        value: &'static str,
+    },
+    /// Unbinds so many devices, drawn from the seed, or those of them that are bound, and binds them again.
+    Rebind {
+        /// Their bus.
+        bus: &'static str,
+        /// Their driver.
+        driver: &'static str,
+        /// How many.
+        devices: u32,
+    },
+    /// Pulls out so many LUNs, drawn from the seed.
+    Unplug {
+        /// How many.
+        luns: u32,
+    },
+    /// Plugs in the spare LUNs.
+    Plug,
+    /// Waits a time drawn from the seed, as the host's clock goes.
+    Pause {
+        /// The longest time.
+        at_most: Duration,
+    },
+    /// Carries out steps several times.
+    Repeat {
+        /// How often.
+        times: u32,
+        /// The steps.
+        steps: &'static [Step],
+    },
+    /// Steps during which the witnesses look at the probes of one driver.
+    Phase {
+        /// Its name.
+        name: &'static str,
+        /// The driver and its devices.
+        of: Measured,
+        /// The steps.
+        steps: &'static [Step],
+    },
+    /// The witnesses look at the probes of a driver from the start of the kernel on, up to here.
+    FromBoot {
+        /// The driver and its devices.
+        of: Measured,
+    },
+}
+
+/// What the witnesses look at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Measured {
+    /// The bus of the devices.
+    pub bus: &'static str,
+    /// The driver.
+    pub driver: &'static str,
+}
+
+/// A number of devices.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Count {
+    /// As many as there are LUNs plugged in.
+    Luns,
+    /// This many.
+    Just(u32),
+}
+
+impl Step {
+    /// The names of the phases among these steps, in order.
+    pub fn phases(steps: &[Self]) -> Vec<&'static str> {
+        let name = |step: &Self| match *step {
+            Self::Phase { name, .. } => Some(name),
+            Self::FromBoot { .. } => Some("boot"),
+            _ => None,
+        };
+        steps.iter().filter_map(name).collect()
+    }
+
+    /// The modules that these steps load.
+    pub fn modules(steps: &[Self]) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        for step in steps {
+            match *step {
+                Self::Load { module, .. } | Self::BeginLoad { module, .. } | Self::TryLoad { module } => {
+                    found.push(module);
+                }
+                Self::Repeat { steps, .. } | Self::Phase { steps, .. } => found.extend(Self::modules(steps)),
+                Self::Finish
+                | Self::Unload { .. }
+                | Self::AwaitDevices { .. }
+                | Self::AwaitBound { .. }
+                | Self::Write { .. }
+                | Self::Rebind { .. }
+                | Self::Unplug { .. }
+                | Self::Plug
+                | Self::Pause { .. }
+                | Self::FromBoot { .. } => {}
+            }
+        }
+        found
+    }
+}

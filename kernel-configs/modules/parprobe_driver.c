@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Drivers for the devices of parprobe_devices, whose probes take as long,
+ * fail as often and nest as deep as asked for.
+ */
+#include <linux/async.h>
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/module.h>
+
+struct bus_type *parprobe_bus_type(void);
+
+static int delay_ms = 20;
+module_param(delay_ms, int, 0444);
+MODULE_PARM_DESC(delay_ms, "How long a probe sleeps");
+
+static int slow_ms;
+module_param(slow_ms, int, 0444);
+MODULE_PARM_DESC(slow_ms, "How long the probe of the first device sleeps, if not as long as the others");
+
+static int fail_every;
+module_param(fail_every, int, 0444);
+MODULE_PARM_DESC(fail_every, "Each so-manieth probe fails with -EIO; 0: none");
+
+static int nested;
+module_param(nested, int, 0444);
+MODULE_PARM_DESC(nested, "A probe schedules async work of its own: 1: in a domain of its own, and waits for that; 2: in the common domain, and waits for everything");
+
+static int drivers = 1;
+module_param(drivers, int, 0444);
+MODULE_PARM_DESC(drivers, "2: a second driver matches the same devices");
+
+static void nested_work(void *data, async_cookie_t cookie)
+{
+	usleep_range(1000, 2000);
+}
+
+static void nest(void)
+{
+	ASYNC_DOMAIN_EXCLUSIVE(own);
+
+	if (nested == 1) {
+		async_schedule_domain(nested_work, NULL, &own);
+		async_synchronize_full_domain(&own);
+	} else if (nested == 2) {
+		async_schedule(nested_work, NULL);
+		async_synchronize_full();
+	}
+}
+
+static int parprobe_probe(struct device *dev)
+{
+	msleep(dev->id == 0 && slow_ms ? slow_ms : delay_ms);
+	nest();
+	if (fail_every && (dev->id + 1) % fail_every == 0)
+		return -EIO;
+	return 0;
+}
+
+static struct device_driver driver = {
+	.name = "parprobe",
+	.owner = THIS_MODULE,
+	.probe = parprobe_probe,
+	.probe_type = PROBE_PREFER_ASYNCHRONOUS,
+};
+
+static struct device_driver second = {
+	.name = "parprobe_second",
+	.owner = THIS_MODULE,
+	.probe = parprobe_probe,
+	.probe_type = PROBE_PREFER_ASYNCHRONOUS,
+};
+
+static int __init parprobe_driver_init(void)
+{
+	int ret;
+
+	driver.bus = parprobe_bus_type();
+	second.bus = parprobe_bus_type();
+	ret = driver_register(&driver);
+	if (!ret && drivers > 1) {
+		ret = driver_register(&second);
+		if (ret)
+			driver_unregister(&driver);
+	}
+	return ret;
+}
+module_init(parprobe_driver_init);
+
+static void __exit parprobe_driver_exit(void)
+{
+	if (drivers > 1)
+		driver_unregister(&second);
+	driver_unregister(&driver);
+}
+module_exit(parprobe_driver_exit);
+
+MODULE_DESCRIPTION("Slow probes");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,181 @@
+//! What a case is: what it checks and why, what the guest does, what is expected of which kernel.
+
+use std::time::Duration;
+
+use evidence::judge::Expectation;
+use lab::guest::topology::Topology;
+use lab::kernel::Behaviour;
+use lab::run::Step;
+
+/// A case.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens in it.
+    pub situation: &'static str,
+    /// What is claimed, and of whom: of every kernel, or of one with the change.
+    pub claim: &'static str,
+    /// Where that was claimed, or what went wrong there once.
+    pub source: &'static str,
+    /// The shape of the guest.
+    pub topology: Topology,
+    /// Which configurations of a kernel it is carried out with; an empty name is the usual one.
+    pub flavours: &'static [&'static str],
+    /// Kernel parameters besides those of every guest.
+    pub parameters: &'static str,
+    /// What the guest does.
+    pub steps: &'static [Step],
+    /// How many boots, each with a seed of its own; 1 where nothing is drawn.
+    pub seeds: u64,
+    /// What is expected of which kernel. Besides, every kernel is expected to live and not to complain.
+    pub promises: &'static [Promise],
+    /// Kernels on which the two phases have to be alike: as many at once, as many on their node, the same devices.
+    pub alike: &'static [Behaviour],
+    /// How the guest has to end, if not well.
+    pub dies: Option<Dies>,
+    /// The kernels that it makes sense on, and why not on others.
+    pub only: Option<(&'static [Behaviour], &'static str)>,
+    /// The kernels that the claim of a speed-up is about.
+    pub candidates: &'static [Behaviour],
+    /// The kernels that candidates are held against; a candidate is claimed to be faster.
+    pub baselines: &'static [Behaviour],
+}
+
+/// Something expected of kernels that behave in one of these ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// The ways to behave.
+    pub of: &'static [Behaviour],
+    /// The phase that it is about, from 0.
+    pub phase: usize,
+    /// What is expected, in these circumstances.
+    pub expect: fn(&Circumstances) -> Expectation,
+}
+
+/// A death that is expected.
+#[derive(Clone, Copy, Debug)]
+pub struct Dies {
+    /// What the notice of it has in it.
+    pub of: evidence::console::Death,
+    /// A function that its stack goes through.
+    pub through: &'static str,
+}
+
+/// What an expectation may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The shape of the guest.
+    pub topology: Topology,
+    /// Cores of the host that the guest can use.
+    pub host_cores: u32,
+}
+
+/// One asynchronous call for the driver.
+pub(crate) const PER_DRIVER: &[Behaviour] = &[Behaviour::PerDriver];
+/// One for each device, placed or not.
+pub(crate) const PER_DEVICE: &[Behaviour] = &[Behaviour::PerDevice, Behaviour::PerNode];
+/// One for each device, placed on its node.
+pub(crate) const PER_NODE: &[Behaviour] = &[Behaviour::PerNode];
+/// One for each device, not placed.
+pub(crate) const UNPLACED: &[Behaviour] = &[Behaviour::PerDriver, Behaviour::PerDevice];
+/// Every kernel.
+pub(crate) const EVERY: &[Behaviour] = &[Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode];
+
+impl Case {
+    /// What most cases have: two nodes with a vCPU each, the usual configuration, one boot, and nothing promised.
+    pub(crate) const PLAIN: Self = Self {
+        name: "",
+        situation: "",
+        claim: "",
+        source: "",
+        topology: Topology::new(2, 4, 24, Duration::from_millis(20)),
+        flavours: &[""],
+        parameters: "",
+        steps: &[],
+        seeds: 1,
+        promises: &[],
+        alike: &[],
+        dies: None,
+        only: None,
+        candidates: &[],
+        baselines: &[],
+    };
+
+    /// The name of a kernel in one of the flavours.
+    pub fn on(kernel: &str, flavour: &str) -> String {
+        if flavour.is_empty() { kernel.to_owned() } else { format!("{kernel}+{flavour}") }
+    }
+
+    /// The modules that the guest loads.
+    pub fn modules(&self) -> Vec<&'static str> {
+        Step::modules(self.steps)
+    }
+
+    /// What is expected of a kernel of this kind: a phase and an expectation each.
+    pub fn expectations(
+        &self,
+        kernel: Behaviour,
+        circumstances: &Circumstances,
+    ) -> Vec<(usize, Expectation)> {
+        let promises = self.promises.iter().filter(|promise| promise.of.contains(&kernel));
+        promises.map(|promise| (promise.phase, (promise.expect)(circumstances))).collect()
+    }
+
+    /// Why it is not carried out on a kernel of this kind, if it is not.
+    pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<&'static str> {
+        let (only, why) = self.only?;
+        kernel.is_some_and(|kernel| !only.contains(&kernel)).then_some(why)
+    }
+}
+
+impl Promise {
+    /// About the first phase.
+    pub(crate) const fn of(of: &'static [Behaviour], expect: fn(&Circumstances) -> Expectation) -> Self {
+        Self { of, phase: 0, expect }
+    }
+
+    /// About another phase.
+    pub(crate) const fn in_phase(self, phase: usize) -> Self {
+        Self { phase, ..self }
+    }
+}
+
+/// How many probes have to overlap at least, for a kernel that schedules them one by one: a quarter of the
+/// LUNs. A kernel that does not has 1, whatever the host; one that does has half of them or more, but fewer
+/// where a neighbour takes the host's CPU away, because a probe begins only when a CPU is free for it.
+///
+/// Three things lower it, each in proportion. No more than 512 work items of a node's pool run at once
+/// (`max_active` of `system_unbound_wq`, kernel/workqueue.c in 6.1). vCPUs beyond the host's cores start
+/// probes late. And a probe that is over in less than [`LONG_ENOUGH`] makes room before many others began: on
+/// a slow host (TCG) beginning one takes a millisecond of CPU time. Two at once are never too much to ask.
+pub(crate) fn a_quarter_of_the_luns(circumstances: &Circumstances) -> usize {
+    let Circumstances { topology, host_cores } = circumstances;
+    let quarter = topology.luns.div_ceil(4).min(128);
+    let overcommitted = topology.vcpus.div_ceil((*host_cores).max(1));
+    let share = topology.latency.as_secs_f64() / LONG_ENOUGH.as_secs_f64();
+    let least = f64::from(quarter) / f64::from(overcommitted) * share.min(1.0);
+    (least as usize).max(2)
+}
+
+/// See [`a_quarter_of_the_luns`].
+const LONG_ENOUGH: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn least(luns: u32, vcpus: u32, latency: Duration) -> usize {
+        let topology = Topology { vcpus, ..Topology::new(2, 4, luns, latency) };
+        a_quarter_of_the_luns(&Circumstances { topology, host_cores: 2 })
+    }
+
+    #[test]
+    fn a_quarter_of_the_luns_has_to_overlap_where_nothing_keeps_them_from_it() {
+        assert_eq!(least(64, 2, LONG_ENOUGH), 16);
+        assert_eq!(least(4096, 2, LONG_ENOUGH), 128);
+        assert_eq!(least(64, 4, LONG_ENOUGH), 8);
+        assert_eq!(least(64, 2, LONG_ENOUGH / 4), 4);
+        assert_eq!(least(2, 2, Duration::ZERO), 2);
+    }
+}

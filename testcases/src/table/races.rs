@@ -1,0 +1,205 @@
+//! Races, each repeated with seeds that vary latencies and moments.
+
+use std::time::Duration;
+
+use evidence::judge::Expectation;
+use lab::guest::topology::{Oddities, Topology};
+use lab::run::{Count, Step};
+
+use super::own::{self, DEVICES, DRIVER, NO_LEAK, OWN};
+use super::scsi::{AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, SD, load};
+use crate::case::{Case, EVERY, PER_DEVICE, Promise};
+
+const SEEDS: u64 = 3;
+const PLAIN: Topology = Case::PLAIN.topology;
+const BEGIN: Step = Step::BeginLoad { module: "sd_mod", params: "" };
+const BOUND_IN_THE_END: Promise = Promise::of(EVERY, |_| Expectation::AllBoundInTheEnd);
+/// With and without what finds a race or a wrong reference when it happens.
+const DEBUGGED: &[&str] = &["", "debug"];
+
+/// From before the first probe to after the last one, on a kernel that has them all at once.
+const fn pause(millis: u64) -> Step {
+    Step::Pause { at_most: Duration::from_millis(millis) }
+}
+
+pub(super) const HOT_PLUG: Case = Case {
+    name: "race_hot_plug",
+    situation: "eight LUNs are plugged in while the probes of the others are pending",
+    claim: "old and new, all are bound",
+    source: "drivers/base/dd.c: __driver_attach() and __device_attach() meet in the same device",
+    topology: Topology { oddities: Oddities { spare: 8, ..PLAIN.oddities }, ..PLAIN },
+    flavours: DEBUGGED,
+    steps: &[
+        load("virtio_scsi"),
+        AWAIT_LUNS,
+        Step::Phase {
+            name: "probes",
+            of: SD,
+            steps: &[BEGIN, pause(150), Step::Plug, Step::Finish, AWAIT_LUNS, AWAIT_BOUND],
+        },
+    ],
+    seeds: SEEDS,
+    promises: &[BOUND_IN_THE_END],
+    ..Case::PLAIN
+};
+
+pub(super) const HOT_UNPLUG: Case = Case {
+    name: "race_hot_unplug",
+    situation: "eight LUNs are pulled out while probes are pending",
+    claim: "the others are bound, and nobody touches what is gone",
+    source: "654888327e9f (2020): driver core: Avoid binding drivers to dead devices",
+    flavours: DEBUGGED,
+    steps: &[
+        load("virtio_scsi"),
+        AWAIT_LUNS,
+        Step::Phase {
+            name: "probes",
+            of: SD,
+            steps: &[BEGIN, pause(100), Step::Unplug { luns: 8 }, Step::Finish, AWAIT_LUNS, AWAIT_BOUND],
+        },
+    ],
+    seeds: SEEDS,
+    promises: &[BOUND_IN_THE_END],
+    ..Case::PLAIN
+};
+
+/// More devices than work items of a node run at once (512), so that some are sure to wait.
+pub(super) const VANISH_WHILE_PENDING: Case = Case {
+    name: "vanish_while_pending",
+    situation: "of 600 devices whose probes are slow, the last goes away before its probe has begun",
+    claim: "it is not probed, all others are bound, and no reference is left",
+    source: "654888327e9f (2020): driver core: Avoid binding drivers to dead devices",
+    topology: own::TOPOLOGY,
+    steps: &[
+        Step::Load { module: "parprobe_devices", params: "count=600 nodes=1" },
+        Step::Phase {
+            name: "probes",
+            of: OWN,
+            steps: &[
+                Step::Load { module: "parprobe_driver", params: "delay_ms=3000 async_probe" },
+                Step::Write { path: "/sys/module/parprobe_devices/parameters/vanish", value: "599" },
+                Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(599) },
+            ],
+        },
+        Step::Phase {
+            name: "end",
+            of: OWN,
+            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
+        },
+    ],
+    promises: &[
+        Promise::of(EVERY, |_| Expectation::Bound { bound: 599, of: 599 }),
+        Promise::of(EVERY, |_| Expectation::Says { text: "600 of 600 devices released", times: 1 })
+            .in_phase(1),
+    ],
+    only: Some((PER_DEVICE, "one call for the driver: 600 probes of three seconds would take half an hour")),
+    ..Case::PLAIN
+};
+
+pub(super) const RMMOD: Case = Case {
+    name: "race_rmmod",
+    situation: "the driver is unloaded while its probes are pending, and loaded again",
+    claim: "unloading waits for the probes; then every device is bound again, and no reference is left",
+    source: "drivers/base/dd.c: driver_detach() waits for asynchronous probes; nvme-pci had such a race in v5.3",
+    topology: own::TOPOLOGY,
+    flavours: DEBUGGED,
+    steps: &[
+        DEVICES,
+        Step::Repeat {
+            times: 5,
+            steps: &[
+                Step::Load { module: "parprobe_driver", params: "delay_ms=30 async_probe" },
+                pause(40),
+                Step::Unload { module: "parprobe_driver" },
+            ],
+        },
+        Step::Phase { name: "again", of: OWN, steps: &[DRIVER, own::AWAIT_BOUND] },
+        Step::Phase {
+            name: "end",
+            of: OWN,
+            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
+        },
+    ],
+    seeds: SEEDS,
+    promises: &[Promise::of(EVERY, |_| Expectation::AllBound { rounds: 1 }), LOAD_WAITS, NO_LEAK.in_phase(1)],
+    ..Case::PLAIN
+};
+
+pub(super) const REBIND: Case = Case {
+    name: "race_rebind",
+    situation: "eight LUNs are bound, unbound and bound through sysfs while their probes are pending",
+    claim: "each ends bound, whoever comes first",
+    source: "drivers/base/bus.c: bind_store() and unbind_store() take the device lock, as the probes do",
+    flavours: DEBUGGED,
+    steps: &[
+        load("virtio_scsi"),
+        AWAIT_LUNS,
+        Step::Phase {
+            name: "probes",
+            of: SD,
+            steps: &[
+                BEGIN,
+                pause(30),
+                Step::Rebind { bus: SD.bus, driver: SD.driver, devices: 8 },
+                Step::Finish,
+                AWAIT_BOUND,
+            ],
+        },
+    ],
+    seeds: SEEDS,
+    promises: &[BOUND_IN_THE_END],
+    ..Case::PLAIN
+};
+
+const SD_AND_BACK: &[Step] = &[load("sd_mod"), Step::Unload { module: "sd_mod" }];
+
+pub(super) const RELOAD_SD: Case = Case {
+    name: "reload_sd",
+    situation: "sd_mod is loaded and unloaded ten times",
+    claim: "every LUN is bound once each time",
+    source: "a driver pointer that is left behind keeps the next driver out",
+    topology: Topology { latency: Duration::from_millis(2), ..PLAIN },
+    steps: &[
+        load("virtio_scsi"),
+        AWAIT_LUNS,
+        Step::Phase {
+            name: "probes",
+            of: SD,
+            steps: &[Step::Repeat { times: 9, steps: SD_AND_BACK }, load("sd_mod"), AWAIT_BOUND],
+        },
+    ],
+    promises: &[Promise::of(EVERY, |_| Expectation::AllBound { rounds: 10 }), LOAD_WAITS],
+    ..Case::PLAIN
+};
+
+const OWN_AND_BACK: &[Step] = &[
+    Step::Load { module: "parprobe_driver", params: "delay_ms=1" },
+    Step::Unload { module: "parprobe_driver" },
+];
+
+pub(super) const RELOAD_OWN: Case = Case {
+    name: "reload_own",
+    situation: "a driver of 24 devices is loaded and unloaded a hundred times",
+    claim: "every device is bound once each time, and no reference is left",
+    source: "a driver pointer that is left behind keeps the next driver out",
+    topology: own::TOPOLOGY,
+    steps: &[
+        DEVICES,
+        Step::Phase {
+            name: "probes",
+            of: OWN,
+            steps: &[Step::Repeat { times: 99, steps: OWN_AND_BACK }, DRIVER, own::AWAIT_BOUND],
+        },
+        Step::Phase {
+            name: "end",
+            of: OWN,
+            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
+        },
+    ],
+    promises: &[
+        Promise::of(EVERY, |_| Expectation::AllBound { rounds: 100 }),
+        LOAD_WAITS,
+        NO_LEAK.in_phase(1),
+    ],
+    ..Case::PLAIN
+};

@@ -1,0 +1,215 @@
+//! Holds what a case expects of a kernel against what its boots show.
+
+use evidence::boot::Boot;
+use evidence::judge::{self, Expectation, Finding, Outcome};
+use lab::guest::Cause;
+use lab::kernel::Behaviour;
+use lab::run::Ending;
+
+use crate::case::{Case, Circumstances, EVERY};
+
+/// What one boot of a case showed.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its folder, as the verdict is to name it.
+    pub folder: String,
+    /// What came of it.
+    pub end: End,
+}
+
+/// What came of a boot.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// It did all it was told to: what each phase says.
+    Well(Vec<Boot>),
+    /// The kernel died.
+    Died {
+        /// How.
+        cause: Cause,
+        /// While it was told to do this.
+        doing: String,
+        /// What it said last.
+        log: String,
+    },
+}
+
+impl Seen {
+    /// Reads what a boot left.
+    pub fn of(folder: &str, ending: Ending) -> Self {
+        let end = match ending {
+            Ending::Well(record) => End::Well(record.read()),
+            Ending::Died { lost, log } => End::Died { cause: lost.cause, doing: lost.doing, log },
+        };
+        Self { folder: folder.to_owned(), end }
+    }
+}
+
+/// What a kernel showed in a case.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What is expected of it, judged.
+    pub findings: Vec<Finding>,
+    /// What is expected of kernels of another kind, judged: which of these promises it keeps as well.
+    pub others: Vec<Finding>,
+}
+
+impl Verdict {
+    /// All that is expected together.
+    pub fn outcome(&self) -> Outcome {
+        Outcome::of_all(self.findings.iter().map(|finding| finding.outcome))
+    }
+
+    /// Judges the boots of a kernel. Of one of which it is not known how it behaves, only that is expected which
+    /// is expected of every kernel.
+    pub fn of(case: &Case, kernel: Option<Behaviour>, circumstances: &Circumstances, seen: &[Seen]) -> Self {
+        if let Some(dies) = case.dies {
+            return Self { findings: vec![death(&dies, seen)], others: Vec::new() };
+        }
+        let (mut findings, mut others) = (vec![survival(seen)], Vec::new());
+        let died = findings[0].outcome == Outcome::Refuted;
+        for promise in case.promises {
+            let expectation = (promise.expect)(circumstances);
+            let finding = judged(case, promise.phase, &expectation, seen);
+            let expected = match kernel {
+                Some(kernel) => promise.of.contains(&kernel),
+                None => promise.of.len() == EVERY.len(),
+            };
+            let group = if expected { &mut findings } else { &mut others };
+            // A kernel that died tells nothing else, and that it died is said already.
+            if !died && !group.contains(&finding) {
+                group.push(finding);
+            }
+        }
+        if !died {
+            if !case.alike.is_empty() {
+                let expected = kernel.is_some_and(|kernel| case.alike.contains(&kernel));
+                let group = if expected { &mut findings } else { &mut others };
+                group.push(judge::judge_alike(&phases(seen, 0), &phases(seen, 1)));
+            }
+            findings.push(judged(case, 0, &Expectation::NoComplaint, seen));
+        }
+        Self { findings, others }
+    }
+}
+
+fn judged(case: &Case, phase: usize, expectation: &Expectation, seen: &[Seen]) -> Finding {
+    let mut finding = judge::judge(expectation, &phases(seen, phase));
+    // The name of the phase, where there are several.
+    let names: Vec<&str> = lab::run::Step::phases(case.steps);
+    if names.len() > 1
+        && *expectation != Expectation::NoComplaint
+        && let Some(name) = names.get(phase)
+    {
+        finding.expected = format!("{name}: {}", finding.expected);
+    }
+    finding
+}
+
+/// The boots that came to their end, each with one of its phases.
+fn phases(seen: &[Seen], phase: usize) -> Vec<(String, Boot)> {
+    let of = |seen: &Seen| match &seen.end {
+        End::Well(phases) => Some((seen.folder.clone(), phases.get(phase)?.clone())),
+        End::Died { .. } => None,
+    };
+    seen.iter().filter_map(of).collect()
+}
+
+/// Every kernel is expected to live.
+fn survival(seen: &[Seen]) -> Finding {
+    let mut evidence = Vec::new();
+    let mut deaths = Vec::new();
+    for boot in seen {
+        if let End::Died { cause, doing, log } = &boot.end {
+            deaths.push(cause.to_string());
+            evidence.push(format!("{cause}; while it was to {doing}: {}", boot.folder));
+            evidence.extend(stack(log));
+        }
+    }
+    let outcome = match (seen.is_empty(), deaths.is_empty()) {
+        (true, _) => Outcome::NotRun,
+        (_, true) => Outcome::Supported,
+        _ => Outcome::Refuted,
+    };
+    let seen = deaths.first().cloned().unwrap_or_else(|| "it lives".to_owned());
+    Finding { expected: "the kernel lives".to_owned(), seen, outcome, evidence }
+}
+
+/// A kernel is expected to die, in a certain way.
+fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
+    let expected = format!("a {} in {}", dies.of, dies.through);
+    let mut evidence = Vec::new();
+    let mut outcomes = Vec::new();
+    let mut said = String::new();
+    for boot in seen {
+        let (outcome, text) = match &boot.end {
+            End::Well(_) => (Outcome::Refuted, "it lives".to_owned()),
+            End::Died { cause, log, .. } => {
+                let as_expected = matches!(cause, Cause::Kernel { death, .. } if *death == dies.of);
+                let stack = stack(log);
+                let through = stack.iter().any(|line| line.contains(dies.through));
+                evidence.extend(stack);
+                let outcome = if as_expected && through { Outcome::Supported } else { Outcome::Refuted };
+                (outcome, cause.to_string())
+            }
+        };
+        outcomes.push(outcome);
+        evidence.insert(0, format!("{text}: {}", boot.folder));
+        said = text;
+    }
+    Finding { expected, seen: said, outcome: Outcome::of_all(outcomes), evidence }
+}
+
+/// The first call trace of a log: `Call Trace:` and the lines that begin with a space, as /dev/kmsg and the
+/// console show them.
+fn stack(log: &str) -> Vec<String> {
+    /// Deeper ones say no more.
+    const DEEPEST: usize = 24;
+    let text = |line: &str| -> String {
+        // A record of /dev/kmsg has its fields before a semicolon, a console line its stamps in brackets.
+        let line = line.split_once(';').map_or(line, |(_, text)| text);
+        line.rsplit_once("] ").map_or(line, |(_, text)| text).to_owned()
+    };
+    let mut lines = log.lines().map(text).skip_while(|line| !line.contains("Call Trace:"));
+    let Some(head) = lines.next() else { return Vec::new() };
+    let frames = lines.take_while(|line| line.starts_with(' ')).filter(|line| line.contains('+'));
+    std::iter::once(head).chain(frames.take(DEEPEST)).map(|line| format!("  {}", line.trim())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Dies, PER_NODE};
+    use evidence::console::Death;
+
+    fn died(log: &str) -> Seen {
+        let line = "INFO: task kworker/u4:1:22 blocked for more than 10 seconds.".to_owned();
+        let cause = Cause::Kernel { death: Death::HungTask, line };
+        let end = End::Died { cause, doing: "load sd_mod".to_owned(), log: log.to_owned() };
+        Seen { folder: "boots/001".to_owned(), end }
+    }
+
+    const LOG: &str = "6,1,2,-,caller=T9;Call Trace:\n6,2,3,-,caller=T9; <TASK>\n\
+        6,3,4,-,caller=T9; async_synchronize_cookie_domain+0x80/0x130\n6,4,5,-,caller=T9;sd 0:0:0:0: done\n";
+
+    #[test]
+    fn a_kernel_that_dies_is_refuted_with_its_stack_and_nothing_else_is_said_of_it() {
+        let case = &crate::DRIVER_AFTER_DEVICES;
+        let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
+        let verdict = Verdict::of(case, Some(PER_NODE[0]), &circumstances, &[died(LOG)]);
+        assert_eq!(verdict.outcome(), Outcome::Refuted);
+        assert_eq!(verdict.findings.len(), 1);
+        assert_eq!(verdict.findings[0].evidence[2], "  async_synchronize_cookie_domain+0x80/0x130");
+    }
+
+    #[test]
+    fn an_expected_death_has_to_be_of_the_right_kind_and_in_the_right_place() {
+        let dies = |through| Dies { of: Death::HungTask, through };
+        assert_eq!(death(&dies("async_synchronize"), &[died(LOG)]).outcome, Outcome::Supported);
+        assert_eq!(death(&dies("mutex_lock"), &[died(LOG)]).outcome, Outcome::Refuted);
+        let other = Dies { of: Death::Oops, through: "async_synchronize" };
+        assert_eq!(death(&other, &[died(LOG)]).outcome, Outcome::Refuted);
+        let alive = Seen { folder: String::new(), end: End::Well(vec![]) };
+        assert_eq!(death(&dies(""), &[alive]).outcome, Outcome::Refuted);
+        assert_eq!(death(&dies(""), &[]).outcome, Outcome::NotRun);
+    }
+}
