@@ -1,7 +1,10 @@
 //! Holds what a case expects of a kernel against what its boots show.
 
+use std::time::Duration;
+
 use evidence::boot::Boot;
 use evidence::judge::{self, Expectation, Finding, Outcome};
+use lab::failure::{Failure, Kind};
 use lab::guest::Cause;
 use lab::kernel::Behaviour;
 use lab::run::Ending;
@@ -31,16 +34,35 @@ pub enum End {
         /// What it said last.
         log: String,
     },
+    /// The kernel refused a step: what was tried, and what it said.
+    Refused(String),
 }
 
 impl Seen {
     /// Reads what a boot left.
-    pub fn of(folder: &str, ending: Ending) -> Self {
+    ///
+    /// # Errors
+    /// The failure of the boot, unless it says something about the kernel.
+    pub fn of(folder: &str, ending: Result<Ending, Failure>) -> Result<Self, Failure> {
         let end = match ending {
-            Ending::Well(record) => End::Well(record.read()),
-            Ending::Died { lost, log } => End::Died { cause: lost.cause, doing: lost.doing, log },
+            Ok(Ending::Well(record)) => End::Well(record.read()),
+            Ok(Ending::Died { lost, log }) => End::Died { cause: lost.cause, doing: lost.doing, log },
+            Err(failure) if failure.kind == Kind::Refused => {
+                End::Refused(format!("could not {}: {}", failure.attempt, failure.seen))
+            }
+            Err(failure) => return Err(failure),
         };
-        Self { folder: folder.to_owned(), end }
+        Ok(Self { folder: folder.to_owned(), end })
+    }
+
+    /// The makespan of the first phase; `None` where no claim can rest on it.
+    pub fn makespan(&self) -> Option<Duration> {
+        match &self.end {
+            End::Well(phases) => {
+                phases.first().filter(|boot| boot.doubt().is_none()).and_then(|boot| boot.facts.makespan)
+            }
+            End::Died { .. } | End::Refused(_) => None,
+        }
     }
 }
 
@@ -109,12 +131,12 @@ fn judged(case: &Case, phase: usize, expectation: &Expectation, seen: &[Seen]) -
 fn phases(seen: &[Seen], phase: usize) -> Vec<(String, Boot)> {
     let of = |seen: &Seen| match &seen.end {
         End::Well(phases) => Some((seen.folder.clone(), phases.get(phase)?.clone())),
-        End::Died { .. } => None,
+        End::Died { .. } | End::Refused(_) => None,
     };
     seen.iter().filter_map(of).collect()
 }
 
-/// Every kernel is expected to live.
+/// Every kernel is expected to live, and to do what it is told.
 fn survival(seen: &[Seen]) -> Finding {
     let mut evidence = Vec::new();
     let mut deaths = Vec::new();
@@ -124,14 +146,18 @@ fn survival(seen: &[Seen]) -> Finding {
             evidence.push(format!("{cause}; while it was to {doing}: {}", boot.folder));
             evidence.extend(stack(log));
         }
+        if let End::Refused(what) = &boot.end {
+            deaths.push(what.clone());
+            evidence.push(format!("{what}: {}", boot.folder));
+        }
     }
     let outcome = match (seen.is_empty(), deaths.is_empty()) {
         (true, _) => Outcome::NotRun,
         (_, true) => Outcome::Supported,
         _ => Outcome::Refuted,
     };
-    let seen = deaths.first().cloned().unwrap_or_else(|| "it lives".to_owned());
-    Finding { expected: "the kernel lives".to_owned(), seen, outcome, evidence }
+    let seen = deaths.first().cloned().unwrap_or_else(|| "it does".to_owned());
+    Finding { expected: "the kernel lives and does what it is told".to_owned(), seen, outcome, evidence }
 }
 
 /// A kernel is expected to die, in a certain way.
@@ -142,7 +168,7 @@ fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
     let mut said = String::new();
     for boot in seen {
         let (outcome, text) = match &boot.end {
-            End::Well(_) => (Outcome::Refuted, "it lives".to_owned()),
+            End::Well(_) | End::Refused(_) => (Outcome::Refuted, "it lives".to_owned()),
             End::Died { cause, log, .. } => {
                 let as_expected = matches!(cause, Cause::Kernel { death, .. } if *death == dies.of);
                 let stack = stack(log);

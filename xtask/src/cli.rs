@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Bench(BenchArguments),
     /// Show what this host has and lacks, with the command that mends it
     Doctor,
+    /// Build kernels with known faults and see which case catches each
+    Mutants(MutantsArguments),
     /// Run all tests: unit and golden tests, then tests that boot guests
     Test(TestArguments),
 }
@@ -111,6 +113,29 @@ pub(crate) struct TestArguments {
     /// List the tests and run none
     #[arg(long)]
     pub(crate) list: bool,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MutantsArguments {
+    /// Faults by name, as in kernel-configs/mutants/mutants.toml [default: all]
+    #[arg(conflicts_with = "aa")]
+    pub(crate) names: Vec<String>,
+    /// Instead of faults: hold `without` and `mainline` against themselves, and count false alarms
+    #[arg(long)]
+    pub(crate) aa: bool,
+    /// How often each is held against itself
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "aa",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Print what became of them as one JSON document on standard output (docs/mutants.md)
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Install what this host lacks, then go on
     #[arg(long)]
     pub(crate) setup: bool,

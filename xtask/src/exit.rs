@@ -40,7 +40,7 @@ pub(crate) fn code_of(kind: Kind) -> u8 {
         Kind::Series => SERIES,
         Kind::Build => BUILD,
         Kind::Host => HOST,
-        Kind::Guest => GUEST,
+        Kind::Guest | Kind::Refused => GUEST,
         Kind::Files => FILES,
         Kind::Interrupted => INTERRUPTED,
     }

@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod doctor;
 mod exit;
+mod mutants;
 mod screen;
 mod test;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
+        Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };
     screen.clear();

@@ -137,7 +137,10 @@ impl Boot {
 /// Reads a boot.
 pub fn read(texts: &Texts<'_>) -> Boot {
     let mut unpaired = Vec::new();
-    let measured: HashMap<&str, &Device> = texts.devices.iter().map(|d| (d.name.as_str(), d)).collect();
+    // The log does not name the driver of a probe: devices of another one are not looked at.
+    let others = |d: &&Device| d.driver.as_deref().is_none_or(|driver| driver == texts.driver);
+    let measured: HashMap<&str, &Device> =
+        texts.devices.iter().filter(others).map(|d| (d.name.as_str(), d)).collect();
     let is_measured = |device: &str| measured.contains_key(device);
 
     let log = read_log(texts, &is_measured, &mut unpaired);
@@ -171,6 +174,22 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         unpaired: unpaired.len(),
     };
     Boot { facts, log, trace, differences, unpaired, splats, said }
+}
+
+/// How many asynchronous calls and probes have begun and not ended, as far as log and trace show it.
+pub fn under_way(kmsg: &str, trace: Option<&str>) -> usize {
+    let count = |(begun, ended): (usize, usize), line: Line<'_>| match line {
+        Line::AsyncBegins { .. } => (begun + 1, ended),
+        Line::AsyncEnds { .. } => (begun, ended + 1),
+        _ => (begun, ended),
+    };
+    let log = Log::read(kmsg);
+    let (begun, ended) = log.records.iter().map(|record| dmesg::recognise(record.text)).fold((0, 0), count);
+    let entries = trace.map(Trace::read).map(|trace| trace.entries).unwrap_or_default();
+    let of = |wanted: fn(&ftrace::Event<'_>) -> bool| entries.iter().filter(|e| wanted(&e.event)).count();
+    let started = of(|event| matches!(event, ftrace::Event::Start { .. }));
+    let returned = of(|event| matches!(event, ftrace::Event::End { .. }));
+    begun.abs_diff(ended) + started.abs_diff(returned)
 }
 
 /// The fewest and the most probes that one of these devices had.

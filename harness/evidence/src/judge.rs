@@ -152,6 +152,21 @@ pub fn judge_faster(ratio: Option<Ratio>) -> Outcome {
     }
 }
 
+/// Two kernels of which nobody claims that one is faster may differ by so much in how long they take.
+pub const MARGIN: f64 = 0.1;
+
+/// Judges the claim that two kernels take equally long, give or take [`MARGIN`]: supported when the whole interval
+/// is within it, refuted when the whole interval is beyond it.
+pub fn judge_as_fast(ratio: Option<Ratio>) -> Outcome {
+    let (least, most) = (1.0 - MARGIN, 1.0 / (1.0 - MARGIN));
+    match ratio.map(|ratio| ratio.interval) {
+        None => Outcome::NotRun,
+        Some(Some(interval)) if interval.low >= least && interval.high <= most => Outcome::Supported,
+        Some(Some(interval)) if interval.high < least || interval.low > most => Outcome::Refuted,
+        Some(_) => Outcome::Inconclusive,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +309,17 @@ mod tests {
         assert_eq!(judge_faster(ratio(0.2, 0.9)), Outcome::Refuted);
         assert_eq!(judge_faster(Some(Ratio { ratio: 9.0, interval: None })), Outcome::Inconclusive);
         assert_eq!(judge_faster(None), Outcome::NotRun);
+    }
+
+    #[test]
+    fn as_fast_is_within_a_tenth_and_not_only_not_proven_to_differ() {
+        let ratio = |low, high| Some(Ratio { ratio: 1.0, interval: Some(Interval { low, high }) });
+        assert_eq!(judge_as_fast(ratio(0.95, 1.05)), Outcome::Supported);
+        assert_eq!(judge_as_fast(ratio(0.8, 1.05)), Outcome::Inconclusive);
+        assert_eq!(judge_as_fast(ratio(0.8, 0.89)), Outcome::Refuted);
+        assert_eq!(judge_as_fast(ratio(1.2, 1.3)), Outcome::Refuted);
+        assert_eq!(judge_as_fast(Some(Ratio { ratio: 1.0, interval: None })), Outcome::Inconclusive);
+        assert_eq!(judge_as_fast(None), Outcome::NotRun);
     }
 
     #[test]

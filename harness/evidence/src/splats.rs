@@ -28,6 +28,8 @@ pub(crate) fn find(records: &[Record<'_>]) -> Vec<(usize, String)> {
         BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
             || text.contains(": Resources present before probing")
             || text.contains(" use-after-free in ")
+            // driver_bound() in drivers/base/dd.c
+            || text.ends_with(" already bound")
     };
     let found = records.iter().filter(|record| is_splat(record.text));
     found.map(|record| (record.line, record.text.to_owned())).collect()
@@ -42,8 +44,9 @@ mod tests {
         let kmsg = "4,0,1,-,caller=T9;WARNING: CPU: 0 PID: 9 at lib/refcount.c:28 refcount_warn_saturate+0x1/0x2\n\
             4,1,2,-,caller=T9;sd 0:0:0:0: Power-on or device reset occurred\n\
             2,2,3,-,caller=T9;sd 0:0:0:1: Resources present before probing\n\
-            4,3,4,-,caller=T9;sd: probe of 0:0:0:5 failed with error -5\n";
+            4,3,4,-,caller=T9;driver_bound: device 0:0:0:1 already bound\n\
+            4,4,5,-,caller=T9;sd: probe of 0:0:0:5 failed with error -5\n";
         let found = super::find(&Log::read(kmsg).records);
-        assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4]);
     }
 }

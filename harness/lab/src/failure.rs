@@ -17,6 +17,8 @@ pub enum Kind {
     Host,
     /// A guest died, hung or fell silent.
     Guest,
+    /// The kernel of a guest that is well refused what it was told.
+    Refused,
     /// Files of the kernel store or of a run cannot be read or written.
     Files,
     /// Somebody asked us to stop.

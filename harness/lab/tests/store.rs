@@ -81,6 +81,8 @@ impl Fixture {
             series: series.to_vec(),
             config: vec![self.folder.path().join("guest.config")],
             modules: vec![],
+            bzimage: false,
+            parameters: String::new(),
         }
     }
 
@@ -246,6 +248,8 @@ fn build_for_ever(folder: &Path) {
         series: vec![folder.join("sleep.patch")],
         config: vec![folder.join("guest.config")],
         modules: vec![],
+        bzimage: false,
+        parameters: String::new(),
     };
     Store::at(&folder.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
 }

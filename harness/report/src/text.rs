@@ -7,7 +7,9 @@ use std::time::Duration;
 use evidence::judge::Outcome;
 use evidence::stats::median;
 
-use crate::document::{BootEntry, Comparison, Document, FactsEntry, ResultEntry};
+use crate::document::{
+    BootEntry, Comparison, Document, FactsEntry, Fate, MutantEntry, MutantsDocument, ResultEntry, SelfEntry,
+};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
 pub fn render(document: &Document) -> String {
@@ -67,9 +69,6 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
             writeln!(out, "{}", compare(comparison))?;
         }
         writeln!(out)?;
-    }
-    for line in &document.missing {
-        writeln!(out, "{line}")?;
     }
     writeln!(out, "verdict:  {}", document.outcome)?;
     writeln!(out, "evidence: {}", document.run)?;
@@ -174,12 +173,68 @@ fn compare(comparison: &Comparison) -> String {
     let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {
         let why = match (outcome, low) {
             (Outcome::Inconclusive, None) => ": one pair has no interval; use --boots 2 or more",
-            (Outcome::Inconclusive, Some(_)) => ": the interval includes 1; more --boots make it narrower",
+            (Outcome::Inconclusive, Some(_)) => ": the interval is too wide; more --boots make it narrower",
             _ => "",
         };
         format!("\n  {outcome:<12}  {claim}{why}")
     });
     format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.collect::<String>())
+}
+
+/// Renders what became of known faults: a line each, then what caught it and where that can be read.
+pub fn render_mutants(document: &MutantsDocument) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = write_mutants(document, &mut out);
+    out
+}
+
+fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Result {
+    for mutant in &document.mutants {
+        writeln!(out, "{}", render_mutant(mutant))?;
+    }
+    let (all, caught) = (
+        document.mutants.len(),
+        document.mutants.iter().filter(|mutant| mutant.outcome == Fate::Caught).count(),
+    );
+    if all > 0 {
+        writeln!(out, "{caught} of {all} caught")?;
+    }
+    for entry in &document.aa {
+        let SelfEntry { kernel, run, refuted, comparison } = entry;
+        writeln!(out, "{kernel} against itself, {run}: {}", compare(comparison))?;
+        for finding in refuted {
+            writeln!(out, "  refuted       {}: {}", finding.expected, finding.seen)?;
+        }
+    }
+    if !document.aa.is_empty() {
+        writeln!(out, "{} false alarms in {} runs", document.false_alarms(), document.aa.len())?;
+    }
+    writeln!(out, "evidence: {}", document.run)?;
+    writeln!(out, "repeat:   {}", document.command)
+}
+
+/// One fault.
+pub fn render_mutant(mutant: &MutantEntry) -> String {
+    let MutantEntry { name, breaks, happened, outcome, caught_by, finding, cases, survives } = mutant;
+    let fate = match outcome {
+        Fate::Caught => "caught",
+        Fate::Survived => "SURVIVED",
+    };
+    let mut text = format!("{fate:<8}  {name}: {breaks}\n          ({happened})");
+    match (caught_by, finding) {
+        (Some(case), Some(finding)) => {
+            text.push_str(&format!("\n          by {case}: {}; seen: {}", finding.expected, finding.seen));
+            for line in finding.evidence.iter().take(12) {
+                text.push_str(&format!("\n            {line}"));
+            }
+        }
+        _ => text.push_str(&format!("\n          not by {}", cases.join(", "))),
+    }
+    if let Some(why) = survives {
+        text.push_str(&format!("\n          known to survive: {why}"));
+    }
+    text
 }
 
 /// Columns as wide as their widest cell.

@@ -51,10 +51,10 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
     let mut seen = Vec::new();
     for seed in 1..=case.seeds {
         let (folder, name) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
-        let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder)?;
+        let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(name);
-        seen.push(Seen::of(&folder.display().to_string(), ending));
+        seen.push(Seen::of(&folder.display().to_string(), ending)?);
     }
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);

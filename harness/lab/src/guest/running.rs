@@ -128,7 +128,7 @@ impl CallError {
         match self {
             Self::Lost(lost) => Trouble::Lost(lost),
             Self::Refused(why) => Trouble::Failure(Failure::new(
-                Kind::Guest,
+                Kind::Refused,
                 attempt,
                 why,
                 format!("read kmsg.txt and console.log in {}", folder.display()),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -81,9 +82,15 @@ pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<(), Fail
 }
 
 /// Builds `vmlinux` and the modules. `expected` is about how many files that makes, if it is known.
-pub(crate) fn build(place: Place<'_>, expected: Option<u64>, watch: &dyn Watch) -> Result<(), Failure> {
+pub(crate) fn build(
+    place: Place<'_>,
+    bzimage: bool,
+    expected: Option<u64>,
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
+    let image = if bzimage { "bzImage" } else { "vmlinux" };
     unfinished::begin(place.objects)?;
-    let made = make(place, &["vmlinux", "modules"], "build the kernel", &mut |now| {
+    let made = make(place, &[image, "modules"], "build the kernel", &mut |now| {
         watch.count(now, expected.map(|expected| expected.max(now)));
     });
     // make is gone by now, also where it failed or was interrupted, and has removed what it had begun.
@@ -107,8 +114,8 @@ pub(crate) fn build_modules(place: Place<'_>, sources: &[PathBuf]) -> Result<Pat
 }
 
 /// Begins an object tree as a copy of another one of the same source and compiler: make then compiles only what
-/// the configuration changes.
-pub(crate) fn copy_objects(from: &Path, to: &Path) -> Result<(), Failure> {
+/// the configuration changes. It is written to `to`, and is to be moved to `settled`.
+pub(crate) fn copy_objects(from: &Path, to: &Path, settled: &Path) -> Result<(), Failure> {
     let attempt = format!("copy {} to", from.display());
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::Interrupted => Failure::interrupted("copy an object tree"),
@@ -118,7 +125,46 @@ pub(crate) fn copy_objects(from: &Path, to: &Path) -> Result<(), Failure> {
     let mut command = Command::new("cp");
     command.args(["--archive", "--reflink=auto"]).arg(from).arg(to);
     let copied = child::output(&mut command, PATIENCE, vec![]).map_err(failed)?;
-    if copied.status.success() { Ok(()) } else { Err(failed(std::io::Error::other(copied.stderr))) }
+    if !copied.status.success() {
+        return Err(failed(std::io::Error::other(copied.stderr)));
+    }
+    // Commands of the build's own tools have the folder in them. With another one they would be built anew, and
+    // with objtool every object.
+    let (old, new) = (from.as_os_str().as_bytes(), settled.as_os_str().as_bytes());
+    rename_in_commands(&to.join("tools"), old, new).map_err(failed)
+}
+
+/// Replaces a path in every `.*.cmd` below a folder, where kbuild keeps the command that made each file.
+fn rename_in_commands(folder: &Path, old: &[u8], new: &[u8]) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            rename_in_commands(&path, old, new)?;
+        } else if path.extension().is_some_and(|extension| extension == "cmd") {
+            let text = fs::read(&path)?;
+            let parts: Vec<&[u8]> = split(&text, old);
+            if parts.len() > 1 {
+                fs::write(&path, parts.join(new))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parts of a text between the occurrences of a word.
+fn split<'a>(mut text: &'a [u8], word: &[u8]) -> Vec<&'a [u8]> {
+    let mut parts = Vec::new();
+    while let Some(at) = text.windows(word.len()).position(|window| window == word) {
+        parts.push(&text[..at]);
+        text = &text[at + word.len()..];
+    }
+    parts.push(text);
+    parts
 }
 
 /// Runs make with these targets, adding what it says to the log, and counts the files it makes.

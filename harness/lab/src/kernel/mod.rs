@@ -5,10 +5,12 @@ mod catalogue;
 mod config;
 pub(crate) mod initcalls;
 pub mod modules;
+mod mutants;
 mod series;
 mod source;
 pub mod store;
 mod unfinished;
 
 pub use catalogue::{Behaviour, Catalogue, Recipe, Source};
+pub use mutants::{Mutant, Mutants};
 pub use store::{Kernel, Store};

@@ -8,7 +8,7 @@
 //! <store>/sources/<digest>/lock         held by whoever uses the source
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,10 @@ use crate::kernel::source;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
-const RECIPE_VERSION: &str = "3";
+const RECIPE_VERSION: &str = "4";
+
+/// The file of a finished kernel that is booted instead of `vmlinux`, where there is one.
+const BZIMAGE: &str = "bzImage";
 
 /// How long to wait for another process that builds from the same source.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
@@ -46,6 +49,8 @@ pub struct Kernel {
     pub about: String,
     /// How it attaches asynchronous drivers.
     pub behaves: Option<Behaviour>,
+    /// Kernel parameters that it is to be booted with.
+    pub parameters: String,
     /// What it is made of.
     pub identity: Identity,
     /// Its folder.
@@ -53,8 +58,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The image: an ELF file with a PVH entry.
+    /// The image to boot: an ELF file with a PVH entry, or a bzImage.
     pub fn image(&self) -> PathBuf {
+        let bzimage = self.folder.join(BZIMAGE);
+        if self.identity.files.contains_key(BZIMAGE) { bzimage } else { self.symbols() }
+    }
+
+    /// The ELF file, with symbols.
+    pub fn symbols(&self) -> PathBuf {
         self.folder.join("vmlinux")
     }
 
@@ -175,6 +186,7 @@ impl Store {
                 name: recipe.name.clone(),
                 about: recipe.about.clone(),
                 behaves: recipe.behaves,
+                parameters: recipe.parameters.clone(),
                 identity,
                 folder: folder.clone(),
             })
@@ -216,7 +228,15 @@ fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity
     // By content alone: the same patch under another name makes the same kernel.
     let digests = |pieces: &[Piece]| pieces.iter().map(|piece| piece.blake3.clone()).collect::<Vec<_>>();
     // The file names of modules are their names.
-    let parts = (RECIPE_VERSION, &source.blake3, digests(&patches), digests(&config), &modules, &compiler);
+    let parts = (
+        RECIPE_VERSION,
+        &source.blake3,
+        digests(&patches),
+        digests(&config),
+        &modules,
+        recipe.bzimage,
+        &compiler,
+    );
     let text = serde_json::to_string(&parts).unwrap_or_default();
     let id = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
     let (release, files) = (String::new(), BTreeMap::new());
@@ -325,12 +345,12 @@ impl Workshop {
         // These files are written last, so their presence says that the step was finished once.
         let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
         if !objects.exists()
-            && let Some(kin) = self.finished_objects(&identity.compiler, &objects)
+            && let Some(kin) = self.nearest_objects(&identity.compiler, &fragments)
         {
             watch.stage(&format!("begin {} with the objects of another configuration", recipe.name));
             let partial = self.folder.join("objects.partial");
             source::remove(&partial)?;
-            build::copy_objects(&kin, &partial)?;
+            build::copy_objects(&kin, &partial, &objects)?;
             for mark in ["parprobe-configured", "parprobe-built", "parprobe-modules"] {
                 let path = partial.join(mark);
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -346,25 +366,30 @@ impl Workshop {
         build::check_config(place, &fragments).map_err(of_kernel)?;
         let expected = (!built.exists()).then_some(recipe.source.files);
         watch.stage(&format!("build {}", recipe.name));
-        build::build(place, expected, watch).map_err(of_kernel)?;
-        fs::write(&built, &identity.compiler).map_err(|e| Failure::file("write", &built, &e))?;
+        build::build(place, recipe.bzimage, expected, watch).map_err(of_kernel)?;
+        fs::write(&built, format!("{}\n{fragments}", identity.compiler))
+            .map_err(|e| Failure::file("write", &built, &e))?;
         let mut orders = vec![(objects.clone(), objects.join("modules.order"))];
         if !recipe.modules.is_empty() {
             let folder = build::build_modules(place, &recipe.modules).map_err(of_kernel)?;
             orders.push((folder.clone(), folder.join("modules.order")));
         }
-        self.keep(identity, &objects, &orders, &log, into)
+        self.keep(identity, &objects, recipe.bzimage, &orders, &log, into)
     }
 
-    /// An object tree of this source in which a kernel was built with this compiler.
-    fn finished_objects(&self, compiler: &str, other_than: &Path) -> Option<PathBuf> {
+    /// Of the object trees of this source in which a kernel was built with this compiler, the one whose fragments
+    /// are most like these.
+    fn nearest_objects(&self, compiler: &str, fragments: &str) -> Option<PathBuf> {
+        let wanted: BTreeSet<&str> = fragments.lines().collect();
         let entries = fs::read_dir(&self.folder).ok()?;
-        let mut trees: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        trees.sort();
-        trees.into_iter().find(|tree| {
-            let built = fs::read_to_string(tree.join("parprobe-built"));
-            tree != other_than && built.is_ok_and(|by| by == compiler)
-        })
+        let distance = |tree: PathBuf| {
+            let built = fs::read_to_string(tree.join("parprobe-built")).ok()?;
+            let (by, with) = built.split_once('\n')?;
+            let there: BTreeSet<&str> = with.lines().collect();
+            (by == compiler).then(|| (wanted.symmetric_difference(&there).count(), tree))
+        };
+        let trees = entries.filter_map(|entry| distance(entry.ok()?.path()));
+        trees.min().map(|(_, tree)| tree)
     }
 
     /// Copies what a guest needs into the store. It gets its final name when all of it is written; a checksum
@@ -373,6 +398,7 @@ impl Workshop {
         &self,
         mut identity: Identity,
         objects: &Path,
+        bzimage: bool,
         orders: &[(PathBuf, PathBuf)],
         log: &Path,
         into: &Path,
@@ -387,6 +413,9 @@ impl Workshop {
             (objects.join(".config"), "config".to_owned()),
             (log.to_owned(), "build.log".to_owned()),
         ];
+        if bzimage {
+            copies.push((objects.join("arch/x86/boot/bzImage"), BZIMAGE.to_owned()));
+        }
         for (base, order) in orders {
             let order_text = fs::read_to_string(order).map_err(|e| Failure::file("read", order, &e))?;
             for line in order_text.lines() {

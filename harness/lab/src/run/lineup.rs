@@ -21,8 +21,12 @@ pub struct Bootable {
     pub id: String,
     /// How it attaches asynchronous drivers.
     pub behaves: Option<Behaviour>,
+    /// Kernel parameters that it is to be booted with.
+    pub parameters: String,
     /// The image.
     pub image: PathBuf,
+    /// The ELF file with its symbols.
+    pub symbols: PathBuf,
     /// The initramfs with the agent and the modules.
     pub initramfs: PathBuf,
     /// The modules in it, dependencies first.
@@ -58,6 +62,7 @@ pub struct Lineup {
     /// The folder of the run.
     pub run: PathBuf,
     store: Store,
+    boots: usize,
 }
 
 impl Lineup {
@@ -87,11 +92,17 @@ impl Lineup {
         };
         // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
-        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store };
+        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store, boots: 0 };
         for kernel in built {
             lineup.pack(kernel, request.modules, watch)?;
         }
         Ok(lineup)
+    }
+
+    /// A number for the next boot, from 1.
+    pub fn next_boot(&mut self) -> usize {
+        self.boots += 1;
+        self.boots
     }
 
     /// Adds a kernel, with all its modules, unless it is there already.
@@ -132,7 +143,9 @@ impl Lineup {
             name: kernel.name.clone(),
             id: kernel.identity.id.clone(),
             behaves: kernel.behaves,
+            parameters: kernel.parameters.clone(),
             image: kernel.image(),
+            symbols: kernel.symbols(),
             initramfs,
             modules,
         };

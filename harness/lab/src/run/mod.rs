@@ -180,7 +180,7 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
 
 fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
-    let mut parameters = boot.parameters.to_owned();
+    let mut parameters = format!("{} {}", boot.kernel.parameters, boot.parameters);
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
@@ -201,7 +201,7 @@ fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     }
     let mut session = Session::new(guest, boot, from_boot);
     session.carry_out(boot.steps)?;
-    let table = if from_boot { initcalls::read(&boot.kernel.image)? } else { Vec::new() };
+    let table = if from_boot { initcalls::read(&boot.kernel.symbols)? } else { Vec::new() };
     let record = session.collect(table)?;
     let path = boot.folder.join("guest.json");
     let json = serde_json::to_string_pretty(&record.left).unwrap_or_default();

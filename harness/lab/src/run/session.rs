@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         for step in steps {
             match *step {
                 Step::Load { module, params } => self.load(module, params)?,
-                Step::TryLoad { module } => self.try_load(module)?,
+                Step::TryLoad { module, params } => self.try_load(module, params)?,
                 Step::BeginLoad { module, params } => self.begin_load(module, params)?,
                 Step::Finish => self.finish()?,
                 Step::Unload { module } => self.unload(module)?,
@@ -77,7 +77,10 @@ impl<'a> Session<'a> {
                     }
                 }
                 Step::Phase { name, of, steps } => self.phase(name, of, steps)?,
-                Step::FromBoot { of } => self.close_phase(None, of)?,
+                Step::FromBoot { of } => {
+                    self.await_quiet()?;
+                    self.close_phase(None, of)?;
+                }
             }
         }
         Ok(())
@@ -119,8 +122,8 @@ impl<'a> Session<'a> {
         self.call(&format!("load {module}"), request, self.patience()).map(drop)
     }
 
-    fn try_load(&mut self, module: &str) -> Result<(), Trouble> {
-        let Some(request) = self.load_request(module, "")? else { return Ok(()) };
+    fn try_load(&mut self, module: &str, params: &str) -> Result<(), Trouble> {
+        let Some(request) = self.load_request(module, params)? else { return Ok(()) };
         match self.guest.call(&format!("load {module}"), request, self.patience()) {
             Ok(_) => {}
             Err(CallError::Refused(_)) => self.loaded.retain(|name| name != module),
@@ -262,8 +265,34 @@ impl<'a> Session<'a> {
         }
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
+        self.await_quiet()?;
         self.mark(&format!("phase {name} ends"))?;
         self.close_phase(Some(name), of)
+    }
+
+    /// Waits until no probe and no asynchronous call is under way: a device is bound a little before its probe
+    /// has returned. Where that does not come about, the lines that do not pair will tell.
+    fn await_quiet(&mut self) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.patience();
+        let (mut last, mut still) = (usize::MAX, 0);
+        while Instant::now() < deadline && still < 100 {
+            let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, self.patience())?;
+            let trace = if self.traced {
+                let request = Request::ReadFile { path: format!("{TRACING}/trace") };
+                Some(self.call("read the trace", request, self.patience())?.1)
+            } else {
+                None
+            };
+            let trace = trace.as_deref().map(String::from_utf8_lossy);
+            let left = evidence::boot::under_way(&String::from_utf8_lossy(&kmsg), trace.as_deref());
+            if left == 0 {
+                break;
+            }
+            still = if left == last { still + 1 } else { 0 };
+            last = left;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     fn close_phase(&mut self, name: Option<&str>, of: Measured) -> Result<(), Trouble> {

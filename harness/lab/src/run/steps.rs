@@ -16,6 +16,8 @@ pub enum Step {
     TryLoad {
         /// Its name.
         module: &'static str,
+        /// Its parameters.
+        params: &'static str,
     },
     /// Loads it and goes on at once.
     BeginLoad {
@@ -132,7 +134,7 @@ impl Step {
         let mut found = Vec::new();
         for step in steps {
             match *step {
-                Self::Load { module, .. } | Self::BeginLoad { module, .. } | Self::TryLoad { module } => {
+                Self::Load { module, .. } | Self::BeginLoad { module, .. } | Self::TryLoad { module, .. } => {
                     found.push(module);
                 }
                 Self::Repeat { steps, .. } | Self::Phase { steps, .. } => found.extend(Self::modules(steps)),

@@ -1,0 +1,182 @@
+//! `mutants`: known faults to the cases that catch them; and kernels against themselves, for false alarms.
+
+use std::fs;
+use std::path::Path;
+
+use evidence::judge::{self, Finding, Outcome};
+use evidence::stats;
+use lab::failure::{Failure, Kind};
+use lab::guest::topology::Topology;
+use lab::kernel::{Catalogue, Mutant, Mutants, Recipe};
+use lab::run::{self, Lineup, Place, Request};
+use lab::watch::Watch;
+use report::document::{Comparison, Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry};
+use testcases::{CASES, Case, Circumstances, DRIVER_AFTER_DEVICES, Seen, Verdict};
+
+use crate::cli::MutantsArguments;
+use crate::exit;
+use crate::screen::print;
+
+/// The kernels that are held against themselves.
+const ALIKE: [&str; 2] = ["without", "mainline"];
+/// Pairs of boots in each of these runs.
+const PAIRS: usize = 3;
+
+pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    let mutants = Mutants::read(&catalogue.folder().join("mutants"))?;
+    let on = catalogue.recipe(&mutants.on)?;
+    let chosen = mutants.chosen(&arguments.names)?;
+    for mutant in &chosen {
+        cases_of(mutant)?;
+    }
+    let recipes = if arguments.aa {
+        ALIKE.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?
+    } else {
+        vec![on.clone()]
+    };
+    let mut lineup = Lineup::of(
+        &Request {
+            workspace,
+            recipes: &recipes,
+            modules: None,
+            wish: arguments.accel.into(),
+            setup: arguments.setup,
+            place: Place::Dated { runs: workspace.join("runs"), kind: "mutants" },
+        },
+        watch,
+    )?;
+    let (mut entries, mut aa) = (Vec::new(), Vec::new());
+    if arguments.aa {
+        for kernel in ALIKE {
+            for round in 1..=usize::from(arguments.runs) {
+                watch.stage(&format!("{kernel} against itself, {round} of {}", arguments.runs));
+                aa.push(against_itself(kernel, round, &lineup)?);
+            }
+        }
+    } else {
+        for mutant in &chosen {
+            let entry = hunt(mutant, &on, &catalogue, &mut lineup, watch)?;
+            watch.note(&report::text::render_mutant(&entry));
+            entries.push(entry);
+        }
+    }
+    let document = MutantsDocument {
+        schema: MUTANTS_SCHEMA.to_owned(),
+        run: lineup.run.display().to_string(),
+        command: repeat(arguments),
+        mutants: entries,
+        aa,
+    };
+    let (text, json) = (report::text::render_mutants(&document), document.to_json());
+    for (name, content) in [("mutants.txt", &text), ("mutants.json", &json)] {
+        let path = lineup.run.join(name);
+        fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
+    }
+    print(&if arguments.json { json + "\n" } else { text });
+    let unexpected = |entry: &MutantEntry| entry.outcome == Fate::Survived && entry.survives.is_none();
+    let well = !document.mutants.iter().any(unexpected) && document.false_alarms() == 0;
+    Ok(if well { exit::SUPPORTED } else { exit::REFUTED })
+}
+
+fn repeat(arguments: &MutantsArguments) -> String {
+    let MutantsArguments { names, aa, runs, accel, json: _, setup: _ } = arguments;
+    let what = if *aa { format!("--aa --runs {runs}") } else { names.join(" ") };
+    format!("cargo xtask mutants {what} --accel {}", accel.name()).replace("  ", " ")
+}
+
+fn cases_of(mutant: &Mutant) -> Result<Vec<&'static Case>, Failure> {
+    let find = |name: &String| {
+        CASES.iter().copied().find(|case| case.name == *name).ok_or_else(|| {
+            let attempt = format!("find the case \"{name}\" of the mutant \"{}\"", mutant.name);
+            let next = "mend kernel-configs/mutants/mutants.toml";
+            Failure::new(Kind::Asked, attempt, "there is none of that name", next)
+        })
+    };
+    mutant.cases.iter().map(find).collect()
+}
+
+/// Carries out the cases that could see a fault, until one does.
+fn hunt(
+    mutant: &Mutant,
+    on: &Recipe,
+    catalogue: &Catalogue,
+    lineup: &mut Lineup,
+    watch: &dyn Watch,
+) -> Result<MutantEntry, Failure> {
+    let mut entry = MutantEntry {
+        name: mutant.name.clone(),
+        breaks: mutant.breaks.clone(),
+        happened: mutant.happened.clone(),
+        outcome: Fate::Survived,
+        caught_by: None,
+        finding: None,
+        cases: Vec::new(),
+        survives: mutant.survives.clone(),
+    };
+    for case in cases_of(mutant)? {
+        for flavour in case.flavours {
+            let mut recipe = catalogue.recipe(&Case::on(&on.name, flavour))?;
+            recipe.name = Case::on(&mutant.name, flavour);
+            recipe.about.clone_from(&mutant.breaks);
+            recipe.series.push(mutant.patch.clone());
+            let kernel = lineup.add(&recipe, watch)?.clone();
+            watch.stage(&format!("carry out {} on {}", case.name, recipe.name));
+            entry.cases.push(format!("{}::{}", case.name, recipe.name));
+            for seed in 1..=case.seeds {
+                let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, recipe.name));
+                let folder = run::make_boot_folder(&lineup.run, &name)?;
+                let accelerator = lineup.choice.accelerator;
+                let ending = testcases::boot(case, &case.topology, &kernel, accelerator, seed, &folder);
+                let seen = Seen::of(&name, ending)?;
+                let verdict = Verdict::of(case, on.behaves, &circumstances(&case.topology), &[seen]);
+                let refuted = verdict.findings.into_iter().find(|f| f.outcome == Outcome::Refuted);
+                if let Some(finding) = refuted {
+                    (entry.outcome, entry.finding) = (Fate::Caught, Some(finding));
+                    entry.caught_by = Some(case.name.to_owned());
+                    return Ok(entry);
+                }
+            }
+        }
+    }
+    Ok(entry)
+}
+
+fn circumstances(topology: &Topology) -> Circumstances {
+    Circumstances { topology: *topology, host_cores: lab::host::host_cores() }
+}
+
+/// Boots the same kernel as baseline and as candidate, in turn, as a bench would.
+fn against_itself(kernel: &str, round: usize, lineup: &Lineup) -> Result<SelfEntry, Failure> {
+    let case = &DRIVER_AFTER_DEVICES;
+    let found = lineup.kernels.iter().find(|(known, _)| known.name == kernel);
+    let Some((_, bootable)) = found else {
+        return Err(Failure::new(
+            Kind::Asked,
+            format!("find {kernel}"),
+            "it was not lined up",
+            "this is a bug",
+        ));
+    };
+    let mut sides: [Vec<Seen>; 2] = [Vec::new(), Vec::new()];
+    for (pair, side) in run::interleaved(2, PAIRS) {
+        let number = ((round - 1) * PAIRS + pair) * 2 + side + 1;
+        let name = run::boot_name(number, &format!("{kernel}-{}", ["a", "b"][side]));
+        let folder = run::make_boot_folder(&lineup.run, &name)?;
+        let ending = testcases::boot(case, &case.topology, bootable, lineup.choice.accelerator, 0, &folder);
+        sides[side].push(Seen::of(&name, ending)?);
+    }
+    let mut refuted: Vec<Finding> = Vec::new();
+    for seen in &sides {
+        let verdict = Verdict::of(case, bootable.behaves, &circumstances(&case.topology), seen);
+        refuted.extend(verdict.findings.into_iter().filter(|f| f.outcome == Outcome::Refuted));
+    }
+    let pairs: Vec<_> =
+        sides[0].iter().zip(&sides[1]).filter_map(|(a, b)| Some((a.makespan()?, b.makespan()?))).collect();
+    let ratio = stats::ratio(&pairs);
+    let left_out = PAIRS - pairs.len();
+    let mut comparison = Comparison::new(case.name, kernel, kernel, pairs.len(), left_out, ratio);
+    comparison.claim = Some(format!("{kernel} is as fast as {kernel}"));
+    comparison.outcome = Some(judge::judge_as_fast(ratio));
+    Ok(SelfEntry { kernel: kernel.to_owned(), run: round, refuted, comparison })
+}
