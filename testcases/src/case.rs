@@ -71,6 +71,9 @@ pub struct Circumstances {
     pub host_cores: u32,
 }
 
+/// The flavour with lockdep, KASAN and the like.
+pub(crate) const DEBUG: &str = "debug";
+
 /// One asynchronous call for the driver.
 pub(crate) const PER_DRIVER: &[Behaviour] = &[Behaviour::PerDriver];
 /// One for each device, placed or not.
@@ -101,6 +104,18 @@ impl Case {
         candidates: &[],
         baselines: &[],
     };
+
+    /// The flavours in which it is carried out on a kernel of this kind. The debug one takes ten times as long: it
+    /// is for kernels with the change, whose races are in question.
+    pub fn flavours_on(&self, kernel: Option<Behaviour>) -> impl Iterator<Item = &'static str> {
+        let without = kernel == Some(Behaviour::PerDriver);
+        self.flavours.iter().copied().filter(move |flavour| !(without && *flavour == DEBUG))
+    }
+
+    /// How many boots it has in a flavour.
+    pub fn seeds_in(&self, kernel: &str) -> u64 {
+        if kernel.ends_with(DEBUG) { 1 } else { self.seeds }
+    }
 
     /// The name of a kernel in one of the flavours.
     pub fn on(kernel: &str, flavour: &str) -> String {

@@ -49,7 +49,6 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
     let (mut passed, mut found) = (true, false);
-    let mut results = Vec::new();
     let mut folder = None;
     for part in parts {
         // libtest-mimic takes one filter at a time.
@@ -68,14 +67,15 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
-            let needed = kernels_for(arguments, filter);
+            let needed = kernels_for(arguments, &catalogue, filter)?;
             let recipes = needed.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
             Store::open()?.ensure(&recipes, watch)?;
-            let run = Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?;
-            let tests = Tests { run: Some(&run), ..tests };
+            let run = match &folder {
+                Some(run) => run,
+                None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
+            };
+            let tests = Tests { run: Some(run), ..tests };
             passed &= tests.cargo_test(part, filter.as_slice())?;
-            results.extend(read_results(&run)?);
-            folder = Some(run);
         }
     }
     if !found {
@@ -83,28 +83,36 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
+    let results = folder.as_deref().map(read_results).transpose()?.unwrap_or_default();
     let outcomes = results.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
         passed,
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
-        run: folder.map(|folder| folder.display().to_string()).unwrap_or_default(),
+        run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
         command: repeat(arguments),
         results,
     };
-    if arguments.json {
-        print(&(document.to_json() + "\n"));
+    let json = document.to_json() + "\n";
+    if let Some(folder) = &folder {
+        let path = folder.join("test.json");
+        std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
     }
+    print(&if arguments.json { json } else { report::text::render_unknown(&document) });
     Ok(if passed { exit::SUPPORTED } else { exit::REFUTED })
 }
 
 /// The kernels that guest tests of these names boot, each with its flavour.
-fn kernels_for(arguments: &TestArguments, filter: Option<&str>) -> Vec<String> {
+fn kernels_for(
+    arguments: &TestArguments,
+    catalogue: &Catalogue,
+    filter: Option<&str>,
+) -> Result<Vec<String>, Failure> {
     let mut needed = Vec::new();
     for kernel in &arguments.kernels {
         for case in CASES {
-            for flavour in case.flavours {
+            for flavour in case.flavours_on(catalogue.recipe(kernel)?.behaves) {
                 let name = Case::on(kernel, flavour);
                 if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter)) {
                     needed.push(name);
@@ -117,7 +125,7 @@ fn kernels_for(arguments: &TestArguments, filter: Option<&str>) -> Vec<String> {
     needed.push(PATIENT.to_owned());
     let mut seen = std::collections::BTreeSet::new();
     needed.retain(|name| seen.insert(name.clone()));
-    needed
+    Ok(needed)
 }
 
 fn repeat(arguments: &TestArguments) -> String {
@@ -149,9 +157,9 @@ fn read_results(run: &Path) -> Result<Vec<TestEntry>, Failure> {
     text.lines().map(entry).collect()
 }
 
-/// In the folder of the run, which the tests find empty.
+/// In the folder of the run: what the tests write, until it is part of the document.
 fn results_path(run: &Path) -> PathBuf {
-    run.with_extension("jsonl")
+    run.join("results.jsonl")
 }
 
 /// How the tests are run.

@@ -120,6 +120,8 @@ pub struct Boot {
     pub unpaired: Vec<String>,
     /// What the kernel complained about, anywhere in the log: the first line of each splat, with its number.
     pub splats: Vec<(usize, String)>,
+    /// Probes of devices that are not there any more, as the trace shows them.
+    pub gone: Vec<Probe>,
     /// What drivers said about their devices in this phase, and other lines that no witness is made of.
     pub said: Vec<(usize, String)>,
 }
@@ -144,7 +146,8 @@ pub fn read(texts: &Texts<'_>) -> Boot {
     let is_measured = |device: &str| measured.contains_key(device);
 
     let log = read_log(texts, &is_measured, &mut unpaired);
-    let trace = texts.trace.map(|text| read_trace(text, texts, &log, &is_measured, &mut unpaired));
+    let mut gone = Vec::new();
+    let trace = texts.trace.map(|text| read_trace(text, texts, &log, &is_measured, &mut gone, &mut unpaired));
     let ReadLog { testimony: log, load, window: _, said, splats, initcalls, pending_at_init } = log;
     let differences = trace.as_ref().map(|trace| witnesses::differences(&log, trace)).unwrap_or_default();
 
@@ -173,7 +176,7 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
     };
-    Boot { facts, log, trace, differences, unpaired, splats, said }
+    Boot { facts, log, trace, differences, unpaired, splats, gone, said }
 }
 
 /// How many asynchronous calls and probes have begun and not ended, as far as log and trace show it.
@@ -354,6 +357,7 @@ fn read_trace(
     texts: &Texts<'_>,
     log: &ReadLog,
     is_measured: &impl Fn(&str) -> bool,
+    gone: &mut Vec<Probe>,
     unpaired: &mut Vec<String>,
 ) -> Testimony {
     let (from, to) = match texts.phase {
@@ -378,8 +382,14 @@ fn read_trace(
             }
             ftrace::Event::End { returned } => match open.entry(entry.thread).or_default().pop() {
                 Some((start, device, driver)) => {
-                    if driver == texts.driver && is_measured(device) && within(entry.time) {
-                        testimony.probes.push(Probe {
+                    if driver == texts.driver && within(entry.time) {
+                        let there = texts.devices.iter().any(|known| known.name == device);
+                        let probes = match (is_measured(device), there) {
+                            (true, _) => &mut testimony.probes,
+                            (false, false) => &mut *gone,
+                            (false, true) => continue,
+                        };
+                        probes.push(Probe {
                             device: device.to_owned(),
                             start: start.time,
                             end: entry.time,

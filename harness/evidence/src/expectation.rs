@@ -45,6 +45,11 @@ pub enum Expectation {
     LoadWaits,
     /// The load of the module returned while probes were still to end.
     LoadReturnsEarly,
+    /// A device that went away was not bound after that: none of its probes succeeded.
+    NeverBound {
+        /// Its name.
+        device: &'static str,
+    },
     /// The longest probe was the last to end: none of the others had to wait for it.
     SlowestEndsLast,
     /// The log has so many lines of the phase with this text in them.
@@ -84,6 +89,7 @@ impl fmt::Display for Expectation {
             Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
+            Self::NeverBound { device } => write!(f, "{device}, which is gone, not bound"),
             Self::SlowestEndsLast => f.write_str("no probe waits for the slowest"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
@@ -148,6 +154,9 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         },
         Expectation::LoadWaits => facts.late_probes.map(|late| late == 0),
         Expectation::LoadReturnsEarly => facts.late_probes.map(|late| late > 0),
+        Expectation::NeverBound { device } => {
+            boot.trace.as_ref().map(|_| bound_though_gone(boot, device).is_none())
+        }
         Expectation::SlowestEndsLast => slowest(boot).map(|(_, after)| after.is_empty()),
         Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
         Expectation::NoComplaint => Some(true),
@@ -159,6 +168,11 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         Some(false) => Ruling::Fails,
         None => Ruling::CannotTell("neither log nor trace shows it on this kernel".to_owned()),
     }
+}
+
+/// A probe of this device, which is gone, that succeeded.
+fn bound_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
+    boot.gone.iter().find(|probe| probe.device == device && probe.returned == 0)
 }
 
 /// The longest probe, and those that ended after it.
@@ -210,6 +224,10 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
         | Expectation::LoadReturnsEarly => {
             format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
         }
+        Expectation::NeverBound { device } => match bound_though_gone(boot, device) {
+            Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
+            None => format!("{value} in {place}/{file}"),
+        },
         Expectation::SlowestEndsLast => match slowest(boot) {
             Some((longest, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(longest))),
             None => value,
@@ -257,6 +275,10 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(0) => "all probes done".to_owned(),
             Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
             None => "unknown".to_owned(),
+        },
+        Expectation::NeverBound { device } => match bound_though_gone(boot, device) {
+            Some(probe) => format!("bound at {}", probe.end),
+            None => "never bound".to_owned(),
         },
         Expectation::SlowestEndsLast => match slowest(boot) {
             Some((longest, after)) => {

@@ -301,6 +301,8 @@ pub struct TestEntry {
     pub source: String,
     /// The kernel, with its flavour.
     pub kernel: String,
+    /// How it attaches asynchronous drivers: `per-driver`, `per-device` or `per-node`; `null` where nobody knows.
+    pub behaves: Option<String>,
     /// The guest's shape, in words.
     pub topology: String,
     /// All findings together.
@@ -309,7 +311,7 @@ pub struct TestEntry {
     pub skipped: Option<String>,
     /// The seeds of its boots.
     pub seeds: Vec<u64>,
-    /// The folders of its boots in that of the run.
+    /// The folders of its boots.
     pub boots: Vec<String>,
     /// What is expected of this kernel, and what was seen.
     pub findings: Vec<Finding>,

@@ -9,6 +9,7 @@ use evidence::stats::median;
 
 use crate::document::{
     BootEntry, Comparison, Document, FactsEntry, Fate, MutantEntry, MutantsDocument, ResultEntry, SelfEntry,
+    TestDocument, TestEntry,
 };
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
@@ -179,6 +180,29 @@ fn compare(comparison: &Comparison) -> String {
         format!("\n  {outcome:<12}  {claim}{why}")
     });
     format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.collect::<String>())
+}
+
+/// What kernels of which nobody knows how they behave keep of what others promise; empty without such a kernel.
+pub fn render_unknown(document: &TestDocument) -> String {
+    let mut out = String::new();
+    let known = |entry: &&TestEntry| entry.behaves.is_none() && entry.skipped.is_none();
+    for entry in document.results.iter().filter(known) {
+        out.push_str(&format!("{} on {}: {}\n", entry.case, entry.kernel, entry.situation));
+        for (finding, of) in entry
+            .findings
+            .iter()
+            .map(|finding| (finding, "of every kernel"))
+            .chain(entry.others.iter().map(|finding| (finding, "of some kernels")))
+        {
+            let kept = match finding.outcome {
+                Outcome::Supported => "holds",
+                Outcome::Refuted => "does not hold",
+                Outcome::Inconclusive | Outcome::NotRun => "cannot tell",
+            };
+            out.push_str(&format!("  {kept:<13}  {of}: {}: {}\n", finding.expected, finding.seen));
+        }
+    }
+    out
 }
 
 /// Renders what became of known faults: a line each, then what caught it and where that can be read.

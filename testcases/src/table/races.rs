@@ -8,14 +8,14 @@ use lab::run::{Count, Step};
 
 use super::own::{self, DEVICES, DRIVER, NO_LEAK, OWN};
 use super::scsi::{AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, SD, load};
-use crate::case::{Case, EVERY, PER_DEVICE, Promise};
+use crate::case::{Case, DEBUG, EVERY, PER_DEVICE, Promise};
 
 const SEEDS: u64 = 3;
 const PLAIN: Topology = Case::PLAIN.topology;
 const BEGIN: Step = Step::BeginLoad { module: "sd_mod", params: "" };
 const BOUND_IN_THE_END: Promise = Promise::of(EVERY, |_| Expectation::AllBoundInTheEnd);
 /// With and without what finds a race or a wrong reference when it happens.
-const DEBUGGED: &[&str] = &["", "debug"];
+const DEBUGGED: &[&str] = &["", DEBUG];
 
 /// From before the first probe to after the last one, on a kernel that has them all at once.
 const fn pause(millis: u64) -> Step {
@@ -89,6 +89,7 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
     ],
     promises: &[
         Promise::of(EVERY, |_| Expectation::Bound { bound: 599, of: 599 }),
+        Promise::of(EVERY, |_| Expectation::NeverBound { device: "parprobe.599" }),
         Promise::of(EVERY, |_| Expectation::Says { text: "600 of 600 devices released", times: 1 })
             .in_phase(1),
     ],

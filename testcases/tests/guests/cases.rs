@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for case in CASES {
         for kernel in &kernels {
-            for flavour in case.flavours {
+            for flavour in case.flavours_on(laboratory::behaviour(kernel)) {
                 let kernel = Case::on(kernel, flavour);
                 trials.push(Trial::ignorable_test(format!("{}::{kernel}", case.name), move || {
                     check(case, &kernel)
@@ -34,6 +34,7 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         claim: case.claim.to_owned(),
         source: case.source.to_owned(),
         kernel: kernel.to_owned(),
+        behaves: behaves.map(|behaves| behaves.to_string()),
         topology: case.topology.to_string(),
         outcome: Outcome::NotRun,
         skipped: case.skipped_on(behaves).map(str::to_owned),
@@ -49,11 +50,11 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
     let bootable = laboratory::kernel(kernel)?;
     let accelerator = laboratory::accelerator()?;
     let mut seen = Vec::new();
-    for seed in 1..=case.seeds {
-        let (folder, name) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
+    for seed in 1..=case.seeds_in(kernel) {
+        let (folder, _) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
-        entry.boots.push(name);
+        entry.boots.push(folder.display().to_string());
         seen.push(Seen::of(&folder.display().to_string(), ending)?);
     }
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };

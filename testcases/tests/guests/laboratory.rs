@@ -57,7 +57,8 @@ fn make() -> Result<Lineup, Failure> {
             },
             setup: false,
             place: match std::env::var_os("PARPROBE_RUN") {
-                Some(folder) => Place::Named(folder.into()),
+                // One for each of the filters that `cargo xtask test` was given.
+                Some(folder) => Place::Dated { runs: folder.into(), kind: "guests" },
                 None => Place::Dated { runs: workspace().join("target").join("guest-tests"), kind: "test" },
             },
         },

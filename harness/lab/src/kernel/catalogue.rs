@@ -1,6 +1,7 @@
 //! Reads `kernel-configs/kernels.toml`: names to recipes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,17 @@ pub enum Behaviour {
     PerDevice,
     /// One asynchronous call for each device, on the device's node.
     PerNode,
+}
+
+/// As in `kernels.toml`.
+impl fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerDriver => "per-driver",
+            Self::PerDevice => "per-device",
+            Self::PerNode => "per-node",
+        })
+    }
 }
 
 /// A kernel source.
