@@ -45,8 +45,8 @@ pub enum Expectation {
     LoadWaits,
     /// The load of the module returned while probes were still to end.
     LoadReturnsEarly,
-    /// A device that went away was not bound after that: none of its probes succeeded.
-    NeverBound {
+    /// A device that went away before its probe could begin was never probed.
+    NeverProbed {
         /// Its name.
         device: &'static str,
     },
@@ -89,7 +89,7 @@ impl fmt::Display for Expectation {
             Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
-            Self::NeverBound { device } => write!(f, "{device}, which is gone, not bound"),
+            Self::NeverProbed { device } => write!(f, "{device}, which is gone, never probed"),
             Self::SlowestEndsLast => f.write_str("no probe waits for the slowest"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
@@ -154,8 +154,8 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         },
         Expectation::LoadWaits => facts.late_probes.map(|late| late == 0),
         Expectation::LoadReturnsEarly => facts.late_probes.map(|late| late > 0),
-        Expectation::NeverBound { device } => {
-            boot.trace.as_ref().map(|_| bound_though_gone(boot, device).is_none())
+        Expectation::NeverProbed { device } => {
+            boot.trace.as_ref().map(|_| probed_though_gone(boot, device).is_none())
         }
         Expectation::SlowestEndsLast => slowest(boot).map(|(_, after)| after.is_empty()),
         Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
@@ -170,9 +170,9 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
     }
 }
 
-/// A probe of this device, which is gone, that succeeded.
-fn bound_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
-    boot.gone.iter().find(|probe| probe.device == device && probe.returned == 0)
+/// A probe of this device, which is gone.
+fn probed_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
+    boot.gone.iter().find(|probe| probe.device == device)
 }
 
 /// The longest probe, and those that ended after it.
@@ -224,7 +224,7 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
         | Expectation::LoadReturnsEarly => {
             format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
         }
-        Expectation::NeverBound { device } => match bound_though_gone(boot, device) {
+        Expectation::NeverProbed { device } => match probed_though_gone(boot, device) {
             Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
             None => format!("{value} in {place}/{file}"),
         },
@@ -276,9 +276,9 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
             None => "unknown".to_owned(),
         },
-        Expectation::NeverBound { device } => match bound_though_gone(boot, device) {
-            Some(probe) => format!("bound at {}", probe.end),
-            None => "never bound".to_owned(),
+        Expectation::NeverProbed { device } => match probed_though_gone(boot, device) {
+            Some(probe) => format!("probed at {}, which returned {}", probe.start, probe.returned),
+            None => "never probed".to_owned(),
         },
         Expectation::SlowestEndsLast => match slowest(boot) {
             Some((longest, after)) => {

@@ -89,7 +89,7 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
     ],
     promises: &[
         Promise::of(EVERY, |_| Expectation::Bound { bound: 599, of: 599 }),
-        Promise::of(EVERY, |_| Expectation::NeverBound { device: "parprobe.599" }),
+        Promise::of(EVERY, |_| Expectation::NeverProbed { device: "parprobe.599" }),
         Promise::of(EVERY, |_| Expectation::Says { text: "600 of 600 devices released", times: 1 })
             .in_phase(1),
     ],
