@@ -9,6 +9,7 @@
 #include <linux/atomic.h>
 #include <linux/device.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/numa.h>
 #include <linux/slab.h>
 
@@ -25,6 +26,8 @@ module_param(match_fails, int, 0444);
 MODULE_PARM_DESC(match_fails, "The match of this device is an error; -1: of none");
 
 static atomic_t released;
+/* Guards devices: the parameter vanish is there for as long as the module. */
+static DEFINE_MUTEX(lock);
 static struct device **devices;
 
 static int parprobe_match(struct device *dev, struct device_driver *drv)
@@ -86,10 +89,13 @@ static void parprobe_remove_all(void)
 {
 	int id;
 
+	mutex_lock(&lock);
 	for (id = 0; id < count; id++)
 		if (devices[id])
 			device_unregister(devices[id]);
 	kfree(devices);
+	devices = NULL;
+	mutex_unlock(&lock);
 }
 
 /* A device goes away while the others stay: write its number. */
@@ -99,11 +105,15 @@ static int vanish_set(const char *val, const struct kernel_param *kp)
 
 	if (ret)
 		return ret;
-	if (!devices || id < 0 || id >= count || !devices[id])
-		return -ENODEV;
-	device_unregister(devices[id]);
-	devices[id] = NULL;
-	return 0;
+	mutex_lock(&lock);
+	if (!devices || id < 0 || id >= count || !devices[id]) {
+		ret = -ENODEV;
+	} else {
+		device_unregister(devices[id]);
+		devices[id] = NULL;
+	}
+	mutex_unlock(&lock);
+	return ret;
 }
 
 static const struct kernel_param_ops vanish_ops = { .set = vanish_set };
@@ -114,13 +124,13 @@ static int __init parprobe_devices_init(void)
 {
 	int id, ret;
 
-	devices = kcalloc(count, sizeof(*devices), GFP_KERNEL);
-	if (!devices)
-		return -ENOMEM;
 	ret = bus_register(&parprobe_bus);
-	if (ret) {
-		kfree(devices);
+	if (ret)
 		return ret;
+	devices = kcalloc(count, sizeof(*devices), GFP_KERNEL);
+	if (!devices) {
+		bus_unregister(&parprobe_bus);
+		return -ENOMEM;
 	}
 	for (id = 0; id < count; id++) {
 		ret = parprobe_add(id);
@@ -134,6 +144,10 @@ static int __init parprobe_devices_init(void)
 }
 module_init(parprobe_devices_init);
 
+/*
+ * A device that still has a reference is told here and would call into freed
+ * text when that is put: nothing waits, because nothing may keep one.
+ */
 static void __exit parprobe_devices_exit(void)
 {
 	parprobe_remove_all();

@@ -14,10 +14,6 @@ static int delay_ms = 20;
 module_param(delay_ms, int, 0444);
 MODULE_PARM_DESC(delay_ms, "How long a probe sleeps");
 
-static int slow_ms;
-module_param(slow_ms, int, 0444);
-MODULE_PARM_DESC(slow_ms, "How long the probe of the first device sleeps, if not as long as the others");
-
 static int fail_every;
 module_param(fail_every, int, 0444);
 MODULE_PARM_DESC(fail_every, "Each so-manieth probe fails with -EIO; 0: none");
@@ -50,7 +46,7 @@ static void nest(void)
 
 static int parprobe_probe(struct device *dev)
 {
-	msleep(dev->id == 0 && slow_ms ? slow_ms : delay_ms);
+	msleep(delay_ms);
 	nest();
 	if (fail_every && (dev->id + 1) % fail_every == 0)
 		return -EIO;

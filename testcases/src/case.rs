@@ -127,16 +127,6 @@ impl Case {
         Step::modules(self.steps)
     }
 
-    /// What is expected of a kernel of this kind: a phase and an expectation each.
-    pub fn expectations(
-        &self,
-        kernel: Behaviour,
-        circumstances: &Circumstances,
-    ) -> Vec<(usize, Expectation)> {
-        let promises = self.promises.iter().filter(|promise| promise.of.contains(&kernel));
-        promises.map(|promise| (promise.phase, (promise.expect)(circumstances))).collect()
-    }
-
     /// Why it is not carried out on a kernel of this kind, if it is not.
     pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<&'static str> {
         let (only, why) = self.only?;
@@ -154,6 +144,11 @@ impl Promise {
     pub(crate) const fn in_phase(self, phase: usize) -> Self {
         Self { phase, ..self }
     }
+}
+
+/// How many LUNs there are from the start.
+pub(crate) fn luns(circumstances: &Circumstances) -> usize {
+    usize::try_from(circumstances.topology.luns).unwrap_or(usize::MAX)
 }
 
 /// How many probes have to overlap at least, for a kernel that schedules them one by one: a quarter of the

@@ -88,7 +88,7 @@ impl Verdict {
             return Self { findings: vec![death(&dies, seen)], others: Vec::new() };
         }
         let (mut findings, mut others) = (vec![survival(seen)], Vec::new());
-        let died = findings[0].outcome == Outcome::Refuted;
+        let died = findings[0].outcome != Outcome::Supported;
         for promise in case.promises {
             let expectation = (promise.expect)(circumstances);
             let finding = judged(case, promise.phase, &expectation, seen);
@@ -144,16 +144,21 @@ fn survival(seen: &[Seen]) -> Finding {
         if let End::Died { cause, doing, log } = &boot.end {
             deaths.push(cause.to_string());
             evidence.push(format!("{cause}; while it was to {doing}: {}", boot.folder));
-            evidence.extend(stack(log));
+            evidence.extend(stacks(log, cause).into_iter().next().unwrap_or_default());
         }
         if let End::Refused(what) = &boot.end {
             deaths.push(what.clone());
             evidence.push(format!("{what}: {}", boot.folder));
         }
     }
+    // Only the host's clock says that a guest is silent or late: the host may have been busy with something else.
+    let by_the_host =
+        |boot: &Seen| matches!(&boot.end, End::Died { cause: Cause::Silence(_) | Cause::Overdue(_), .. });
+    let lost = seen.iter().filter(|boot| !matches!(boot.end, End::Well(_)));
     let outcome = match (seen.is_empty(), deaths.is_empty()) {
         (true, _) => Outcome::NotRun,
         (_, true) => Outcome::Supported,
+        _ if lost.clone().all(by_the_host) => Outcome::Inconclusive,
         _ => Outcome::Refuted,
     };
     let seen = deaths.first().cloned().unwrap_or_else(|| "it does".to_owned());
@@ -171,10 +176,13 @@ fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
             End::Well(_) | End::Refused(_) => (Outcome::Refuted, "it lives".to_owned()),
             End::Died { cause, log, .. } => {
                 let as_expected = matches!(cause, Cause::Kernel { death, .. } if *death == dies.of);
-                let stack = stack(log);
-                let through = stack.iter().any(|line| line.contains(dies.through));
-                evidence.extend(stack);
-                let outcome = if as_expected && through { Outcome::Supported } else { Outcome::Refuted };
+                let mut stacks = stacks(log, cause).into_iter();
+                let through = stacks.find(|stack| stack.iter().any(|line| line.contains(dies.through)));
+                let outcome = match (as_expected, &through) {
+                    (true, Some(_)) => Outcome::Supported,
+                    _ => Outcome::Refuted,
+                };
+                evidence.extend(through.unwrap_or_default());
                 (outcome, cause.to_string())
             }
         };
@@ -185,9 +193,9 @@ fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
     Finding { expected, seen: said, outcome: Outcome::of_all(outcomes), evidence }
 }
 
-/// The first call trace of a log: `Call Trace:` and the lines that begin with a space, as /dev/kmsg and the
-/// console show them.
-fn stack(log: &str) -> Vec<String> {
+/// The call traces of a log from the notice of the death on: each `Call Trace:` with the lines behind it that begin
+/// with a space, as /dev/kmsg and the console show them.
+fn stacks(log: &str, cause: &Cause) -> Vec<Vec<String>> {
     /// Deeper ones say no more.
     const DEEPEST: usize = 24;
     let text = |line: &str| -> String {
@@ -195,10 +203,30 @@ fn stack(log: &str) -> Vec<String> {
         let line = line.split_once(';').map_or(line, |(_, text)| text);
         line.rsplit_once("] ").map_or(line, |(_, text)| text).to_owned()
     };
-    let mut lines = log.lines().map(text).skip_while(|line| !line.contains("Call Trace:"));
-    let Some(head) = lines.next() else { return Vec::new() };
-    let frames = lines.take_while(|line| line.starts_with(' ')).filter(|line| line.contains('+'));
-    std::iter::once(head).chain(frames.take(DEEPEST)).map(|line| format!("  {}", line.trim())).collect()
+    let notice = match cause {
+        Cause::Kernel { line, .. } => text(line),
+        _ => String::new(),
+    };
+    let lines: Vec<String> = log.lines().map(text).collect();
+    let from = lines.iter().position(|line| line.contains(&notice)).unwrap_or(0);
+    let mut found: Vec<Vec<String>> = Vec::new();
+    let mut within = false;
+    for line in &lines[from..] {
+        if line.contains("Call Trace:") {
+            found.push(vec!["  Call Trace:".to_owned()]);
+            within = true;
+        } else if within && line.starts_with(' ') {
+            if let Some(stack) = found.last_mut()
+                && line.contains('+')
+                && stack.len() <= DEEPEST
+            {
+                stack.push(format!("  {}", line.trim()));
+            }
+        } else {
+            within = false;
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -214,8 +242,11 @@ mod tests {
         Seen { folder: "boots/001".to_owned(), end }
     }
 
-    const LOG: &str = "6,1,2,-,caller=T9;Call Trace:\n6,2,3,-,caller=T9; <TASK>\n\
-        6,3,4,-,caller=T9; async_synchronize_cookie_domain+0x80/0x130\n6,4,5,-,caller=T9;sd 0:0:0:0: done\n";
+    const LOG: &str = "4,0,1,-,caller=T9;WARNING: before\n6,1,2,-,caller=T9;Call Trace:\n\
+        6,2,3,-,caller=T9; mutex_lock+0x1/0x2\n\
+        3,3,4,-,caller=T9;INFO: task kworker/u4:1:22 blocked for more than 10 seconds.\n\
+        6,4,5,-,caller=T9;Call Trace:\n6,5,6,-,caller=T9; <TASK>\n\
+        6,6,7,-,caller=T9; async_synchronize_cookie_domain+0x80/0x130\n6,7,8,-,caller=T9;sd 0:0:0:0: done\n";
 
     #[test]
     fn a_kernel_that_dies_is_refuted_with_its_stack_and_nothing_else_is_said_of_it() {
@@ -234,6 +265,10 @@ mod tests {
         assert_eq!(death(&dies("mutex_lock"), &[died(LOG)]).outcome, Outcome::Refuted);
         let other = Dies { of: Death::Oops, through: "async_synchronize" };
         assert_eq!(death(&other, &[died(LOG)]).outcome, Outcome::Refuted);
+        // A host that stalls looks the same as a guest that does.
+        let end =
+            End::Died { cause: Cause::Silence(Duration::ZERO), doing: String::new(), log: String::new() };
+        assert_eq!(survival(&[Seen { folder: String::new(), end }]).outcome, Outcome::Inconclusive);
         let alive = Seen { folder: String::new(), end: End::Well(vec![]) };
         assert_eq!(death(&dies(""), &[alive]).outcome, Outcome::Refuted);
         assert_eq!(death(&dies(""), &[]).outcome, Outcome::NotRun);

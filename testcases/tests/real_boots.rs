@@ -65,7 +65,7 @@ fn a_line_cut_out_of_the_log_is_missed() {
     let boot = only_phase(&record);
     assert!(boot.unpaired.iter().any(|text| text.contains("1 records missing")), "{:?}", boot.unpaired);
     assert!(boot.differences.contains(&"only the trace shows a probe of 0:0:0:1".to_owned()));
-    let finding = judge(&Expectation::AllBound { rounds: 1 }, &[(String::new(), boot)]);
+    let finding = judge(&Expectation::AllBound { of: 8, rounds: 1 }, &[(String::new(), boot)]);
     assert_eq!(finding.outcome, Outcome::Inconclusive);
 }
 

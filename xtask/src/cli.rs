@@ -133,7 +133,7 @@ pub(crate) struct MutantsArguments {
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
-    /// Print what became of them as one JSON document on standard output (docs/mutants.md)
+    /// Print what became of them as one JSON document on standard output (docs/cases.md)
     #[arg(long)]
     pub(crate) json: bool,
     /// Install what this host lacks, then go on

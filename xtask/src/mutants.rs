@@ -46,37 +46,48 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
         },
         watch,
     )?;
-    let (mut entries, mut aa) = (Vec::new(), Vec::new());
+    let mut document = MutantsDocument {
+        schema: MUTANTS_SCHEMA.to_owned(),
+        run: lineup.run.display().to_string(),
+        command: repeat(arguments),
+        mutants: Vec::new(),
+        aa: Vec::new(),
+    };
     if arguments.aa {
         for kernel in ALIKE {
             for round in 1..=usize::from(arguments.runs) {
                 watch.stage(&format!("{kernel} against itself, {round} of {}", arguments.runs));
-                aa.push(against_itself(kernel, round, &lineup)?);
+                document.aa.push(against_itself(kernel, round, &lineup)?);
+                keep(&document, &lineup.run)?;
             }
         }
     } else {
         for mutant in &chosen {
             let entry = hunt(mutant, &on, &catalogue, &mut lineup, watch)?;
             watch.note(&report::text::render_mutant(&entry));
-            entries.push(entry);
+            document.mutants.push(entry);
+            keep(&document, &lineup.run)?;
         }
     }
-    let document = MutantsDocument {
-        schema: MUTANTS_SCHEMA.to_owned(),
-        run: lineup.run.display().to_string(),
-        command: repeat(arguments),
-        mutants: entries,
-        aa,
-    };
-    let (text, json) = (report::text::render_mutants(&document), document.to_json());
+    print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
+    let unexpected = |entry: &MutantEntry| entry.outcome == Fate::Survived && entry.survives.is_none();
+    Ok(if document.mutants.iter().any(unexpected) || document.false_alarms() > 0 {
+        exit::REFUTED
+    } else if document.untold() > 0 {
+        exit::INCONCLUSIVE
+    } else {
+        exit::SUPPORTED
+    })
+}
+
+/// Writes down what is known so far: it takes long, and may be interrupted.
+fn keep(document: &MutantsDocument, run: &Path) -> Result<(), Failure> {
+    let (text, json) = (report::text::render_mutants(document), document.to_json());
     for (name, content) in [("mutants.txt", &text), ("mutants.json", &json)] {
-        let path = lineup.run.join(name);
+        let path = run.join(name);
         fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
     }
-    print(&if arguments.json { json + "\n" } else { text });
-    let unexpected = |entry: &MutantEntry| entry.outcome == Fate::Survived && entry.survives.is_none();
-    let well = !document.mutants.iter().any(unexpected) && document.false_alarms() == 0;
-    Ok(if well { exit::SUPPORTED } else { exit::REFUTED })
+    Ok(())
 }
 
 fn repeat(arguments: &MutantsArguments) -> String {

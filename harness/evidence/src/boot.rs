@@ -85,7 +85,8 @@ pub struct Facts {
     pub makespan: Option<Duration>,
     /// Wall time of loading the last module of the phase, from the marks in the log.
     pub insmod: Option<Duration>,
-    /// Probes that ended after that load had returned; `None` where nothing was loaded.
+    /// Probes that ended after the load had returned that should have waited for them, over all loads of the phase;
+    /// `None` where nothing was loaded.
     pub late_probes: Option<usize>,
     /// How long that module's init function took. It only schedules: the probes come on top, and `insmod` waits
     /// for them.
@@ -123,7 +124,18 @@ pub struct Boot {
     /// Probes of devices that are not there any more, as the trace shows them.
     pub gone: Vec<Probe>,
     /// What drivers said about their devices in this phase, and other lines that no witness is made of.
-    pub said: Vec<(usize, String)>,
+    pub said: Vec<Said>,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Said {
+    /// Its number, from 1.
+    pub line: usize,
+    /// When it was printed.
+    pub time: KernelTime,
+    /// What it says.
+    pub text: String,
 }
 
 impl Boot {
@@ -148,13 +160,13 @@ pub fn read(texts: &Texts<'_>) -> Boot {
     let log = read_log(texts, &is_measured, &mut unpaired);
     let mut gone = Vec::new();
     let trace = texts.trace.map(|text| read_trace(text, texts, &log, &is_measured, &mut gone, &mut unpaired));
-    let ReadLog { testimony: log, load, window: _, said, splats, initcalls, pending_at_init } = log;
+    let ReadLog { testimony: log, loads, window: _, said, splats, initcalls, pending_at_init } = log;
     let differences = trace.as_ref().map(|trace| witnesses::differences(&log, trace)).unwrap_or_default();
 
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
     let (placeable, local_probes) = placement(&best.probes, texts.cpus, &measured);
-    let late = |returned: KernelTime| best.probes.iter().filter(|probe| probe.end > returned).count();
+    let last = loads.last();
     let facts = Facts {
         devices: texts.devices.len(),
         probes: best.probes.iter().map(|probe| &probe.device).collect::<BTreeSet<_>>().len(),
@@ -166,9 +178,9 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         placeable,
         local_probes,
         makespan: timeline::makespan(&best.probes),
-        insmod: load.took,
-        late_probes: load.returned.map(late),
-        initcall: load.initcall,
+        insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
+        late_probes: late_probes(&best.probes, &loads),
+        initcall: last.and_then(|load| load.initcall),
         initcalls_out_of_order: initcalls,
         pending_at_init,
         letters_out_of_order: letters_out_of_order(texts.devices),
@@ -204,23 +216,40 @@ fn probes_of_one(probes: &[Probe], devices: &[Device]) -> (usize, usize) {
     (counts.values().min().copied().unwrap_or(0), counts.values().max().copied().unwrap_or(0))
 }
 
-/// How the last load of a module in the phase went.
-#[derive(Default)]
+/// How a load of a module in the phase went.
 struct Load {
-    begun: Option<KernelTime>,
     module: String,
+    begun: KernelTime,
     returned: Option<KernelTime>,
-    took: Option<Duration>,
     initcall: Option<Duration>,
+}
+
+/// Probes that a load should have waited for: they ended after it had returned, and began before the next one did.
+/// While another load is under way nobody is to wait: its probes come and go.
+fn late_probes(probes: &[Probe], loads: &[Load]) -> Option<usize> {
+    let mut late = None;
+    for (number, load) in loads.iter().enumerate() {
+        let Some(returned) = load.returned else { continue };
+        let under_way = |other: &Load| {
+            other.begun < returned && other.returned.is_none_or(|its_return| its_return > returned)
+        };
+        if loads.iter().enumerate().any(|(other, its)| other != number && under_way(its)) {
+            continue;
+        }
+        let next = loads.iter().map(|other| other.begun).filter(|begun| *begun > returned).min();
+        let missed = |probe: &&Probe| probe.end > returned && next.is_none_or(|next| probe.start < next);
+        *late.get_or_insert(0) += probes.iter().filter(missed).count();
+    }
+    late
 }
 
 /// What the log says of a phase.
 struct ReadLog {
     testimony: Testimony,
-    load: Load,
+    loads: Vec<Load>,
     /// From when to when the phase lasted.
     window: (KernelTime, KernelTime),
-    said: Vec<(usize, String)>,
+    said: Vec<Said>,
     splats: Vec<(usize, String)>,
     initcalls: Option<Vec<String>>,
     pending_at_init: Option<usize>,
@@ -251,7 +280,7 @@ fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &m
     };
     let mut place = if begins.is_some() { Where::Before } else { Where::Within };
     let mut window = (KernelTime::default(), KernelTime::from_micros(u64::MAX));
-    let mut load = Load::default();
+    let mut loads: Vec<Load> = Vec::new();
     let mut testimony = Testimony::default();
     let mut said = Vec::new();
     let mut late = 0;
@@ -267,7 +296,7 @@ fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &m
         }
         let within = place == Where::Within;
         if within && let Some(mark) = record.text.strip_prefix(texts.mark) {
-            note_load(&mut load, mark.trim_start(), record.time);
+            note_load(&mut loads, mark.trim_start(), record.time);
         }
         match dmesg::recognise(record.text) {
             // Without a phase there is no end to it but that of the log: what comes late is to be seen.
@@ -298,7 +327,10 @@ fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &m
             }
             Line::InitcallEnds { symbol, returned, took } => {
                 *open.entry(format!("initcall {symbol}")).or_default() -= 1;
-                if within && symbol.ends_with(&format!("[{}]", load.module)) {
+                if within
+                    && let Some(load) = loads.last_mut()
+                    && symbol.ends_with(&format!("[{}]", load.module))
+                {
                     load.initcall = (returned == 0).then_some(took);
                 }
             }
@@ -319,7 +351,10 @@ fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &m
                 *open.entry(format!("async wait of {thread}")).or_default() -= 1
             }
             Line::NotUnderstood => unpaired.push(format!("log: not understood: {}", record.text)),
-            Line::Other if within => said.push((record.line, record.text.to_owned())),
+            Line::Other if within => {
+                let (line, time, text) = (record.line, record.time, record.text.to_owned());
+                said.push(Said { line, time, text });
+            }
             Line::Probed { .. } | Line::Other => {}
         }
     }
@@ -335,20 +370,22 @@ fn read_log(texts: &Texts<'_>, is_measured: &impl Fn(&str) -> bool, unpaired: &m
     } else if place != Where::After {
         unpaired.push(format!("log: no mark \"{ends}\""));
     }
-    let initcalls = (!texts.initcalls.is_empty()).then(|| initcalls::out_of_order(texts.initcalls, &ran));
+    let initcalls = initcalls::out_of_order(texts.initcalls, &ran);
     let pending_at_init = texts.phase.is_none().then_some(late);
     let splats = splats::find(&log.records);
-    ReadLog { testimony, load, window, said, splats, initcalls, pending_at_init }
+    ReadLog { testimony, loads, window, said, splats, initcalls, pending_at_init }
 }
 
 /// `insmod sd_mod begins`, `insmod sd_mod ends`.
-fn note_load(load: &mut Load, mark: &str, time: KernelTime) {
+fn note_load(loads: &mut Vec<Load>, mark: &str, time: KernelTime) {
     let Some(rest) = mark.strip_prefix("insmod ") else { return };
     if let Some(module) = rest.strip_suffix(" begins") {
-        *load = Load { begun: Some(time), module: module.to_owned(), ..Load::default() };
-    } else if rest.strip_suffix(" ends") == Some(&load.module) {
-        load.returned = Some(time);
-        load.took = load.begun.map(|begun| time.since(begun));
+        loads.push(Load { module: module.to_owned(), begun: time, returned: None, initcall: None });
+    } else if let Some(module) = rest.strip_suffix(" ends") {
+        let open = loads.iter_mut().rev().find(|load| load.module == module && load.returned.is_none());
+        if let Some(load) = open {
+            load.returned = Some(time);
+        }
     }
 }
 
@@ -490,6 +527,34 @@ mod tests {
         // In two threads it is as it looks.
         let kmsg = kmsg.replace("T9;probe of 0:0:0:1", "T8;probe of 0:0:0:1");
         assert_eq!(read(&Texts { kmsg: &kmsg, ..texts }).facts.max_in_flight, 2);
+    }
+
+    #[test]
+    fn a_load_has_to_wait_for_the_probes_of_its_round_unless_another_is_under_way() {
+        let at = KernelTime::from_micros;
+        let probe = |start, end| Probe {
+            device: String::new(),
+            start: at(start),
+            end: at(end),
+            returned: 0,
+            thread: None,
+            lines: (1, 1),
+            cpus: None,
+        };
+        let load = |begun, returned| Load {
+            module: String::new(),
+            begun: at(begun),
+            returned: Some(at(returned)),
+            initcall: None,
+        };
+        let probes = [probe(1, 9), probe(21, 35)];
+        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 40)]), Some(0));
+        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 30)]), Some(1));
+        // The first round is judged as well as the last.
+        assert_eq!(late_probes(&probes, &[load(0, 5), load(20, 40)]), Some(1));
+        // The second load returns while the first, whose scan goes on, is under way.
+        assert_eq!(late_probes(&probes, &[load(0, 40), load(20, 30)]), Some(0));
+        assert_eq!(late_probes(&probes, &[]), None);
     }
 
     #[test]

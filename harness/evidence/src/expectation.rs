@@ -8,13 +8,18 @@ use crate::timeline::{self, Probe};
 /// Something expected of every boot of a kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Expectation {
-    /// Every device that is there is bound, and was probed so many times.
+    /// So many devices are there, all of them bound, and each was probed so many times.
     AllBound {
+        /// How many devices.
+        of: usize,
         /// How often the driver came.
         rounds: usize,
     },
-    /// Every device that is there at the end is bound, however often it was probed.
-    AllBoundInTheEnd,
+    /// So many devices are there at the end, all of them bound, however often they were probed.
+    AllBoundInTheEnd {
+        /// How many devices.
+        of: usize,
+    },
     /// So many devices are there, and so many of them are bound.
     Bound {
         /// Bound.
@@ -49,9 +54,15 @@ pub enum Expectation {
     NeverProbed {
         /// Its name.
         device: &'static str,
+        /// What the log says when it has gone.
+        gone: &'static str,
     },
-    /// The longest probe was the last to end: none of the others had to wait for it.
-    SlowestEndsLast,
+    /// The probe of this device was the last to end, and each of the others took less than half as long: none had
+    /// to wait for it, not even within its own probe.
+    HoldsUpNobody {
+        /// Its name.
+        device: &'static str,
+    },
     /// The log has so many lines of the phase with this text in them.
     Says {
         /// The text.
@@ -70,11 +81,11 @@ pub enum Expectation {
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AllBound { rounds: 1 } => f.write_str("every device probed once and bound"),
-            Self::AllBound { rounds } => {
-                write!(f, "every device probed once in each of {rounds} rounds, and bound")
+            Self::AllBound { of, rounds: 1 } => write!(f, "all {of} devices probed once and bound"),
+            Self::AllBound { of, rounds } => {
+                write!(f, "all {of} devices probed once in each of {rounds} rounds, and bound")
             }
-            Self::AllBoundInTheEnd => f.write_str("every device that is there bound in the end"),
+            Self::AllBoundInTheEnd { of } => write!(f, "all {of} devices bound in the end"),
             Self::Bound { bound, of } => write!(f, "{bound} of {of} devices bound"),
             Self::AttachedBy { function, calls } => {
                 write!(
@@ -89,8 +100,8 @@ impl fmt::Display for Expectation {
             Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
-            Self::NeverProbed { device } => write!(f, "{device}, which is gone, never probed"),
-            Self::SlowestEndsLast => f.write_str("no probe waits for the slowest"),
+            Self::NeverProbed { device, gone: _ } => write!(f, "{device}, which is gone, never probed"),
+            Self::HoldsUpNobody { device } => write!(f, "no probe waits for the slow one of {device}"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
             Self::InitcallsInOrder => f.write_str("initcalls in the order of their levels"),
@@ -123,12 +134,16 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         return Ruling::CannotTell(doubt);
     }
     let facts = &boot.facts;
-    let all_bound = facts.devices > 0 && facts.bound == facts.devices;
+    let all_bound = |of: usize| facts.devices == of && facts.bound == of;
     let holds = match *expectation {
-        Expectation::AllBound { rounds } => Some(all_bound && facts.probes_of_one == (rounds, rounds)),
-        Expectation::AllBoundInTheEnd => Some(all_bound),
+        Expectation::AllBound { of, rounds } => {
+            Some(all_bound(of) && facts.probes_of_one == (rounds, rounds))
+        }
+        Expectation::AllBoundInTheEnd { of } => Some(all_bound(of)),
         Expectation::Bound { bound, of } => Some(facts.bound == bound && facts.devices == of),
-        Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) | Expectation::SlowestEndsLast
+        Expectation::InFlightAtLeast(_)
+        | Expectation::InFlightAtMost(_)
+        | Expectation::HoldsUpNobody { .. }
             if facts.probes < 2 =>
         {
             return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
@@ -154,10 +169,18 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         },
         Expectation::LoadWaits => facts.late_probes.map(|late| late == 0),
         Expectation::LoadReturnsEarly => facts.late_probes.map(|late| late > 0),
-        Expectation::NeverProbed { device } => {
-            boot.trace.as_ref().map(|_| probed_though_gone(boot, device).is_none())
+        Expectation::NeverProbed { device, gone } => {
+            let went = boot.said.iter().find(|said| said.text.ends_with(gone)).map(|said| said.time);
+            match (probed_though_gone(boot, device), went, &boot.trace) {
+                (_, None, _) | (_, _, None) => None,
+                (None, Some(_), Some(_)) => Some(true),
+                (Some(probe), Some(went), _) if probe.start > went => Some(false),
+                (Some(_), Some(_), _) => {
+                    return Ruling::CannotTell("its probe began before it went".to_owned());
+                }
+            }
         }
-        Expectation::SlowestEndsLast => slowest(boot).map(|(_, after)| after.is_empty()),
+        Expectation::HoldsUpNobody { device } => held_up(boot, device).map(|(_, held)| held.is_empty()),
         Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
         Expectation::NoComplaint => Some(true),
         Expectation::InitcallsInOrder => facts.initcalls_out_of_order.as_ref().map(Vec::is_empty),
@@ -175,15 +198,18 @@ fn probed_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
     boot.gone.iter().find(|probe| probe.device == device)
 }
 
-/// The longest probe, and those that ended after it.
-fn slowest(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
+/// The probe of this device, and those that it held up.
+fn held_up<'a>(boot: &'a Boot, device: &str) -> Option<(&'a Probe, Vec<&'a Probe>)> {
     let probes = &best(boot).probes;
-    let longest = probes.iter().max_by_key(|probe| probe.end.since(probe.start))?;
-    Some((longest, probes.iter().filter(|probe| probe.end > longest.end).collect()))
+    let slow = probes.iter().find(|probe| probe.device == device)?;
+    let took = |probe: &Probe| probe.end.since(probe.start);
+    let held =
+        |probe: &&Probe| probe.device != device && (probe.end > slow.end || took(probe) * 2 > took(slow));
+    Some((slow, probes.iter().filter(held).collect()))
 }
 
 fn lines_with(boot: &Boot, text: &str) -> Vec<usize> {
-    boot.said.iter().filter(|(_, said)| said.contains(text)).map(|(line, _)| *line).collect()
+    boot.said.iter().filter(|said| said.text.contains(text)).map(|said| said.line).collect()
 }
 
 /// The witness the facts are taken from, and its file.
@@ -205,7 +231,7 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
     };
     let value = value(expectation, boot);
     match expectation {
-        Expectation::AllBound { .. } | Expectation::AllBoundInTheEnd | Expectation::Bound { .. } => {
+        Expectation::AllBound { .. } | Expectation::AllBoundInTheEnd { .. } | Expectation::Bound { .. } => {
             format!("{value} in {place}/guest.json")
         }
         Expectation::AttachedBy { .. } => format!("{value} in {}", range(file, &testimony.call_lines)),
@@ -224,12 +250,12 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
         | Expectation::LoadReturnsEarly => {
             format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
         }
-        Expectation::NeverProbed { device } => match probed_though_gone(boot, device) {
+        Expectation::NeverProbed { device, .. } => match probed_though_gone(boot, device) {
             Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
             None => format!("{value} in {place}/{file}"),
         },
-        Expectation::SlowestEndsLast => match slowest(boot) {
-            Some((longest, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(longest))),
+        Expectation::HoldsUpNobody { device } => match held_up(boot, device) {
+            Some((slow, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(slow))),
             None => value,
         },
         Expectation::Says { text, .. } => {
@@ -258,7 +284,7 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             };
             format!("{} of {}{often}", facts.bound, facts.devices)
         }
-        Expectation::AllBoundInTheEnd | Expectation::Bound { .. } => {
+        Expectation::AllBoundInTheEnd { .. } | Expectation::Bound { .. } => {
             format!("{} of {}", facts.bound, facts.devices)
         }
         Expectation::AttachedBy { .. } => {
@@ -276,16 +302,16 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
             None => "unknown".to_owned(),
         },
-        Expectation::NeverProbed { device } => match probed_though_gone(boot, device) {
+        Expectation::NeverProbed { device, .. } => match probed_though_gone(boot, device) {
             Some(probe) => format!("probed at {}, which returned {}", probe.start, probe.returned),
             None => "never probed".to_owned(),
         },
-        Expectation::SlowestEndsLast => match slowest(boot) {
-            Some((longest, after)) => {
-                let took = longest.end.since(longest.start);
-                format!("{} took {took:?}, and {} probes ended after it", longest.device, after.len())
+        Expectation::HoldsUpNobody { device } => match held_up(boot, device) {
+            Some((slow, held)) => {
+                let took = slow.end.since(slow.start);
+                format!("it took {took:?}, and {} probes waited or ended after it", held.len())
             }
-            None => "no probe".to_owned(),
+            None => "it was not probed".to_owned(),
         },
         Expectation::Says { text, .. } => lines_with(boot, text).len().to_string(),
         Expectation::NoComplaint => match &boot.splats[..] {

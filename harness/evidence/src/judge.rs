@@ -103,6 +103,10 @@ pub fn judge_alike(first: &[(String, Boot)], second: &[(String, Boot)]) -> Findi
             doubtful.push(format!("{place} cannot tell: {doubt}"));
             continue;
         }
+        if [a, b].iter().any(|boot| boot.facts.placeable.is_none_or(|placeable| placeable == 0)) {
+            doubtful.push(format!("{place} cannot tell: the nodes of its probes are not known"));
+            continue;
+        }
         let differences = unlike(a, b);
         match &differences[..] {
             [] => in_favour.push(format!("alike in {place}")),
@@ -216,7 +220,7 @@ mod tests {
     #[test]
     fn the_evidence_begins_with_the_boot_that_decides() {
         let bad = boot(|boot| boot.facts.bound = 3);
-        let finding = judge(&Expectation::AllBound { rounds: 1 }, &[boot(|_| {}), bad]);
+        let finding = judge(&Expectation::AllBound { of: 4, rounds: 1 }, &[boot(|_| {}), bad]);
         assert!(finding.evidence[0].starts_with("3 of 4 in boots/001-with/guest.json"), "{finding:?}");
     }
 
@@ -260,14 +264,14 @@ mod tests {
     #[test]
     fn a_boot_with_lost_lines_cannot_tell() {
         let lossy = boot(|boot| boot.unpaired.push("trace: 3 entries overwritten".to_owned()));
-        let finding = judge(&Expectation::AllBound { rounds: 1 }, &[lossy]);
+        let finding = judge(&Expectation::AllBound { of: 4, rounds: 1 }, &[lossy]);
         assert_eq!(finding.outcome, Outcome::Inconclusive);
         assert!(finding.evidence[0].contains("3 entries overwritten"), "{finding:?}");
     }
 
     #[test]
     fn no_boot_is_not_run_and_what_no_witness_shows_is_inconclusive() {
-        assert_eq!(outcome(Expectation::AllBound { rounds: 1 }, &[]), Outcome::NotRun);
+        assert_eq!(outcome(Expectation::AllBound { of: 4, rounds: 1 }, &[]), Outcome::NotRun);
         let blind = boot(|boot| boot.facts.local_probes = None);
         assert_eq!(outcome(Expectation::LocalAtLeast { percent: 95 }, &[blind]), Outcome::Inconclusive);
     }
@@ -292,10 +296,13 @@ mod tests {
         assert_eq!(alike(&placed(4), &placed(4)), Outcome::Supported);
         assert_eq!(alike(&placed(1), &placed(2)), Outcome::Supported);
         assert_eq!(alike(&placed(4), &placed(2)), Outcome::Refuted);
-        let serial = boot(|boot| boot.facts.max_in_flight = 1);
-        assert_eq!(alike(&boot(|_| {}), &serial), Outcome::Refuted);
-        let fewer = boot(|boot| boot.facts.bound = 3);
-        assert_eq!(alike(&boot(|_| {}), &fewer), Outcome::Refuted);
+        let mut serial = placed(4);
+        serial.1.facts.max_in_flight = 1;
+        assert_eq!(alike(&placed(4), &serial), Outcome::Refuted);
+        let mut fewer = placed(4);
+        fewer.1.facts.bound = 3;
+        assert_eq!(alike(&placed(4), &fewer), Outcome::Refuted);
+        assert_eq!(alike(&boot(|_| {}), &placed(4)), Outcome::Inconclusive);
         let lossy = boot(|boot| boot.unpaired.push("lost".to_owned()));
         assert_eq!(alike(&boot(|_| {}), &lossy), Outcome::Inconclusive);
         assert_eq!(judge_alike(&[], &[]).outcome, Outcome::NotRun);

@@ -18,6 +18,8 @@ const BEGINNINGS: &[&str] = &[
     "sysfs: cannot create duplicate filename",
     "kobject_add_internal failed",
     "Resources present before probing",
+    // print_slab bugs of mm/slub.c: "BUG kmalloc-64 (Not tainted): Poison overwritten"
+    "BUG ",
 ];
 
 /// The complaints, each with the number of its line in the log.
@@ -28,6 +30,8 @@ pub(crate) fn find(records: &[Record<'_>]) -> Vec<(usize, String)> {
         BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
             || text.contains(": Resources present before probing")
             || text.contains(" use-after-free in ")
+            // kobject_init() in lib/kobject.c
+            || text.contains("tried to init an initialized object")
             // driver_bound() in drivers/base/dd.c
             || text.ends_with(" already bound")
     };

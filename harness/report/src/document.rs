@@ -114,8 +114,8 @@ pub struct BootEntry {
 /// The numbers of a boot. `null` is "not known".
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FactsEntry {
-    /// Devices that were there at the end: LUNs.
-    pub devices: usize,
+    /// LUNs that were there at the end.
+    pub luns: usize,
     /// Of these, how many were probed.
     pub probes: usize,
     /// Of these, how many are bound at the end.
@@ -239,7 +239,7 @@ impl From<&Facts> for FactsEntry {
             unpaired,
         } = facts;
         Self {
-            devices: *devices,
+            luns: *devices,
             probes: *probes,
             bound: *bound,
             failed: *failed,
@@ -392,6 +392,11 @@ impl MutantsDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Runs of a kernel against itself that tell nothing: no pair of boots on which a claim can rest.
+    pub fn untold(&self) -> usize {
+        self.aa.iter().filter(|entry| entry.comparison.pairs == 0).count()
     }
 
     /// False alarms: runs of a kernel against itself in which something was refuted.

@@ -232,7 +232,8 @@ fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Resu
         }
     }
     if !document.aa.is_empty() {
-        writeln!(out, "{} false alarms in {} runs", document.false_alarms(), document.aa.len())?;
+        let (alarms, untold, runs) = (document.false_alarms(), document.untold(), document.aa.len());
+        writeln!(out, "{alarms} false alarms in {runs} runs, {untold} of which tell nothing")?;
     }
     writeln!(out, "evidence: {}", document.run)?;
     writeln!(out, "repeat:   {}", document.command)

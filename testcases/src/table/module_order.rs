@@ -12,7 +12,7 @@ pub(super) const SCAN_ASYNC_DEVICES_LAST: Case = Case {
     name: "scan_async_devices_last",
     situation: "scsi_mod with scan=async, then sd_mod, then virtio_scsi",
     claim: "insmod of virtio_scsi returns when the hosts are scanned and their LUNs probed",
-    source: "67d6212afda2 (v5.17) broke it: modprobe returned before the scan that it had started was done",
+    source: "67d6212afda2 (v5.17) mended it: modprobe returned before what other threads had scheduled was done",
     steps: &[
         SCAN_ASYNC,
         load("sd_mod"),
@@ -40,7 +40,7 @@ pub(super) const SCAN_ASYNC_DRIVER_LAST: Case = Case {
 pub(super) const SD_BEFORE_SCAN: Case = Case {
     name: "sd_before_scan",
     situation: "virtio_scsi begins its scan, and sd_mod is loaded beside it",
-    claim: "whichever LUN comes first, each is bound once and insmod waits for them all",
+    claim: "whichever LUN comes first, each is bound once, and the load that ends last has waited for them all",
     source: "Documentation/scsi/scsi_mid_low_api.rst: LUNs come and go while drivers do",
     steps: &[Step::Phase {
         name: "probes",
@@ -53,12 +53,9 @@ pub(super) const SD_BEFORE_SCAN: Case = Case {
             AWAIT_BOUND,
         ],
     }],
-    promises: &[ALL_BOUND, LOAD_WAITS_FOR_BOTH],
+    promises: &[ALL_BOUND, LOAD_WAITS],
     ..Case::PLAIN
 };
-
-/// Both loads wait for all asynchronous work there is, so the one that ends last has waited for every probe.
-const LOAD_WAITS_FOR_BOTH: Promise = LOAD_WAITS;
 
 pub(super) const ASYNC_INSMOD: Case = Case {
     name: "async_insmod",

@@ -6,14 +6,13 @@ use evidence::judge::Expectation;
 use lab::guest::topology::{Oddities, Topology};
 use lab::run::{Count, Step};
 
-use super::own::{self, DEVICES, DRIVER, NO_LEAK, OWN};
-use super::scsi::{AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, SD, load};
-use crate::case::{Case, DEBUG, EVERY, PER_DEVICE, Promise};
+use super::own::{self, DEVICES, DRIVER, LEAVE, NO_LEAK, OWN};
+use super::scsi::{ALL_BOUND, AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, SD, load};
+use crate::case::{Case, DEBUG, EVERY, PER_DEVICE, Promise, luns};
 
 const SEEDS: u64 = 3;
 const PLAIN: Topology = Case::PLAIN.topology;
 const BEGIN: Step = Step::BeginLoad { module: "sd_mod", params: "" };
-const BOUND_IN_THE_END: Promise = Promise::of(EVERY, |_| Expectation::AllBoundInTheEnd);
 /// With and without what finds a race or a wrong reference when it happens.
 const DEBUGGED: &[&str] = &["", DEBUG];
 
@@ -39,7 +38,7 @@ pub(super) const HOT_PLUG: Case = Case {
         },
     ],
     seeds: SEEDS,
-    promises: &[BOUND_IN_THE_END],
+    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) + 8 })],
     ..Case::PLAIN
 };
 
@@ -59,7 +58,7 @@ pub(super) const HOT_UNPLUG: Case = Case {
         },
     ],
     seeds: SEEDS,
-    promises: &[BOUND_IN_THE_END],
+    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) - 8 })],
     ..Case::PLAIN
 };
 
@@ -81,15 +80,14 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
                 Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(599) },
             ],
         },
-        Step::Phase {
-            name: "end",
-            of: OWN,
-            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
-        },
+        LEAVE,
     ],
     promises: &[
         Promise::of(EVERY, |_| Expectation::Bound { bound: 599, of: 599 }),
-        Promise::of(EVERY, |_| Expectation::NeverProbed { device: "parprobe.599" }),
+        Promise::of(EVERY, |_| Expectation::NeverProbed {
+            device: "parprobe.599",
+            gone: "wrote 599 to /sys/module/parprobe_devices/parameters/vanish",
+        }),
         Promise::of(EVERY, |_| Expectation::Says { text: "600 of 600 devices released", times: 1 })
             .in_phase(1),
     ],
@@ -115,14 +113,10 @@ pub(super) const RMMOD: Case = Case {
             ],
         },
         Step::Phase { name: "again", of: OWN, steps: &[DRIVER, own::AWAIT_BOUND] },
-        Step::Phase {
-            name: "end",
-            of: OWN,
-            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
-        },
+        LEAVE,
     ],
     seeds: SEEDS,
-    promises: &[Promise::of(EVERY, |_| Expectation::AllBound { rounds: 1 }), LOAD_WAITS, NO_LEAK.in_phase(1)],
+    promises: &[ALL_BOUND, LOAD_WAITS, NO_LEAK.in_phase(1)],
     ..Case::PLAIN
 };
 
@@ -148,7 +142,7 @@ pub(super) const REBIND: Case = Case {
         },
     ],
     seeds: SEEDS,
-    promises: &[BOUND_IN_THE_END],
+    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) })],
     ..Case::PLAIN
 };
 
@@ -169,7 +163,7 @@ pub(super) const RELOAD_SD: Case = Case {
             steps: &[Step::Repeat { times: 9, steps: SD_AND_BACK }, load("sd_mod"), AWAIT_BOUND],
         },
     ],
-    promises: &[Promise::of(EVERY, |_| Expectation::AllBound { rounds: 10 }), LOAD_WAITS],
+    promises: &[Promise::of(EVERY, |c| Expectation::AllBound { of: luns(c), rounds: 10 }), LOAD_WAITS],
     ..Case::PLAIN
 };
 
@@ -191,14 +185,10 @@ pub(super) const RELOAD_OWN: Case = Case {
             of: OWN,
             steps: &[Step::Repeat { times: 99, steps: OWN_AND_BACK }, DRIVER, own::AWAIT_BOUND],
         },
-        Step::Phase {
-            name: "end",
-            of: OWN,
-            steps: &[Step::Unload { module: "parprobe_driver" }, Step::Unload { module: "parprobe_devices" }],
-        },
+        LEAVE,
     ],
     promises: &[
-        Promise::of(EVERY, |_| Expectation::AllBound { rounds: 100 }),
+        Promise::of(EVERY, |c| Expectation::AllBound { of: luns(c), rounds: 100 }),
         LOAD_WAITS,
         NO_LEAK.in_phase(1),
     ],

@@ -6,7 +6,7 @@ use evidence::judge::Expectation;
 use lab::guest::topology::{Oddities, Topology};
 use lab::run::{Count, Measured, Step};
 
-use crate::case::{Case, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, a_quarter_of_the_luns};
+use crate::case::{Case, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, a_quarter_of_the_luns, luns};
 
 /// The LUNs and their driver.
 pub(super) const SD: Measured = Measured { bus: "scsi", driver: "sd" };
@@ -27,7 +27,8 @@ pub(super) const AWAIT_LUNS: Step = Step::AwaitDevices { bus: SD.bus, count: Cou
 pub(super) const AWAIT_BOUND: Step = Step::AwaitBound { bus: SD.bus, driver: SD.driver, count: Count::Luns };
 
 /// Every LUN is bound after one probe.
-pub(super) const ALL_BOUND: Promise = Promise::of(EVERY, |_| Expectation::AllBound { rounds: 1 });
+pub(super) const ALL_BOUND: Promise =
+    Promise::of(EVERY, |circumstances| Expectation::AllBound { of: luns(circumstances), rounds: 1 });
 /// One at a time, in one worker.
 pub(super) const SERIAL: Promise = Promise::of(PER_DRIVER, |_| Expectation::InFlightAtMost(1));
 /// Many at a time.
@@ -117,6 +118,7 @@ pub(super) const EITHER_ORDER: Case = Case {
 
 /// Eight controllers, whose probes scan four LUNs each.
 const CONTROLLERS: Topology = Topology::new(2, 8, 32, Duration::from_millis(1));
+const ALL_CONTROLLERS: Promise = Promise::of(EVERY, |_| Expectation::AllBound { of: 8, rounds: 1 });
 const AWAIT_CONTROLLERS: Step =
     Step::AwaitBound { bus: HBAS.bus, driver: HBAS.driver, count: Count::Just(8) };
 const CONTROLLERS_OVERLAP: Promise = Promise::of(PER_DEVICE, |_| Expectation::InFlightAtLeast(2));
@@ -133,7 +135,7 @@ pub(super) const CONTROLLERS_BY_MODULE_PARAMETER: Case = Case {
         steps: &[Step::Load { module: "virtio_scsi", params: "async_probe" }, AWAIT_CONTROLLERS, AWAIT_LUNS],
     }],
     promises: &[
-        ALL_BOUND,
+        ALL_CONTROLLERS,
         SERIAL,
         CONTROLLERS_OVERLAP,
         PLACED,
@@ -154,7 +156,7 @@ pub(super) const CONTROLLERS_BY_KERNEL_PARAMETER: Case = Case {
         of: HBAS,
         steps: &[load("virtio_scsi"), AWAIT_CONTROLLERS, AWAIT_LUNS],
     }],
-    promises: &[ALL_BOUND, SERIAL, CONTROLLERS_OVERLAP, PLACED, LOAD_WAITS],
+    promises: &[ALL_CONTROLLERS, SERIAL, CONTROLLERS_OVERLAP, PLACED, LOAD_WAITS],
     ..Case::PLAIN
 };
 
@@ -191,7 +193,12 @@ pub(super) const SLOW_ONE: Case = Case {
         ..PLAIN
     },
     steps: DRIVER_AFTER_DEVICES.steps,
-    promises: &[ALL_BOUND, Promise::of(PER_DEVICE, |_| Expectation::SlowestEndsLast), SERIAL, LOAD_WAITS],
+    promises: &[
+        ALL_BOUND,
+        Promise::of(PER_DEVICE, |_| Expectation::HoldsUpNobody { device: "0:0:0:0" }),
+        SERIAL,
+        LOAD_WAITS,
+    ],
     ..Case::PLAIN
 };
 

@@ -55,7 +55,14 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(folder.display().to_string());
-        seen.push(Seen::of(&folder.display().to_string(), ending)?);
+        match Seen::of(&folder.display().to_string(), ending) {
+            Ok(boot) => seen.push(boot),
+            Err(failure) => {
+                // "Not run" is a result: without it the others would look like all there is.
+                note(&entry)?;
+                return Err(failure.into());
+            }
+        }
     }
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);

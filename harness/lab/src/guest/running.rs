@@ -123,12 +123,12 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// As trouble with whatever was attempted with the call.
-    pub(crate) fn into_trouble(self, attempt: &str, folder: &Path) -> Trouble {
+    /// As trouble with whatever was attempted with the call; a refusal is of this kind.
+    pub(crate) fn into_trouble(self, refusal: Kind, attempt: &str, folder: &Path) -> Trouble {
         match self {
             Self::Lost(lost) => Trouble::Lost(lost),
             Self::Refused(why) => Trouble::Failure(Failure::new(
-                Kind::Refused,
+                refusal,
                 attempt,
                 why,
                 format!("read kmsg.txt and console.log in {}", folder.display()),

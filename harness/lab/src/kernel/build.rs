@@ -115,7 +115,7 @@ pub(crate) fn build_modules(place: Place<'_>, sources: &[PathBuf]) -> Result<Pat
 
 /// Begins an object tree as a copy of another one of the same source and compiler: make then compiles only what
 /// the configuration changes. It is written to `to`, and is to be moved to `settled`.
-pub(crate) fn copy_objects(from: &Path, to: &Path, settled: &Path) -> Result<(), Failure> {
+pub(crate) fn copy_objects(from: &Path, to: &Path, settled: &Path, lock: &File) -> Result<(), Failure> {
     let attempt = format!("copy {} to", from.display());
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::Interrupted => Failure::interrupted("copy an object tree"),
@@ -124,7 +124,9 @@ pub(crate) fn copy_objects(from: &Path, to: &Path, settled: &Path) -> Result<(),
     // cp keeps times to the nanosecond, which make compares, and shares blocks where the file system can.
     let mut command = Command::new("cp");
     command.args(["--archive", "--reflink=auto"]).arg(from).arg(to);
-    let copied = child::output(&mut command, PATIENCE, vec![]).map_err(failed)?;
+    // If we are killed, nobody builds here before it is gone.
+    let lock = lock.try_clone().map_err(failed)?;
+    let copied = child::output(&mut command, PATIENCE, vec![lock.into()]).map_err(failed)?;
     if !copied.status.success() {
         return Err(failed(std::io::Error::other(copied.stderr)));
     }

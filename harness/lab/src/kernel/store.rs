@@ -350,7 +350,7 @@ impl Workshop {
             watch.stage(&format!("begin {} with the objects of another configuration", recipe.name));
             let partial = self.folder.join("objects.partial");
             source::remove(&partial)?;
-            build::copy_objects(&kin, &partial, &objects)?;
+            build::copy_objects(&kin, &partial, &objects, &self.lock)?;
             for mark in ["parprobe-configured", "parprobe-built", "parprobe-modules"] {
                 let path = partial.join(mark);
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

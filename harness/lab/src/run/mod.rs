@@ -200,6 +200,7 @@ fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
         return Err(Failure::new(Kind::Guest, attempt, seen, next).into());
     }
     let mut session = Session::new(guest, boot, from_boot);
+    witnesses::watch_for_hangs(&mut session)?;
     session.carry_out(boot.steps)?;
     let table = if from_boot { initcalls::read(&boot.kernel.symbols)? } else { Vec::new() };
     let record = session.collect(table)?;

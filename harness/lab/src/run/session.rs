@@ -65,7 +65,9 @@ impl<'a> Session<'a> {
                 Step::AwaitDevices { bus, count } => self.await_devices(bus, count)?,
                 Step::AwaitBound { bus, driver, count } => self.await_bound(bus, driver, count)?,
                 Step::Write { path, value } => {
-                    self.set(path, value)?.map_err(|why| self.cannot(&format!("write {path}"), why))?;
+                    let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
+                    self.tell(&format!("write {value} to {path}"), request, self.patience())?;
+                    self.mark(&format!("wrote {value} to {path}"))?;
                 }
                 Step::Rebind { bus, driver, devices } => self.rebind(bus, driver, devices)?,
                 Step::Unplug { luns } => self.unplug(luns)?,
@@ -86,6 +88,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// A call of the harness for its own ends: if it is refused, something is wrong with the guest.
     fn call(
         &mut self,
         doing: &str,
@@ -93,15 +96,24 @@ impl<'a> Session<'a> {
         patience: Duration,
     ) -> Result<(Answer, Vec<u8>), Trouble> {
         let doing = format!("{doing} in a guest with the kernel \"{}\"", self.boot.kernel.name);
-        self.guest.call(&doing, request, patience).map_err(|e| self.trouble(e, &doing))
+        self.guest.call(&doing, request, patience).map_err(|e| self.trouble(e, Kind::Guest, &doing))
     }
 
-    fn trouble(&mut self, e: CallError, doing: &str) -> Trouble {
+    /// A step of the case: if it is refused, that says something about the kernel.
+    fn tell(&mut self, doing: &str, request: Request, patience: Duration) -> Result<(), Trouble> {
+        let doing = format!("{doing} in a guest with the kernel \"{}\"", self.boot.kernel.name);
+        self.guest
+            .call(&doing, request, patience)
+            .map(drop)
+            .map_err(|e| self.trouble(e, Kind::Refused, &doing))
+    }
+
+    fn trouble(&mut self, e: CallError, refusal: Kind, doing: &str) -> Trouble {
         if matches!(e, CallError::Refused(_)) {
             // The guest is well: what its kernel says about this is worth keeping.
             self.save_log();
         }
-        e.into_trouble(doing, self.boot.folder)
+        e.into_trouble(refusal, doing, self.boot.folder)
     }
 
     /// As far as it goes: it is called when something else has failed already.
@@ -119,7 +131,7 @@ impl<'a> Session<'a> {
     /// Loads a module after those it depends on. One that is loaded already is left as it is.
     fn load(&mut self, module: &str, params: &str) -> Result<(), Trouble> {
         let Some(request) = self.load_request(module, params)? else { return Ok(()) };
-        self.call(&format!("load {module}"), request, self.patience()).map(drop)
+        self.tell(&format!("load {module}"), request, self.patience())
     }
 
     fn try_load(&mut self, module: &str, params: &str) -> Result<(), Trouble> {
@@ -155,7 +167,7 @@ impl<'a> Session<'a> {
     fn finish(&mut self) -> Result<(), Trouble> {
         for pending in std::mem::take(&mut self.begun) {
             let finished = self.guest.finish(&pending, self.patience());
-            finished.map_err(|e| self.trouble(e, "finish a load"))?;
+            finished.map_err(|e| self.trouble(e, Kind::Refused, "finish a load"))?;
         }
         Ok(())
     }
@@ -170,9 +182,10 @@ impl<'a> Session<'a> {
                 Ok(_) => break,
                 Err(CallError::Refused(_)) if Instant::now() < deadline => {
                     cancel::check(&doing)?;
-                    std::thread::sleep(Duration::from_millis(5));
+                    // Not so often that the marks of each attempt overrun the log.
+                    std::thread::sleep(Duration::from_millis(50));
                 }
-                Err(e) => return Err(self.trouble(e, &doing)),
+                Err(e) => return Err(self.trouble(e, Kind::Refused, &doing)),
             }
         }
         self.loaded.retain(|name| name != module);
@@ -181,7 +194,7 @@ impl<'a> Session<'a> {
 
     fn await_devices(&mut self, bus: &str, count: Count) -> Result<(), Trouble> {
         let request = self.count(Countable::Devices { bus: bus.to_owned() }, count);
-        self.call(&format!("find all devices of the bus {bus}"), request, self.patience() * 2).map(drop)
+        self.tell(&format!("find all devices of the bus {bus}"), request, self.patience() * 2)
     }
 
     /// Where not all get bound the wait ends all the same: how many are is a fact about the kernel, and the
@@ -399,6 +412,6 @@ impl<'a> Session<'a> {
     }
 
     fn cannot(&self, doing: &str, why: String) -> Trouble {
-        CallError::Refused(why).into_trouble(doing, self.boot.folder)
+        CallError::Refused(why).into_trouble(Kind::Guest, doing, self.boot.folder)
     }
 }

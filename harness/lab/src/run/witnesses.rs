@@ -51,11 +51,15 @@ pub(super) fn from_boot(topology: &Topology) -> String {
     )
 }
 
+/// Sees to it that a hang is told, in whatever step it comes.
+pub(super) fn watch_for_hangs(session: &mut Session<'_>) -> Result<bool, Box<Lost>> {
+    let hung_after = hung_after_secs(session.boot().topology).to_string();
+    session.try_set("/proc/sys/kernel/hung_task_timeout_secs", &hung_after, "hung tasks are not told")
+}
+
 /// Calls both. Nothing of it prints on the console. Whether there is a trace.
 pub(super) fn call(session: &mut Session<'_>) -> Result<bool, Box<Lost>> {
     let topology = session.boot().topology;
-    let hung_after = hung_after_secs(topology).to_string();
-    session.try_set("/proc/sys/kernel/hung_task_timeout_secs", &hung_after, "hung tasks are not told")?;
     session.try_set("/proc/dynamic_debug/control", ASYNC_LINES, "the log shows no async calls")?;
     let blind = "there is no trace, so CPUs and nodes of probes are not known";
     let size = buffer_kib(topology).to_string();
