@@ -57,12 +57,9 @@ pub enum Expectation {
         /// What the log says when it has gone.
         gone: &'static str,
     },
-    /// The probe of this device was the last to end, and each of the others took less than half as long: none had
-    /// to wait for it, not even within its own probe.
-    HoldsUpNobody {
-        /// Its name.
-        device: &'static str,
-    },
+    /// The longest probe was the last to end, and each of the others took less than half as long: none had to wait
+    /// for it, not even within its own probe.
+    SlowestHoldsUpNobody,
     /// The log has so many lines of the phase with this text in them.
     Says {
         /// The text.
@@ -101,7 +98,7 @@ impl fmt::Display for Expectation {
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
             Self::NeverProbed { device, gone: _ } => write!(f, "{device}, which is gone, never probed"),
-            Self::HoldsUpNobody { device } => write!(f, "no probe waits for the slow one of {device}"),
+            Self::SlowestHoldsUpNobody => f.write_str("no probe waits for the slowest"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
             Self::InitcallsInOrder => f.write_str("initcalls in the order of their levels"),
@@ -143,7 +140,7 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         Expectation::Bound { bound, of } => Some(facts.bound == bound && facts.devices == of),
         Expectation::InFlightAtLeast(_)
         | Expectation::InFlightAtMost(_)
-        | Expectation::HoldsUpNobody { .. }
+        | Expectation::SlowestHoldsUpNobody
             if facts.probes < 2 =>
         {
             return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
@@ -180,7 +177,7 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
                 }
             }
         }
-        Expectation::HoldsUpNobody { device } => held_up(boot, device).map(|(_, held)| held.is_empty()),
+        Expectation::SlowestHoldsUpNobody => held_up(boot).map(|(_, held)| held.is_empty()),
         Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
         Expectation::NoComplaint => Some(true),
         Expectation::InitcallsInOrder => facts.initcalls_out_of_order.as_ref().map(Vec::is_empty),
@@ -198,13 +195,14 @@ fn probed_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
     boot.gone.iter().find(|probe| probe.device == device)
 }
 
-/// The probe of this device, and those that it held up.
-fn held_up<'a>(boot: &'a Boot, device: &str) -> Option<(&'a Probe, Vec<&'a Probe>)> {
+/// The longest probe, and those that waited for it.
+fn held_up(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
     let probes = &best(boot).probes;
-    let slow = probes.iter().find(|probe| probe.device == device)?;
     let took = |probe: &Probe| probe.end.since(probe.start);
-    let held =
-        |probe: &&Probe| probe.device != device && (probe.end > slow.end || took(probe) * 2 > took(slow));
+    let slow = probes.iter().max_by_key(|probe| took(probe))?;
+    let held = |probe: &&Probe| {
+        probe.device != slow.device && (probe.end > slow.end || took(probe) * 2 > took(slow))
+    };
     Some((slow, probes.iter().filter(held).collect()))
 }
 
@@ -254,7 +252,7 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
             Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
             None => format!("{value} in {place}/{file}"),
         },
-        Expectation::HoldsUpNobody { device } => match held_up(boot, device) {
+        Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(slow))),
             None => value,
         },
@@ -306,12 +304,12 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(probe) => format!("probed at {}, which returned {}", probe.start, probe.returned),
             None => "never probed".to_owned(),
         },
-        Expectation::HoldsUpNobody { device } => match held_up(boot, device) {
+        Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, held)) => {
                 let took = slow.end.since(slow.start);
-                format!("it took {took:?}, and {} probes waited or ended after it", held.len())
+                format!("{} took {took:?}, and {} probes waited or ended after it", slow.device, held.len())
             }
-            None => "it was not probed".to_owned(),
+            None => "no probe".to_owned(),
         },
         Expectation::Says { text, .. } => lines_with(boot, text).len().to_string(),
         Expectation::NoComplaint => match &boot.splats[..] {

@@ -309,6 +309,28 @@ mod tests {
     }
 
     #[test]
+    fn waiting_within_a_probe_is_waiting() {
+        let of = |spans: &[(u64, u64)]| {
+            let spans = spans.to_vec();
+            outcome(
+                Expectation::SlowestHoldsUpNobody,
+                &[boot(move |boot| {
+                    for (number, (probe, span)) in boot.log.probes.iter_mut().zip(&spans).enumerate() {
+                        probe.device = number.to_string();
+                        (probe.start, probe.end) =
+                            (KernelTime::from_micros(span.0), KernelTime::from_micros(span.1));
+                    }
+                })],
+            )
+        };
+        assert_eq!(of(&[(0, 100), (0, 10), (1, 11), (2, 12)]), Outcome::Supported);
+        // One after the other.
+        assert_eq!(of(&[(0, 100), (100, 110), (110, 120), (120, 130)]), Outcome::Refuted);
+        // All at once, and all but one of them wait for a lock.
+        assert_eq!(of(&[(0, 100), (0, 110), (1, 120), (2, 130)]), Outcome::Refuted);
+    }
+
+    #[test]
     fn faster_needs_the_whole_interval() {
         let ratio = |low, high| Some(Ratio { ratio: 2.0, interval: Some(Interval { low, high }) });
         assert_eq!(judge_faster(ratio(1.1, 3.0)), Outcome::Supported);

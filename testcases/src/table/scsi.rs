@@ -195,7 +195,7 @@ pub(super) const SLOW_ONE: Case = Case {
     steps: DRIVER_AFTER_DEVICES.steps,
     promises: &[
         ALL_BOUND,
-        Promise::of(PER_DEVICE, |_| Expectation::HoldsUpNobody { device: "0:0:0:0" }),
+        Promise::of(PER_DEVICE, |_| Expectation::SlowestHoldsUpNobody),
         SERIAL,
         LOAD_WAITS,
     ],
