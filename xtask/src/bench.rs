@@ -8,7 +8,7 @@ use evidence::stats::{self, Ratio};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::Catalogue;
-use lab::run::{Lineup, Place, Request};
+use lab::run::{self, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
 use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, End, KernelResult, Seen, Verdict};
@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         },
         watch,
     )?;
-    let results = testcases::carry_out(case, &topology, &lineup, usize::from(arguments.boots), watch)?;
+    let results = testcases::carry_out(case, &topology, &lineup, usize::from(arguments.boots), watch)
+        .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     let document = document(case, &topology, &lineup, &results, &repeat(arguments, &topology));
 
     let text = report::text::render(&document);

@@ -58,7 +58,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) luns: u32,
     /// How long a LUN takes for a read: 20ms, 500us, 1s
-    #[arg(long, value_name = "DUR", default_value = "20ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DUR", default_value = "20ms", value_parser = latency)]
     pub(crate) latency: Duration,
     /// Boots of each kernel, interleaved
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -87,6 +87,11 @@ impl BenchArguments {
         });
         Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
     }
+}
+
+/// humantime's own words ("expected number at 0") do not say what a duration looks like.
+fn latency(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a number with a unit is needed: 20ms, 500us, 1s".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -69,7 +69,9 @@ fn numbers_that_make_no_guest_are_refused_with_those_that_do() {
 
 #[test]
 fn a_latency_that_does_not_parse_is_refused_with_what_was_typed() {
-    Fixture::new().bench(&["--latency", "20 parsecs"]).is(64, &["20 parsecs", "--latency"]);
+    Fixture::new()
+        .bench(&["--latency", "20 parsecs"])
+        .is(64, &["20 parsecs", "--latency", "a number with a unit is needed: 20ms, 500us, 1s"]);
     Fixture::new().bench(&["--latency", "2h"]).is(64, &["it can be up to 60s"]);
 }
 

@@ -82,7 +82,6 @@ impl Fixture {
             config: vec![self.folder.path().join("guest.config")],
             modules: vec![],
             bzimage: false,
-            parameters: String::new(),
         }
     }
 
@@ -249,7 +248,6 @@ fn build_for_ever(folder: &Path) {
         config: vec![folder.join("guest.config")],
         modules: vec![],
         bzimage: false,
-        parameters: String::new(),
     };
     Store::at(&folder.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
 }

@@ -86,18 +86,20 @@ impl Topology {
             if (least..=most).contains(&value) {
                 return Ok(());
             }
-            Err(Unsound(format!("{value} {name}: there can be {least} to {most}")))
+            let s = if value == 1 { "" } else { "s" };
+            Err(Unsound(format!("{value} {name}{s}: there can be {least} to {most}")))
         };
-        within("nodes", nodes, 1, MOST_NODES)?;
-        within("vCPUs", vcpus, 1, MOST_VCPUS)?;
+        within("node", nodes, 1, MOST_NODES)?;
+        within("vCPU", vcpus, 1, MOST_VCPUS)?;
         if nodes > vcpus {
             let text = format!("{nodes} nodes and {vcpus} vCPUs: every node needs a vCPU of its own");
             return Err(Unsound(text));
         }
-        within("HBAs", hbas, 1, nodes * MOST_HBAS_PER_NODE)?;
-        within("LUNs", luns, 1, MOST_LUNS)?;
+        within("HBA", hbas, 1, nodes * MOST_HBAS_PER_NODE)?;
+        within("LUN", luns, 1, MOST_LUNS)?;
         if hbas > luns {
-            return Err(Unsound(format!("{hbas} HBAs and {luns} LUNs: every HBA needs a LUN of its own")));
+            let s = if luns == 1 { "" } else { "s" };
+            return Err(Unsound(format!("{hbas} HBAs and {luns} LUN{s}: every HBA needs a LUN of its own")));
         }
         if latency > LONGEST_LATENCY {
             return Err(Unsound(format!("a latency of {latency:?}: it can be up to {LONGEST_LATENCY:?}")));

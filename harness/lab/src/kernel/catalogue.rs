@@ -36,8 +36,6 @@ pub struct Recipe {
     /// Boot a `bzImage`: `vmlinux` starts sooner, but not with KASAN, because the PVH entry runs C code before
     /// there is a shadow for it (arch/x86/platform/pvh; seen as a triple fault in 6.1).
     pub bzimage: bool,
-    /// Kernel parameters that it is to be booted with.
-    pub parameters: String,
 }
 
 /// How a kernel attaches a driver that prefers asynchronous probes.
@@ -81,7 +79,8 @@ struct File {
     source: BTreeMap<String, Source>,
     flavour: BTreeMap<String, Flavour>,
     modules: PathBuf,
-    kernel: BTreeMap<String, Entry>,
+    /// Read one by one, when it is asked for: a slip in one of them is no reason to refuse the others.
+    kernel: BTreeMap<String, toml::Value>,
 }
 
 /// A configuration that any of the kernels can have instead of its usual one: `<kernel>+<flavour>`.
@@ -92,8 +91,6 @@ struct Flavour {
     config: Vec<PathBuf>,
     #[serde(default)]
     bzimage: bool,
-    #[serde(default)]
-    parameters: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -114,18 +111,10 @@ impl Catalogue {
     pub fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("kernels.toml");
         let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
-        let wrong = |seen: String| {
-            Failure::new(Kind::Asked, format!("read {}", path.display()), seen, "mend the file at that place")
-        };
-        let file: File = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        for (name, entry) in &file.kernel {
-            if !file.source.contains_key(&entry.source) {
-                return Err(wrong(format!(
-                    "kernel \"{name}\" names the source \"{}\": there is none",
-                    entry.source
-                )));
-            }
-        }
+        let file: File = toml::from_str(&text).map_err(|e| {
+            let attempt = format!("read {}", path.display());
+            Failure::new(Kind::Asked, attempt, e.to_string(), "mend the file at that place")
+        })?;
         Ok(Self { folder: folder.to_owned(), file })
     }
 
@@ -147,7 +136,8 @@ impl Catalogue {
     /// The recipe of a kernel: `<kernel>`, or `<kernel>+<flavour>` with another configuration.
     ///
     /// # Errors
-    /// `Asked` with the names there are; `Files` where the folder of modules cannot be read.
+    /// `Asked` with the names there are, or with what is wrong with this one; `Files` where the folder of modules
+    /// cannot be read.
     pub fn recipe(&self, name: &str) -> Result<Recipe, Failure> {
         let (kernel, flavour) = match name.split_once('+') {
             Some((kernel, flavour)) => (kernel, Some(flavour)),
@@ -162,12 +152,26 @@ impl Catalogue {
                 format!("use one of: {}", known()),
             )
         };
+        let wrong = |seen: String| {
+            let path = self.folder.join("kernels.toml");
+            let attempt = format!("read [kernel.{kernel}] in {}", path.display());
+            Failure::new(Kind::Asked, attempt, seen, "mend the entry; `mainline` is an example")
+        };
         let entry = self.file.kernel.get(kernel).ok_or_else(missing)?;
+        let entry: Entry = entry.clone().try_into().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+        let source = self.file.source.get(&entry.source).ok_or_else(|| {
+            let known = self.file.source.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            wrong(format!("there is no source \"{}\", only {known}", entry.source))
+        })?;
         let absolute =
             |paths: &[PathBuf]| paths.iter().map(|path| self.folder.join(path)).collect::<Vec<_>>();
         let mut config = absolute(&entry.config);
+        let series = absolute(&entry.series);
+        if let Some(patch) = series.iter().chain(&config).find(|path| !path.is_file()) {
+            return Err(wrong(format!("there is no file {}", patch.display())));
+        }
         let mut about = entry.about.clone();
-        let (mut bzimage, mut parameters) = (false, String::new());
+        let mut bzimage = false;
         if let Some(flavour) = flavour {
             let of = self.file.flavour.get(flavour).ok_or_else(|| {
                 let known = self.file.flavour.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -181,18 +185,16 @@ impl Catalogue {
             config.extend(absolute(&of.config));
             about = format!("{about}; {}", of.about);
             bzimage = of.bzimage;
-            parameters.clone_from(&of.parameters);
         }
         Ok(Recipe {
             name: name.to_owned(),
             about,
             behaves: entry.behaves,
-            source: self.file.source[&entry.source].clone(),
-            series: absolute(&entry.series),
+            source: source.clone(),
+            series,
             config,
             modules: files_in(&self.folder.join(&self.file.modules))?,
             bzimage,
-            parameters,
         })
     }
 }
@@ -206,4 +208,44 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         Ok(files)
     };
     read().map_err(|e| Failure::file("list", folder, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A catalogue with one sound kernel and one of this entry.
+    fn with(entry: &str) -> (tempfile::TempDir, Catalogue) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("modules")).unwrap();
+        let text = format!(
+            "modules = \"modules\"\nflavour = {{}}\n[source.s]\npackage = \"s\"\narchive = \"/s\"\nfiles = 1\n\
+             [kernel.sound]\nabout = \"\"\nsource = \"s\"\nconfig = []\nseries = []\n[kernel.mine]\n{entry}"
+        );
+        std::fs::write(folder.path().join("kernels.toml"), text).unwrap();
+        let catalogue = Catalogue::read(folder.path()).unwrap();
+        (folder, catalogue)
+    }
+
+    #[test]
+    fn a_slip_in_one_entry_is_told_when_it_is_asked_for_and_keeps_no_other_kernel_out() {
+        let slips = [
+            ("about = 1", "invalid type"),
+            (
+                "about = \"\"\nsource = \"linux\"\nconfig = []\nseries = []",
+                "there is no source \"linux\", only s",
+            ),
+            (
+                "about = \"\"\nsource = \"s\"\nconfig = []\nseries = [\"/nope.patch\"]",
+                "there is no file /nope.patch",
+            ),
+        ];
+        for (entry, seen) in slips {
+            let (_folder, catalogue) = with(entry);
+            assert!(catalogue.recipe("sound").is_ok());
+            let failure = catalogue.recipe("mine").unwrap_err();
+            assert_eq!(failure.kind, Kind::Asked);
+            assert!(failure.seen.contains(seen), "{failure}");
+        }
+    }
 }

@@ -49,8 +49,6 @@ pub struct Kernel {
     pub about: String,
     /// How it attaches asynchronous drivers.
     pub behaves: Option<Behaviour>,
-    /// Kernel parameters that it is to be booted with.
-    pub parameters: String,
     /// What it is made of.
     pub identity: Identity,
     /// Its folder.
@@ -186,7 +184,6 @@ impl Store {
                 name: recipe.name.clone(),
                 about: recipe.about.clone(),
                 behaves: recipe.behaves,
-                parameters: recipe.parameters.clone(),
                 identity,
                 folder: folder.clone(),
             })

@@ -99,6 +99,13 @@ pub fn make_boot_folder(run: &Path, name: &str) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
+/// Says in the folder of a run, in `unfinished.txt`, that it ended before its verdict, and why. What the boots left
+/// until then stays.
+pub fn mark_unfinished(run: &Path, failure: &Failure) {
+    // As far as it goes: the failure is told on the screen as well, and may be that nothing can be written here.
+    let _ = fs::write(run.join("unfinished.txt"), format!("{failure}\n"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

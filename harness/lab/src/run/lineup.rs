@@ -21,8 +21,6 @@ pub struct Bootable {
     pub id: String,
     /// How it attaches asynchronous drivers.
     pub behaves: Option<Behaviour>,
-    /// Kernel parameters that it is to be booted with.
-    pub parameters: String,
     /// The image.
     pub image: PathBuf,
     /// The ELF file with its symbols.
@@ -143,7 +141,6 @@ impl Lineup {
             name: kernel.name.clone(),
             id: kernel.identity.id.clone(),
             behaves: kernel.behaves,
-            parameters: kernel.parameters.clone(),
             image: kernel.image(),
             symbols: kernel.symbols(),
             initramfs,

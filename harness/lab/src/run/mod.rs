@@ -21,7 +21,7 @@ use crate::guest::{Guest, Lost, Order, Patience, Trouble};
 use crate::kernel::initcalls;
 use session::Session;
 
-pub use folder::{Place, boot_name, make_boot_folder};
+pub use folder::{Place, boot_name, make_boot_folder, mark_unfinished};
 pub use lineup::{Bootable, Lineup, Request};
 pub use steps::{Count, Measured, Step};
 
@@ -180,7 +180,7 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
 
 fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
-    let mut parameters = format!("{} {}", boot.kernel.parameters, boot.parameters);
+    let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
