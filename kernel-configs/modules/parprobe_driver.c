@@ -26,6 +26,10 @@ static int drivers = 1;
 module_param(drivers, int, 0444);
 MODULE_PARM_DESC(drivers, "2: a second driver matches the same devices");
 
+static int gap_us;
+module_param(gap_us, int, 0444);
+MODULE_PARM_DESC(gap_us, "How long the second driver comes after the first");
+
 static void nested_work(void *data, async_cookie_t cookie)
 {
 	usleep_range(1000, 2000);
@@ -75,6 +79,9 @@ static int __init parprobe_driver_init(void)
 	second.bus = parprobe_bus_type();
 	ret = driver_register(&driver);
 	if (!ret && drivers > 1) {
+		if (gap_us)
+			usleep_range(gap_us, gap_us + 100);
+		pr_info("parprobe_driver: registers a second driver\n");
 		ret = driver_register(&second);
 		if (ret)
 			driver_unregister(&driver);

@@ -32,6 +32,8 @@ pub struct Case {
     pub promises: &'static [Promise],
     /// Kernels on which the two phases have to be alike: as many at once, as many on their node, the same devices.
     pub alike: &'static [Behaviour],
+    /// A judge that is not ours and has to agree with us on every kernel.
+    pub second_opinion: Option<SecondOpinion>,
     /// How the guest has to end, if not well.
     pub dies: Option<Dies>,
     /// The kernels that it makes sense on, and why not on others.
@@ -53,6 +55,16 @@ pub struct Promise {
     pub expect: fn(&Circumstances) -> Expectation,
 }
 
+/// What another judge looks at, too. It does not matter here what is expected of which kernel, only that both find
+/// the same.
+#[derive(Clone, Copy, Debug)]
+pub struct SecondOpinion {
+    /// We are content where all of this holds.
+    pub ours: &'static [Promise],
+    /// The other judge is where this holds.
+    pub theirs: Promise,
+}
+
 /// A death that is expected.
 #[derive(Clone, Copy, Debug)]
 pub struct Dies {
@@ -72,7 +84,12 @@ pub struct Circumstances {
 }
 
 /// The flavour with lockdep, KASAN and the like.
-pub(crate) const DEBUG: &str = "debug";
+const DEBUG: &str = "debug";
+
+/// With and without what finds a race or a wrong reference when it happens.
+pub(crate) const DEBUGGED: &[&str] = &["", DEBUG];
+/// How often a race is run, each time with another seed.
+pub(crate) const SEEDS: u64 = 3;
 
 /// One asynchronous call for the driver.
 pub(crate) const PER_DRIVER: &[Behaviour] = &[Behaviour::PerDriver];
@@ -99,6 +116,7 @@ impl Case {
         seeds: 1,
         promises: &[],
         alike: &[],
+        second_opinion: None,
         dies: None,
         only: None,
         candidates: &[],

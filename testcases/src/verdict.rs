@@ -9,7 +9,7 @@ use lab::guest::Cause;
 use lab::kernel::Behaviour;
 use lab::run::Ending;
 
-use crate::case::{Case, Circumstances, EVERY};
+use crate::case::{Case, Circumstances, EVERY, Promise, SecondOpinion};
 
 /// What one boot of a case showed.
 #[derive(Clone, Debug)]
@@ -108,9 +108,31 @@ impl Verdict {
                 let group = if expected { &mut findings } else { &mut others };
                 group.push(judge::judge_alike(&phases(seen, 0), &phases(seen, 1)));
             }
+            findings.extend(case.second_opinion.map(|second| agreement(case, &second, circumstances, seen)));
             findings.push(judged(case, 0, &Expectation::NoComplaint, seen));
         }
         Self { findings, others }
+    }
+}
+
+/// Whether another judge finds what we find.
+fn agreement(case: &Case, second: &SecondOpinion, circumstances: &Circumstances, seen: &[Seen]) -> Finding {
+    let find = |promise: &Promise| judged(case, promise.phase, &(promise.expect)(circumstances), seen);
+    let ours: Vec<Finding> = second.ours.iter().map(find).collect();
+    let theirs = find(&second.theirs);
+    let our_outcome = Outcome::of_all(ours.iter().map(|finding| finding.outcome));
+    let outcome = match (our_outcome, theirs.outcome) {
+        (Outcome::Supported, Outcome::Supported) | (Outcome::Refuted, Outcome::Refuted) => Outcome::Supported,
+        (Outcome::Supported, Outcome::Refuted) | (Outcome::Refuted, Outcome::Supported) => Outcome::Refuted,
+        _ => Outcome::Inconclusive,
+    };
+    let told = |finding: &Finding| format!("{}: {}; {}", finding.expected, finding.seen, finding.outcome);
+    let all = ours.iter().chain([&theirs]);
+    Finding {
+        expected: "the other judge finds what we find".to_owned(),
+        seen: format!("ours {our_outcome}, theirs {}", theirs.outcome),
+        outcome,
+        evidence: all.flat_map(|finding| [vec![told(finding)], finding.evidence.clone()].concat()).collect(),
     }
 }
 

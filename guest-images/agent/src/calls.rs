@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
@@ -22,8 +23,9 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
         Request::Ping => Ok((Answer::Done, Vec::new())),
         Request::LoadModule { name, params } => load_module(&name, &params),
         Request::UnloadModule { name } => unload_module(&name),
-        Request::Await { what, count, still_ms, timeout_ms } => {
-            await_count(&what, count, Duration::from_millis(still_ms), Duration::from_millis(timeout_ms))
+        Request::Await { what, least, most, still_ms, timeout_ms } => {
+            let (still, patience) = (Duration::from_millis(still_ms), Duration::from_millis(timeout_ms));
+            await_count(&what, least..=most, still, patience)
         }
         Request::Set { path, value } => {
             sysfs::write(&path, &value).map_err(|e| e.to_string())?;
@@ -78,12 +80,17 @@ fn mark(text: &str) -> Result<(), String> {
     kmsg::mark(text).map_err(|e| format!("writing to /dev/kmsg: {e}"))
 }
 
-fn await_count(what: &Countable, wanted: u64, still: Duration, patience: Duration) -> Outcome {
+fn await_count(
+    what: &Countable,
+    wanted: RangeInclusive<u64>,
+    still: Duration,
+    patience: Duration,
+) -> Outcome {
     let asked = Instant::now();
     let (mut last, mut changed) = (None, asked);
     loop {
         let seen = count(what).map_err(|e| e.to_string())?;
-        if seen == wanted {
+        if wanted.contains(&seen) {
             return took(asked);
         }
         if last.replace(seen) != Some(seen) {
@@ -91,7 +98,7 @@ fn await_count(what: &Countable, wanted: u64, still: Duration, patience: Duratio
         }
         if changed.elapsed() >= still || asked.elapsed() >= patience {
             let unchanged = changed.elapsed().as_millis();
-            return Err(format!("{seen} of {wanted} {}, for {unchanged} ms", describe(what)));
+            return Err(format!("{seen} of {} {}, for {unchanged} ms", wanted.start(), describe(what)));
         }
         std::thread::sleep(LOOK_EVERY);
     }

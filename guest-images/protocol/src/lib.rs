@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
@@ -93,12 +93,14 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// Wait until there are just so many devices. Answer: [`Answer::Took`], or an error that says how many are.
+    /// Wait until the number of devices is in a range. Answer: [`Answer::Took`], or an error that says how many are.
     Await {
         /// What to count.
         what: Countable,
-        /// How many there must be, no more and no less.
-        count: u64,
+        /// The fewest there may be.
+        least: u64,
+        /// The most there may be.
+        most: u64,
         /// How long to wait while the number does not change, in milliseconds.
         still_ms: u64,
         /// How long to wait at all, in milliseconds.

@@ -57,6 +57,12 @@ pub enum Expectation {
         /// What the log says when it has gone.
         gone: &'static str,
     },
+    /// When something was done of which the log says this, a probe was under way. It takes one boot to show that: where
+    /// none does, the race was not run.
+    MeetsProbes {
+        /// What the log says.
+        when: &'static str,
+    },
     /// The longest probe was the last to end, and each of the others took less than half as long: none had to wait
     /// for it, not even within its own probe.
     SlowestHoldsUpNobody,
@@ -98,6 +104,7 @@ impl fmt::Display for Expectation {
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
             Self::NeverProbed { device, gone: _ } => write!(f, "{device}, which is gone, never probed"),
+            Self::MeetsProbes { when } => write!(f, "probes under way when it {when}"),
             Self::SlowestHoldsUpNobody => f.write_str("no probe waits for the slowest"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
@@ -177,6 +184,12 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
                 }
             }
         }
+        Expectation::MeetsProbes { when } => match met(boot, when) {
+            Met { moments, probes: 0, lines: _ } => {
+                return Ruling::CannotTell(format!("no probe was under way at any of {moments} moments"));
+            }
+            Met { .. } => Some(true),
+        },
         Expectation::SlowestHoldsUpNobody => held_up(boot).map(|(_, held)| held.is_empty()),
         Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
         Expectation::NoComplaint => Some(true),
@@ -193,6 +206,25 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
 /// A probe of this device, which is gone.
 fn probed_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
     boot.gone.iter().find(|probe| probe.device == device)
+}
+
+/// The moments at which something was done, and the most probes that were under way at one of them.
+struct Met {
+    moments: usize,
+    probes: usize,
+    /// The lines of the log that name the moments.
+    lines: Vec<usize>,
+}
+
+fn met(boot: &Boot, when: &str) -> Met {
+    let moments: Vec<_> = boot.said.iter().filter(|said| said.text.contains(when)).collect();
+    let all = || best(boot).probes.iter().chain(&boot.gone);
+    let under_way = |time| all().filter(|probe| probe.start <= time && time < probe.end).count();
+    Met {
+        moments: moments.len(),
+        probes: moments.iter().map(|said| under_way(said.time)).max().unwrap_or(0),
+        lines: moments.iter().map(|said| said.line).collect(),
+    }
 }
 
 /// The longest probe, and those that waited for it.
@@ -252,6 +284,9 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
             Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
             None => format!("{value} in {place}/{file}"),
         },
+        Expectation::MeetsProbes { when } => {
+            format!("{value} in {}", range("kmsg.txt", &met(boot, when).lines))
+        }
         Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(slow))),
             None => value,
@@ -304,6 +339,7 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(probe) => format!("probed at {}, which returned {}", probe.start, probe.returned),
             None => "never probed".to_owned(),
         },
+        Expectation::MeetsProbes { when } => met(boot, when).probes.to_string(),
         Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, held)) => {
                 let took = slow.end.since(slow.start);

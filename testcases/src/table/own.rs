@@ -9,7 +9,9 @@ use lab::guest::topology::Topology;
 use lab::run::{Count, Measured, Step};
 
 use super::scsi::{ALL_BOUND, LOAD_WAITS, PARALLEL, PLACED, SERIAL, load};
-use crate::case::{Case, Dies, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, UNPLACED};
+use crate::case::{
+    Case, DEBUGGED, Dies, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, SEEDS, SecondOpinion, UNPLACED,
+};
 
 /// Our devices and their driver.
 pub(super) const OWN: Measured = Measured { bus: "parprobe", driver: "parprobe" };
@@ -113,16 +115,28 @@ pub(super) const TWO_DRIVERS: Case = Case {
     claim: "the driver that came first gets the devices, each probed once",
     source: "84e7c6786aad (v5.19): before it, the second driver replaced the first in async_driver",
     topology: TOPOLOGY,
+    flavours: DEBUGGED,
     steps: &[
         DEVICES,
         Step::Phase {
             name: "probes",
             of: OWN,
-            steps: &[Step::Load { module: "parprobe_driver", params: "delay_ms=60 drivers=2" }, AWAIT_BOUND],
+            steps: &[
+                // Some probes have begun by then, others have not.
+                Step::Load { module: "parprobe_driver", params: "delay_ms=60 drivers=2 gap_us={5000}" },
+                AWAIT_BOUND,
+            ],
         },
         LEAVE,
     ],
-    promises: &[ALL_BOUND, PARALLEL, LOAD_WAITS, NO_LEAK.in_phase(1)],
+    seeds: SEEDS,
+    promises: &[
+        ALL_BOUND,
+        PARALLEL,
+        LOAD_WAITS,
+        NO_LEAK.in_phase(1),
+        Promise::of(PER_DEVICE, |_| Expectation::MeetsProbes { when: "registers a second driver" }),
+    ],
     only: Some((PER_DEVICE, "one call for each driver: which of the two gets a device is left to chance")),
     ..Case::PLAIN
 };
@@ -188,23 +202,37 @@ pub(super) const SLOW_IS_NOT_HUNG: Case = Case {
 
 pub(super) const KERNELS_OWN_TEST: Case = Case {
     name: "kernels_own_test",
-    situation: "test_async_driver_probe is loaded, with four CPUs on two nodes",
-    claim: "its verdict is ours: it is content with a kernel that probes in parallel on the device's node, and \
+    situation: "we judge devices of our own, then test_async_driver_probe is loaded: four CPUs on two nodes",
+    claim: "its verdict is ours: both are content with a kernel that probes in parallel on the device's node, and \
             with no other",
     source: "drivers/base/test/test_async_driver_probe.c",
-    topology: Topology { vcpus: 4, ..SMALL },
-    steps: &[Step::Phase {
-        name: "test",
-        of: Measured { bus: "platform", driver: "test_async_driver" },
-        steps: &[Step::TryLoad { module: "test_async_driver_probe", params: "" }],
-    }],
-    promises: &[
-        Promise::of(PER_NODE, |_| Expectation::Says { text: "completed successfully", times: 1 }),
-        Promise::of(UNPLACED, |_| Expectation::Says { text: "Test failed with", times: 1 }),
-        Promise::of(PER_DRIVER, |_| Expectation::Says { text: "async events still pending", times: 1 }),
+    topology: Topology { vcpus: 4, ..TOPOLOGY },
+    steps: &[
+        DEVICES,
+        Step::Phase {
+            name: "ours",
+            of: OWN,
+            steps: &[Step::Load { module: "parprobe_driver", params: "delay_ms=60" }, AWAIT_BOUND],
+        },
+        Step::Phase {
+            name: "test",
+            of: Measured { bus: "platform", driver: "test_async_driver" },
+            steps: &[Step::TryLoad { module: "test_async_driver_probe", params: "" }],
+        },
     ],
+    promises: &[
+        CONTENT,
+        Promise::of(UNPLACED, |_| Expectation::Says { text: "Test failed with", times: 1 }).in_phase(1),
+        Promise::of(PER_DRIVER, |_| Expectation::Says { text: "async events still pending", times: 1 })
+            .in_phase(1),
+    ],
+    second_opinion: Some(SecondOpinion { ours: &[ALL_BOUND, PARALLEL, PLACED], theirs: CONTENT }),
     ..Case::PLAIN
 };
+
+/// What the kernel's own test says of a kernel that passes it.
+const CONTENT: Promise =
+    Promise::of(PER_NODE, |_| Expectation::Says { text: "completed successfully", times: 1 }).in_phase(1);
 
 /// For cases that load a driver without parameters.
 pub(super) const DRIVER: Step = load("parprobe_driver");

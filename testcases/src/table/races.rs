@@ -8,15 +8,15 @@ use lab::run::{Count, Step};
 
 use super::own::{self, DEVICES, DRIVER, LEAVE, NO_LEAK, OWN};
 use super::scsi::{ALL_BOUND, AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, SD, load};
-use crate::case::{Case, DEBUG, EVERY, PER_DEVICE, Promise, luns};
+use crate::case::{Case, DEBUGGED, EVERY, PER_DEVICE, Promise, SEEDS, luns};
 
-const SEEDS: u64 = 3;
-const PLAIN: Topology = Case::PLAIN.topology;
+/// Probes of 60 to 180 ms, in which there is time for something to happen.
+const PLAIN: Topology = Topology { latency: Duration::from_millis(40), ..Case::PLAIN.topology };
 const BEGIN: Step = Step::BeginLoad { module: "sd_mod", params: "" };
-/// With and without what finds a race or a wrong reference when it happens.
-const DEBUGGED: &[&str] = &["", DEBUG];
+/// Waits until the first probe has begun.
+const PROBES_BEGIN: Step = Step::AwaitBound { bus: SD.bus, driver: SD.driver, count: Count::AtLeast(1) };
 
-/// From before the first probe to after the last one, on a kernel that has them all at once.
+/// Up to when the first probes end, on a kernel that has them all at once.
 const fn pause(millis: u64) -> Step {
     Step::Pause { at_most: Duration::from_millis(millis) }
 }
@@ -34,11 +34,14 @@ pub(super) const HOT_PLUG: Case = Case {
         Step::Phase {
             name: "probes",
             of: SD,
-            steps: &[BEGIN, pause(150), Step::Plug, Step::Finish, AWAIT_LUNS, AWAIT_BOUND],
+            steps: &[BEGIN, PROBES_BEGIN, pause(60), Step::Plug, Step::Finish, AWAIT_LUNS, AWAIT_BOUND],
         },
     ],
     seeds: SEEDS,
-    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) + 8 })],
+    promises: &[
+        Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) + 8 }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "plugs in LUN" }),
+    ],
     ..Case::PLAIN
 };
 
@@ -47,6 +50,7 @@ pub(super) const HOT_UNPLUG: Case = Case {
     situation: "eight LUNs are pulled out while probes are pending",
     claim: "the others are bound, and nobody touches what is gone",
     source: "654888327e9f (2020): driver core: Avoid binding drivers to dead devices",
+    topology: PLAIN,
     flavours: DEBUGGED,
     steps: &[
         load("virtio_scsi"),
@@ -54,11 +58,22 @@ pub(super) const HOT_UNPLUG: Case = Case {
         Step::Phase {
             name: "probes",
             of: SD,
-            steps: &[BEGIN, pause(100), Step::Unplug { luns: 8 }, Step::Finish, AWAIT_LUNS, AWAIT_BOUND],
+            steps: &[
+                BEGIN,
+                PROBES_BEGIN,
+                pause(60),
+                Step::Unplug { luns: 8 },
+                Step::Finish,
+                AWAIT_LUNS,
+                AWAIT_BOUND,
+            ],
         },
     ],
     seeds: SEEDS,
-    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) - 8 })],
+    promises: &[
+        Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) - 8 }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "pulls out LUN" }),
+    ],
     ..Case::PLAIN
 };
 
@@ -104,19 +119,29 @@ pub(super) const RMMOD: Case = Case {
     flavours: DEBUGGED,
     steps: &[
         DEVICES,
-        Step::Repeat {
-            times: 5,
-            steps: &[
-                Step::Load { module: "parprobe_driver", params: "delay_ms=30 async_probe" },
-                pause(40),
-                Step::Unload { module: "parprobe_driver" },
-            ],
+        Step::Phase {
+            name: "unloads",
+            of: OWN,
+            steps: &[Step::Repeat {
+                times: 5,
+                steps: &[
+                    Step::Load { module: "parprobe_driver", params: "delay_ms={100} async_probe" },
+                    pause(60),
+                    Step::Unload { module: "parprobe_driver" },
+                ],
+            }],
         },
         Step::Phase { name: "again", of: OWN, steps: &[DRIVER, own::AWAIT_BOUND] },
         LEAVE,
     ],
     seeds: SEEDS,
-    promises: &[ALL_BOUND, LOAD_WAITS, NO_LEAK.in_phase(1)],
+    promises: &[
+        Promise::of(EVERY, |c| Expectation::Bound { bound: 0, of: luns(c) }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "rmmod parprobe_driver begins" }),
+        ALL_BOUND.in_phase(1),
+        LOAD_WAITS.in_phase(1),
+        NO_LEAK.in_phase(2),
+    ],
     ..Case::PLAIN
 };
 
@@ -125,6 +150,7 @@ pub(super) const REBIND: Case = Case {
     situation: "eight LUNs are bound, unbound and bound through sysfs while their probes are pending",
     claim: "each ends bound, whoever comes first",
     source: "drivers/base/bus.c: bind_store() and unbind_store() take the device lock, as the probes do",
+    topology: PLAIN,
     flavours: DEBUGGED,
     steps: &[
         load("virtio_scsi"),
@@ -134,6 +160,7 @@ pub(super) const REBIND: Case = Case {
             of: SD,
             steps: &[
                 BEGIN,
+                PROBES_BEGIN,
                 pause(30),
                 Step::Rebind { bus: SD.bus, driver: SD.driver, devices: 8 },
                 Step::Finish,
@@ -142,7 +169,10 @@ pub(super) const REBIND: Case = Case {
         },
     ],
     seeds: SEEDS,
-    promises: &[Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) })],
+    promises: &[
+        Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "rebinds" }),
+    ],
     ..Case::PLAIN
 };
 
@@ -168,13 +198,13 @@ pub(super) const RELOAD_SD: Case = Case {
 };
 
 const OWN_AND_BACK: &[Step] = &[
-    Step::Load { module: "parprobe_driver", params: "delay_ms=1" },
+    Step::Load { module: "parprobe_driver", params: "delay_ms={3}" },
     Step::Unload { module: "parprobe_driver" },
 ];
 
 pub(super) const RELOAD_OWN: Case = Case {
     name: "reload_own",
-    situation: "a driver of 24 devices is loaded and unloaded a hundred times",
+    situation: "a driver of 24 devices is loaded and unloaded a hundred times, its probes longer or shorter",
     claim: "every device is bound once each time, and no reference is left",
     source: "a driver pointer that is left behind keeps the next driver out",
     topology: own::TOPOLOGY,

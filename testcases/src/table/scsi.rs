@@ -46,6 +46,7 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
     situation: "all LUNs exist, then sd_mod is loaded",
     claim: "with one asynchronous call per device, the slow probes of one driver run in parallel",
     source: "ef0ff68351be (v5.1): driver core: Probe devices asynchronously instead of the driver",
+    flavours: &["", "hba-builtin"],
     steps: &[
         load("virtio_scsi"),
         AWAIT_LUNS,
@@ -78,6 +79,7 @@ pub const DEVICES_AFTER_DRIVER: Case = Case {
     situation: "sd_mod is loaded, then virtio_scsi adds the LUNs",
     claim: "devices that find their driver there are probed by one asynchronous call each, as ever",
     source: "765230b5f084 (v4.2): driver-core: add asynchronous probing support for drivers",
+    flavours: &["", "sd-builtin"],
     steps: &[
         load("sd_mod"),
         Step::Phase { name: "probes", of: SD, steps: &[load("virtio_scsi"), AWAIT_BOUND] },

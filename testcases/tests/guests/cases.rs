@@ -87,16 +87,24 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.join("\n").into()) }
 }
 
-/// What a kernel of the opposite kind has to show and this one has not: an expectation that holds everywhere
-/// proves nothing.
+/// What kernels of other kinds have to show and this one has not: an expectation that holds everywhere proves
+/// nothing.
 fn contraries(case: &Case, kernel: Behaviour, circumstances: &Circumstances, seen: &[Seen]) -> Vec<Finding> {
-    let opposite = match kernel {
-        Behaviour::PerDriver => Behaviour::PerNode,
-        Behaviour::PerDevice | Behaviour::PerNode => Behaviour::PerDriver,
+    let opposites: &[Behaviour] = match kernel {
+        Behaviour::PerDriver => &[Behaviour::PerNode],
+        // Between the two: serial it is not, and placed neither.
+        Behaviour::PerDevice => &[Behaviour::PerDriver, Behaviour::PerNode],
+        Behaviour::PerNode => &[Behaviour::PerDriver],
     };
     let own = Verdict::of(case, Some(kernel), circumstances, seen).findings;
-    let mut others = Verdict::of(case, Some(opposite), circumstances, seen).findings;
-    others.retain(|finding| !own.contains(finding));
+    let mut others: Vec<Finding> = Vec::new();
+    for opposite in opposites {
+        for finding in Verdict::of(case, Some(*opposite), circumstances, seen).findings {
+            if !own.contains(&finding) && !others.contains(&finding) {
+                others.push(finding);
+            }
+        }
+    }
     others
 }
 

@@ -102,7 +102,7 @@ fn silence() -> Result<(), Failed> {
 /// Alive, answering pings, and not done in time: that is not silence.
 fn overdue() -> Result<(), Failed> {
     let what = Countable::Devices { bus: "scsi".to_owned() };
-    let request = Request::Await { what, count: 1, still_ms: 60_000, timeout_ms: 60_000 };
+    let request = Request::Await { what, least: 1, most: 1, still_ms: 60_000, timeout_ms: 60_000 };
     let lost = Patient::boot("overdue")?.dies_within(request, Duration::from_secs(7))?;
     expect(&lost, matches!(lost.cause, Cause::Overdue(_)))
 }

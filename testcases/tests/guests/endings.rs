@@ -56,7 +56,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
     .map_err(|trouble| lab::failure::Failure::from(trouble).to_string())?;
     fs::write(Path::new(folder).join(READY), "").map_err(|e| e.to_string())?;
     let what = Countable::Devices { bus: "scsi".to_owned() };
-    let never = Request::Await { what, count: 1000, still_ms: 600_000, timeout_ms: 600_000 };
+    let never = Request::Await { what, least: 1000, most: 1000, still_ms: 600_000, timeout_ms: 600_000 };
     match guest.call("wait for ever", never, Duration::from_secs(600)) {
         Err(_) if lab::cancel::requested() => Ok(()),
         other => Err(format!("{other:?}")),

@@ -87,6 +87,15 @@ impl Modules {
     }
 }
 
+/// The names in a `modules.builtin`: paths of what would be modules (Documentation/kbuild/kbuild.rst).
+///
+/// # Errors
+/// `Files`.
+pub fn built_in(file: &Path) -> Result<Vec<String>, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::file("read", file, &e))?;
+    Ok(text.lines().filter_map(|line| module_name(Path::new(line))).collect())
+}
+
 fn module_name(path: &Path) -> Option<String> {
     (path.extension()? == "ko").then_some(())?;
     Some(path.file_stem()?.to_str()?.replace('-', "_"))

@@ -26,7 +26,7 @@ use crate::kernel::source;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
-const RECIPE_VERSION: &str = "4";
+const RECIPE_VERSION: &str = "5";
 
 /// The file of a finished kernel that is booted instead of `vmlinux`, where there is one.
 const BZIMAGE: &str = "bzImage";
@@ -65,6 +65,11 @@ impl Kernel {
     /// The ELF file, with symbols.
     pub fn symbols(&self) -> PathBuf {
         self.folder.join("vmlinux")
+    }
+
+    /// The list of modules that are built in.
+    pub fn built_in(&self) -> PathBuf {
+        self.folder.join("modules.builtin")
     }
 
     /// The folder of its modules.
@@ -408,6 +413,7 @@ impl Workshop {
         let mut copies = vec![
             (objects.join("vmlinux"), "vmlinux".to_owned()),
             (objects.join(".config"), "config".to_owned()),
+            (objects.join("modules.builtin"), "modules.builtin".to_owned()),
             (log.to_owned(), "build.log".to_owned()),
         ];
         if bzimage {

@@ -7,7 +7,7 @@ use crate::accelerator::{self, Choice, Specimen, Wish};
 use crate::failure::Failure;
 use crate::guest::image;
 use crate::host;
-use crate::kernel::modules::{Module, Modules};
+use crate::kernel::modules::{self, Module, Modules};
 use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, Store};
 use crate::run::Place;
 use crate::watch::Watch;
@@ -29,6 +29,8 @@ pub struct Bootable {
     pub initramfs: PathBuf,
     /// The modules in it, dependencies first.
     pub modules: Vec<Module>,
+    /// Modules that are part of the image.
+    pub built_in: Vec<String>,
 }
 
 /// What to line up.
@@ -131,8 +133,10 @@ impl Lineup {
             fs::copy(kernel.folder.join(name), &to).map_err(|e| Failure::file("write", &to, &e))?;
         }
         let all = Modules::read(&kernel.modules())?;
+        let built_in = modules::built_in(&kernel.built_in())?;
+        let is_module = |name: &&str| !built_in.iter().any(|built_in| built_in == name);
         let modules = match wanted {
-            Some(wanted) => all.closure(wanted)?,
+            Some(wanted) => all.closure(&wanted.iter().copied().filter(is_module).collect::<Vec<_>>())?,
             None => all.closure(&all.names())?,
         };
         let initramfs = folder.join("initramfs.cpio");
@@ -145,6 +149,7 @@ impl Lineup {
             symbols: kernel.symbols(),
             initramfs,
             modules,
+            built_in,
         };
         self.kernels.push((kernel, bootable));
         Ok(())

@@ -44,6 +44,23 @@ pub struct Boot<'a> {
     pub folder: &'a Path,
 }
 
+/// What was asked of a boot: `boot.json` in its folder, there before QEMU is started.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Asked {
+    /// The kernel's name.
+    pub kernel: String,
+    /// Its address in the store.
+    pub id: String,
+    /// The shape of the guest.
+    pub topology: Topology,
+    /// Kernel parameters besides those of every guest.
+    pub parameters: String,
+    /// What latencies and steps draw from.
+    pub seed: u64,
+    /// TCG or KVM.
+    pub accelerator: Accelerator,
+}
+
 /// What a boot left, besides its logs: `guest.json` in its folder.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Left {
@@ -53,8 +70,6 @@ pub struct Left {
     pub build: String,
     /// Kernel parameters, as the guest saw them.
     pub cmdline: String,
-    /// What the steps drew from.
-    pub seed: u64,
     /// CPUs with their nodes.
     pub cpus: Vec<(CpuId, Option<NodeId>)>,
     /// The phases, in order.
@@ -92,8 +107,7 @@ pub struct Record {
 impl Record {
     /// What each of its phases says.
     pub fn read(&self) -> Vec<evidence::boot::Boot> {
-        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, seed: _, blind_spots: _ } =
-            &self.left;
+        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, blind_spots: _ } = &self.left;
         let read = |phase: &Phase| {
             evidence::boot::read(&evidence::boot::Texts {
                 kmsg: &self.kmsg,
@@ -180,6 +194,15 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
 
 fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
+    let asked = Asked {
+        kernel: boot.kernel.name.clone(),
+        id: boot.kernel.id.clone(),
+        topology: *boot.topology,
+        parameters: boot.parameters.to_owned(),
+        seed: boot.seed,
+        accelerator: boot.accelerator,
+    };
+    write(&boot.folder.join("boot.json"), &asked)?;
     let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
@@ -204,9 +227,7 @@ fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     session.carry_out(boot.steps)?;
     let table = if from_boot { initcalls::read(&boot.kernel.symbols)? } else { Vec::new() };
     let record = session.collect(table)?;
-    let path = boot.folder.join("guest.json");
-    let json = serde_json::to_string_pretty(&record.left).unwrap_or_default();
-    fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;
+    write(&boot.folder.join("guest.json"), &record.left)?;
     session.end();
     Ok(record)
 }
@@ -232,10 +253,13 @@ impl Plan {
     /// # Errors
     /// `Files`.
     pub fn write(&self, run: &Path) -> Result<(), Failure> {
-        let path = run.join("plan.json");
-        let json = serde_json::to_string_pretty(self).unwrap_or_default();
-        fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))
+        write(&run.join("plan.json"), self)
     }
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).unwrap_or_default();
+    fs::write(path, json).map_err(|e| Failure::file("write", path, &e))
 }
 
 /// The order of boots: every round has each kernel once, and every other round goes backwards, so that no

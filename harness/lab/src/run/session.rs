@@ -160,8 +160,11 @@ impl<'a> Session<'a> {
         for dependency in known.map_or(&[][..], |known| &known.depends) {
             self.load(dependency, "")?;
         }
+        if known.is_none() && self.boot.kernel.built_in.iter().any(|name| name == module) {
+            return Ok(None);
+        }
         self.loaded.push(module.to_owned());
-        Ok(Some(Request::LoadModule { name: module.to_owned(), params: params.to_owned() }))
+        Ok(Some(Request::LoadModule { name: module.to_owned(), params: drawn(params, &mut self.rng) }))
     }
 
     fn finish(&mut self) -> Result<(), Trouble> {
@@ -216,13 +219,15 @@ impl<'a> Session<'a> {
         let topology = self.boot.topology;
         let longest = topology.oddities.slow.unwrap_or_default().max(topology.latency);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let count = match count {
-            Count::Luns => self.luns.len() as u64,
-            Count::Just(count) => u64::from(count),
+        let (least, most) = match count {
+            Count::Luns => (self.luns.len() as u64, self.luns.len() as u64),
+            Count::Just(count) => (u64::from(count), u64::from(count)),
+            Count::AtLeast(count) => (u64::from(count), u64::MAX),
         };
         Request::Await {
             what,
-            count,
+            least,
+            most,
             still_ms: millis(STILL + longest * 8),
             timeout_ms: millis(self.patience()),
         }
@@ -232,6 +237,7 @@ impl<'a> Session<'a> {
         let mut names: Vec<String> = self.describe(bus)?.into_iter().map(|device| device.name).collect();
         self.rng.shuffle(&mut names);
         for name in names.into_iter().take(usize::try_from(devices).unwrap_or(usize::MAX)) {
+            self.mark(&format!("rebinds {name}"))?;
             // Each may fail: the device may be bound by now, or not yet. What counts is how it ends.
             for verb in ["bind", "unbind", "bind"] {
                 let _ = self.set(&format!("/sys/bus/{bus}/drivers/{driver}/{verb}"), &name)?;
@@ -246,6 +252,7 @@ impl<'a> Session<'a> {
                 break;
             }
             let lun = self.luns.swap_remove(self.rng.usize(..self.luns.len()));
+            self.mark(&format!("pulls out LUN {lun}"))?;
             self.guest.unplug(lun).map_err(|e| self.qemu_refused("pull out a LUN", &e))?;
         }
         Ok(())
@@ -254,6 +261,7 @@ impl<'a> Session<'a> {
     fn plug(&mut self) -> Result<(), Trouble> {
         let topology = self.boot.topology;
         for lun in topology.luns..topology.luns + topology.oddities.spare {
+            self.mark(&format!("plugs in LUN {lun}"))?;
             self.guest.plug(topology, lun).map_err(|e| self.qemu_refused("plug in a LUN", &e))?;
             self.luns.push(lun);
         }
@@ -388,7 +396,6 @@ impl<'a> Session<'a> {
             release: hello.release.clone(),
             build: hello.build.clone(),
             cmdline: hello.cmdline.clone(),
-            seed: self.boot.seed,
             cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
             phases: std::mem::take(&mut self.phases),
             initcalls,
@@ -413,5 +420,38 @@ impl<'a> Session<'a> {
 
     fn cannot(&self, doing: &str, why: String) -> Trouble {
         CallError::Refused(why).into_trouble(Kind::Guest, doing, self.boot.folder)
+    }
+}
+
+/// Parameters with each `{60}` replaced by a number from 1 to 60.
+fn drawn(params: &str, rng: &mut fastrand::Rng) -> String {
+    let mut parts = params.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let drawn = part.split_once('}').and_then(|(most, rest)| Some((most.parse::<u32>().ok()?, rest)));
+        match drawn {
+            Some((most, rest)) => text.push_str(&format!("{}{rest}", rng.u32(1..=most.max(1)))),
+            None => text.push_str(part),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_follows_from_the_seed_and_keeps_within_its_bounds() {
+        let draw = |seed| drawn("delay_ms={60} drivers=2 gap_us={9}", &mut fastrand::Rng::with_seed(seed));
+        assert_eq!(draw(7), draw(7));
+        let texts: std::collections::BTreeSet<String> = (0..100).map(draw).collect();
+        assert!(texts.len() > 50, "{texts:?}");
+        for text in texts {
+            let numbers: Vec<u32> = text.split(['=', ' ']).filter_map(|part| part.parse().ok()).collect();
+            let [delay, 2, gap] = numbers[..] else { panic!("{text}") };
+            assert!((1..=60).contains(&delay) && (1..=9).contains(&gap), "{text}");
+        }
+        assert_eq!(drawn("scan=async", &mut fastrand::Rng::with_seed(1)), "scan=async");
     }
 }

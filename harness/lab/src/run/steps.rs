@@ -5,11 +5,12 @@ use std::time::Duration;
 /// One step. Steps are carried out one after the other; what was begun goes on beside the steps that follow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Loads a module of the image. Those it depends on, and that are not loaded, are loaded before it.
+    /// Loads a module of the image. Those it depends on, and that are not loaded, are loaded before it. Where it is
+    /// built in, there is nothing to do.
     Load {
         /// Its name.
         module: &'static str,
-        /// Its parameters, as on an insmod command line.
+        /// Its parameters, as on an insmod command line. For `{60}` stands a number from 1 to 60, drawn from the seed.
         params: &'static str,
     },
     /// The same, but the init function of the module may fail: what it said is in the log.
@@ -116,6 +117,9 @@ pub enum Count {
     Luns,
     /// This many.
     Just(u32),
+    /// So many or more. A device counts as bound as soon as its probe has begun (driver_sysfs_add() in
+    /// drivers/base/dd.c comes before the probe).
+    AtLeast(u32),
 }
 
 impl Step {
