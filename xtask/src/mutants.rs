@@ -53,22 +53,12 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
         mutants: Vec::new(),
         aa: Vec::new(),
     };
-    if arguments.aa {
-        for kernel in ALIKE {
-            for round in 1..=usize::from(arguments.runs) {
-                watch.stage(&format!("{kernel} against itself, {round} of {}", arguments.runs));
-                document.aa.push(against_itself(kernel, round, &lineup)?);
-                keep(&document, &lineup.run)?;
-            }
-        }
+    let done = if arguments.aa {
+        hold_against_themselves(usize::from(arguments.runs), &lineup, &mut document, watch)
     } else {
-        for mutant in &chosen {
-            let entry = hunt(mutant, &on, &catalogue, &mut lineup, watch)?;
-            watch.note(&report::text::render_mutant(&entry));
-            document.mutants.push(entry);
-            keep(&document, &lineup.run)?;
-        }
-    }
+        hunt_all(&chosen, &on, &catalogue, &mut lineup, &mut document, watch)
+    };
+    done.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
     let unexpected = |entry: &MutantEntry| entry.outcome == Fate::Survived && entry.survives.is_none();
     Ok(if document.mutants.iter().any(unexpected) || document.false_alarms() > 0 {
@@ -78,6 +68,39 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
     } else {
         exit::SUPPORTED
     })
+}
+
+fn hold_against_themselves(
+    runs: usize,
+    lineup: &Lineup,
+    document: &mut MutantsDocument,
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
+    for kernel in ALIKE {
+        for round in 1..=runs {
+            watch.stage(&format!("{kernel} against itself, {round} of {runs}"));
+            document.aa.push(against_itself(kernel, round, lineup)?);
+            keep(document, &lineup.run)?;
+        }
+    }
+    Ok(())
+}
+
+fn hunt_all(
+    mutants: &[Mutant],
+    on: &Recipe,
+    catalogue: &Catalogue,
+    lineup: &mut Lineup,
+    document: &mut MutantsDocument,
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
+    for mutant in mutants {
+        let entry = hunt(mutant, on, catalogue, lineup, watch)?;
+        watch.note(&report::text::render_mutant(&entry));
+        document.mutants.push(entry);
+        keep(document, &lineup.run)?;
+    }
+    Ok(())
 }
 
 /// Writes down what is known so far: it takes long, and may be interrupted.
@@ -122,6 +145,7 @@ fn hunt(
         outcome: Fate::Survived,
         caught_by: None,
         finding: None,
+        seed: None,
         cases: Vec::new(),
         survives: mutant.survives.clone(),
     };
@@ -143,7 +167,7 @@ fn hunt(
                 let verdict = Verdict::of(case, on.behaves, &circumstances(&case.topology), &[seen]);
                 let refuted = verdict.findings.into_iter().find(|f| f.outcome == Outcome::Refuted);
                 if let Some(finding) = refuted {
-                    (entry.outcome, entry.finding) = (Fate::Caught, Some(finding));
+                    (entry.outcome, entry.finding, entry.seed) = (Fate::Caught, Some(finding), Some(seed));
                     entry.caught_by = Some(case.name.to_owned());
                     return Ok(entry);
                 }

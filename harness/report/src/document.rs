@@ -3,6 +3,9 @@
 //! Described for its readers in `docs/bench-schema.md`. Fields may be added under the same `schema`; one that
 //! changes its meaning or goes away needs a new number.
 
+mod mutants;
+mod test;
+
 use std::collections::BTreeMap;
 
 use evidence::boot::{Boot, Facts};
@@ -10,6 +13,9 @@ use evidence::judge::{Finding, Outcome};
 use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
+
+pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry};
+pub use test::{TEST_SCHEMA, TestDocument, TestEntry};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "parprobe.bench/1";
@@ -263,147 +269,5 @@ impl Document {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-}
-
-/// Name and version of the document of `cargo xtask test --json`.
-pub const TEST_SCHEMA: &str = "parprobe.test/1";
-
-/// What the cases showed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct TestDocument {
-    /// [`TEST_SCHEMA`].
-    pub schema: String,
-    /// All results together. One that was skipped does not count: its kernel is not one that the case is about.
-    pub outcome: Outcome,
-    /// Whether all other tests passed: unit and golden tests, deaths and endings of guests.
-    pub passed: bool,
-    /// The host.
-    pub host: Host,
-    /// The folder of the run.
-    pub run: String,
-    /// The command that repeats it.
-    pub command: String,
-    /// Each case on each kernel.
-    pub results: Vec<TestEntry>,
-}
-
-/// A case on a kernel.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct TestEntry {
-    /// The case.
-    pub case: String,
-    /// What happens in it.
-    pub situation: String,
-    /// What is claimed.
-    pub claim: String,
-    /// Where that comes from.
-    pub source: String,
-    /// The kernel, with its flavour.
-    pub kernel: String,
-    /// How it attaches asynchronous drivers: `per-driver`, `per-device` or `per-node`; `null` where nobody knows.
-    pub behaves: Option<String>,
-    /// The guest's shape, in words.
-    pub topology: String,
-    /// All findings together.
-    pub outcome: Outcome,
-    /// Why it was not carried out, where it makes no sense on this kernel.
-    pub skipped: Option<String>,
-    /// The seeds of its boots.
-    pub seeds: Vec<u64>,
-    /// The folders of its boots.
-    pub boots: Vec<String>,
-    /// What is expected of this kernel, and what was seen.
-    pub findings: Vec<Finding>,
-    /// What is expected of kernels that behave otherwise, and what was seen.
-    pub others: Vec<Finding>,
-}
-
-impl TestDocument {
-    /// As JSON, indented.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-}
-
-/// Name and version of the document of `cargo xtask mutants --json`.
-pub const MUTANTS_SCHEMA: &str = "parprobe.mutants/1";
-
-/// What became of known faults, and whether there were false alarms.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct MutantsDocument {
-    /// [`MUTANTS_SCHEMA`].
-    pub schema: String,
-    /// The folder of the run.
-    pub run: String,
-    /// The command that repeats it.
-    pub command: String,
-    /// The faults.
-    pub mutants: Vec<MutantEntry>,
-    /// Kernels held against themselves.
-    pub aa: Vec<SelfEntry>,
-}
-
-/// A fault.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct MutantEntry {
-    /// Its name.
-    pub name: String,
-    /// What goes wrong.
-    pub breaks: String,
-    /// Where it did, or that it could.
-    pub happened: String,
-    /// What became of it.
-    pub outcome: Fate,
-    /// The case that caught it.
-    pub caught_by: Option<String>,
-    /// What that case found.
-    pub finding: Option<Finding>,
-    /// The cases that were carried out, in order.
-    pub cases: Vec<String>,
-    /// Why it survives, where that is known.
-    pub survives: Option<String>,
-}
-
-/// What became of a fault.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// A case refuted what was expected.
-    Caught,
-    /// None did.
-    Survived,
-}
-
-/// A kernel held against itself.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct SelfEntry {
-    /// The kernel.
-    pub kernel: String,
-    /// Which time this was, from 1.
-    pub run: usize,
-    /// Expectations that were refuted: there should be none.
-    pub refuted: Vec<Finding>,
-    /// The makespans against each other; `refuted` is a significant difference, and there should be none.
-    pub comparison: Comparison,
-}
-
-impl MutantsDocument {
-    /// As JSON, indented.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Runs of a kernel against itself that tell nothing: no pair of boots on which a claim can rest.
-    pub fn untold(&self) -> usize {
-        self.aa.iter().filter(|entry| entry.comparison.pairs == 0).count()
-    }
-
-    /// False alarms: runs of a kernel against itself in which something was refuted.
-    pub fn false_alarms(&self) -> usize {
-        let alarm = |entry: &&SelfEntry| {
-            !entry.refuted.is_empty() || entry.comparison.outcome == Some(Outcome::Refuted)
-        };
-        self.aa.iter().filter(alarm).count()
     }
 }

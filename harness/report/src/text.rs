@@ -241,7 +241,7 @@ fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Resu
 
 /// One fault.
 pub fn render_mutant(mutant: &MutantEntry) -> String {
-    let MutantEntry { name, breaks, happened, outcome, caught_by, finding, cases, survives } = mutant;
+    let MutantEntry { name, breaks, happened, outcome, caught_by, finding, seed, cases, survives } = mutant;
     let fate = match outcome {
         Fate::Caught => "caught",
         Fate::Survived => "SURVIVED",
@@ -249,7 +249,11 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
     let mut text = format!("{fate:<8}  {name}: {breaks}\n          ({happened})");
     match (caught_by, finding) {
         (Some(case), Some(finding)) => {
-            text.push_str(&format!("\n          by {case}: {}; seen: {}", finding.expected, finding.seen));
+            let seed = seed.map_or_else(String::new, |seed| format!(" (seed {seed})"));
+            text.push_str(&format!(
+                "\n          by {case}{seed}: {}; seen: {}",
+                finding.expected, finding.seen
+            ));
             for line in finding.evidence.iter().take(12) {
                 text.push_str(&format!("\n            {line}"));
             }

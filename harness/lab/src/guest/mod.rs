@@ -3,6 +3,7 @@
 mod arguments;
 pub mod image;
 mod lost;
+mod qemu;
 mod qmp;
 mod running;
 pub mod topology;
@@ -10,5 +11,7 @@ mod wire;
 
 pub use arguments::QEMU;
 pub use lost::{Cause, Lost, Trouble};
-pub use running::{CallError, Guest, Order, Patience, qemu_version};
-pub(crate) use running::{Pending, try_kvm};
+pub use qemu::qemu_version;
+pub(crate) use qemu::try_kvm;
+pub(crate) use running::Pending;
+pub use running::{CallError, Guest, Order, Patience};

@@ -10,6 +10,7 @@ mod series;
 mod source;
 pub mod store;
 mod unfinished;
+mod workshop;
 
 pub use catalogue::{Behaviour, Catalogue, Recipe, Source};
 pub use mutants::{Mutant, Mutants};

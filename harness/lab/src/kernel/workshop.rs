@@ -1,0 +1,227 @@
+//! Builds one kernel at a time in a source that nobody else touches.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cancel;
+use crate::failure::{Failure, Kind};
+use crate::kernel::build::{self, Place};
+use crate::kernel::catalogue::Recipe;
+use crate::kernel::series::Tree;
+use crate::kernel::source;
+use crate::kernel::store::{BZIMAGE, Identity};
+use crate::watch::Watch;
+
+/// How long to wait for another process that builds from the same source.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// A source in use: nobody else touches it until this is dropped.
+pub(super) struct Workshop {
+    folder: PathBuf,
+    lock: Arc<File>,
+}
+
+impl Workshop {
+    pub(super) fn enter(root: &Path, identity: &Identity, watch: &dyn Watch) -> Result<Self, Failure> {
+        let folder = root.join("sources").join(&identity.source.blake3[..16]);
+        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+        let path = folder.join("lock");
+        let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let asked = Instant::now();
+        let mut told = false;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            cancel::check("wait for the kernel source")?;
+            let mut holder = String::new();
+            // The holder writes its number after it has the lock: for a moment there may be none.
+            let _ = lock.seek(SeekFrom::Start(0)).and_then(|_| lock.read_to_string(&mut holder));
+            if !told {
+                watch
+                    .stage(&format!("wait for process {}, which builds from the same source", holder.trim()));
+                told = true;
+            }
+            if asked.elapsed() > PATIENCE {
+                let seen = format!("process {} has held it for {PATIENCE:?}", holder.trim());
+                let next = "look at that process; if it hangs, end it";
+                return Err(Failure::new(Kind::Files, format!("lock {}", path.display()), seen, next));
+            }
+            std::thread::sleep(cancel::LOOK_EVERY);
+        }
+        lock.set_len(0)
+            .and_then(|()| lock.seek(SeekFrom::Start(0)))
+            .and_then(|_| write!(lock, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(Self { folder, lock: Arc::new(lock) })
+    }
+
+    pub(super) fn make(
+        &self,
+        recipe: &Recipe,
+        identity: Identity,
+        into: &Path,
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let source = self.folder.join("tree");
+        if !source.exists() {
+            watch.stage(&format!("unpack {}", recipe.source.package));
+            source::unpack(&recipe.source.archive, &source, watch)?;
+        }
+        let lock = Some(Arc::clone(&self.lock));
+        let tree = Tree::new(source.clone(), self.folder.join("pristine"), lock);
+        tree.apply(&recipe.series).map_err(|mut failure| {
+            failure.attempt = format!("{} for the kernel \"{}\"", failure.attempt, recipe.name);
+            failure
+        })?;
+        let made = self.make_patched(recipe, identity, &source, into, watch);
+        // Also after a failure: the next build begins from the pristine source.
+        let restored = tree.restore();
+        made.and(restored)
+    }
+
+    fn make_patched(
+        &self,
+        recipe: &Recipe,
+        identity: Identity,
+        source: &Path,
+        into: &Path,
+        watch: &dyn Watch,
+    ) -> Result<(), Failure> {
+        let fragments = recipe
+            .config
+            .iter()
+            .map(|path| fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e)))
+            .collect::<Result<String, _>>()?;
+        let of = blake3::hash(format!("{}\0{fragments}", identity.compiler).as_bytes()).to_hex();
+        let objects = self.folder.join(format!("objects-{}", &of[..16]));
+        let log = self.folder.join(format!("build-{}.log", identity.id));
+        let _ = fs::remove_file(&log);
+        let place = Place { source, objects: &objects, id: &identity.id, log: &log, lock: &self.lock };
+        let of_kernel = |mut failure: Failure| {
+            if failure.kind == Kind::Build {
+                failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);
+            }
+            failure
+        };
+
+        // These files are written last, so their presence says that the step was finished once.
+        let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
+        if !objects.exists()
+            && let Some(kin) = self.nearest_objects(&identity.compiler, &fragments)
+        {
+            watch.stage(&format!("begin {} with the objects of another configuration", recipe.name));
+            let partial = self.folder.join("objects.partial");
+            source::remove(&partial)?;
+            build::copy_objects(&kin, &partial, &objects, &self.lock)?;
+            for mark in ["parprobe-configured", "parprobe-built", "parprobe-modules"] {
+                let path = partial.join(mark);
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.or_else(absent).map_err(|e| Failure::file("remove", &path, &e))?;
+            }
+            fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
+        }
+        if !configured.exists() {
+            watch.stage(&format!("configure {}", recipe.name));
+            build::configure(place, &fragments).map_err(of_kernel)?;
+            fs::write(&configured, "").map_err(|e| Failure::file("write", &configured, &e))?;
+        }
+        build::check_config(place, &fragments).map_err(of_kernel)?;
+        let expected = (!built.exists()).then_some(recipe.source.files);
+        watch.stage(&format!("build {}", recipe.name));
+        build::build(place, recipe.bzimage, expected, watch).map_err(of_kernel)?;
+        fs::write(&built, format!("{}\n{fragments}", identity.compiler))
+            .map_err(|e| Failure::file("write", &built, &e))?;
+        let mut orders = vec![(objects.clone(), objects.join("modules.order"))];
+        if !recipe.modules.is_empty() {
+            let folder = build::build_modules(place, &recipe.modules).map_err(of_kernel)?;
+            orders.push((folder.clone(), folder.join("modules.order")));
+        }
+        self.keep(identity, &objects, recipe.bzimage, &orders, &log, into)
+    }
+
+    /// Of the object trees of this source in which a kernel was built with this compiler, the one whose fragments
+    /// are most like these.
+    fn nearest_objects(&self, compiler: &str, fragments: &str) -> Option<PathBuf> {
+        let wanted: BTreeSet<&str> = fragments.lines().collect();
+        let entries = fs::read_dir(&self.folder).ok()?;
+        let distance = |tree: PathBuf| {
+            let built = fs::read_to_string(tree.join("parprobe-built")).ok()?;
+            let (by, with) = built.split_once('\n')?;
+            let there: BTreeSet<&str> = with.lines().collect();
+            (by == compiler).then(|| (wanted.symmetric_difference(&there).count(), tree))
+        };
+        let trees = entries.filter_map(|entry| distance(entry.ok()?.path()));
+        trees.min().map(|(_, tree)| tree)
+    }
+
+    /// Copies what a guest needs into the store. It gets its final name when all of it is written; a checksum
+    /// for each file tells when the disk lost some of it.
+    fn keep(
+        &self,
+        mut identity: Identity,
+        objects: &Path,
+        bzimage: bool,
+        orders: &[(PathBuf, PathBuf)],
+        log: &Path,
+        into: &Path,
+    ) -> Result<(), Failure> {
+        let partial = self.folder.join("partial");
+        source::remove(&partial)?;
+        let modules = partial.join("modules");
+        fs::create_dir_all(&modules).map_err(|e| Failure::file("create", &modules, &e))?;
+
+        let mut copies = vec![
+            (objects.join("vmlinux"), "vmlinux".to_owned()),
+            (objects.join(".config"), "config".to_owned()),
+            (objects.join("modules.builtin"), "modules.builtin".to_owned()),
+            (log.to_owned(), "build.log".to_owned()),
+        ];
+        if bzimage {
+            copies.push((objects.join("arch/x86/boot/bzImage"), BZIMAGE.to_owned()));
+        }
+        for (base, order) in orders {
+            let order_text = fs::read_to_string(order).map_err(|e| Failure::file("read", order, &e))?;
+            for line in order_text.lines() {
+                // Lines name .ko files up to 6.1, .o files later. Those of a folder of its own are absolute.
+                let built =
+                    base.join(line.trim_end_matches(".ko").trim_end_matches(".o")).with_extension("ko");
+                let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                copies.push((built, format!("modules/{name}")));
+            }
+        }
+        for (from, name) in &copies {
+            let to = partial.join(name);
+            fs::copy(from, &to)
+                .map_err(|e| Failure::file(&format!("copy {} to", from.display()), &to, &e))?;
+            identity.files.insert(name.clone(), source::digest(&to)?);
+        }
+        let release = objects.join("include/config/kernel.release");
+        let text = fs::read_to_string(&release).map_err(|e| Failure::file("read", &release, &e))?;
+        text.trim().clone_into(&mut identity.release);
+
+        let record = partial.join("kernel.json");
+        let json = serde_json::to_string_pretty(&identity).unwrap_or_default();
+        fs::write(&record, json).map_err(|e| Failure::file("write", &record, &e))?;
+        source::remove(into)?;
+        fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
+    }
+}
+
+/// What was to be removed may not be there.
+fn absent(e: std::io::Error) -> std::io::Result<()> {
+    if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
+}

@@ -1,0 +1,119 @@
+//! Waits for devices, and does things to them.
+
+use std::time::Duration;
+
+use evidence::boot::Device;
+use evidence::units::NodeId;
+use protocol::{Answer, Countable, Request};
+
+use super::Session;
+use crate::cancel;
+use crate::failure::{Failure, Kind};
+use crate::guest::{CallError, Trouble};
+use crate::run::Count;
+
+impl Session<'_> {
+    pub(super) fn await_devices(&mut self, bus: &str, count: Count) -> Result<(), Trouble> {
+        let request = self.count(Countable::Devices { bus: bus.to_owned() }, count);
+        self.tell(&format!("find all devices of the bus {bus}"), request, self.patience() * 2)
+    }
+
+    /// Where not all get bound the wait ends all the same: how many are is a fact about the kernel, and the
+    /// logs are to be read.
+    pub(super) fn await_bound(&mut self, bus: &str, driver: &str, count: Count) -> Result<(), Trouble> {
+        let what = Countable::Bound { bus: bus.to_owned(), driver: driver.to_owned() };
+        let request = self.count(what, count);
+        let doing = format!("wait for all devices of the bus {bus} to be bound");
+        match self.guest.call(&doing, request, self.patience() * 2) {
+            Ok(_) | Err(CallError::Refused(_)) => Ok(()),
+            Err(CallError::Lost(lost)) => Err(lost.into()),
+        }
+    }
+
+    /// The agent's own deadline comes first, half way to ours: its answer says how many there are.
+    pub(super) fn count(&self, what: Countable, count: Count) -> Request {
+        /// On a busy host nothing may move for a while. Then it does, or never.
+        const STILL: Duration = Duration::from_secs(8);
+        let topology = self.boot.topology;
+        let longest = topology.oddities.slow.unwrap_or_default().max(topology.latency);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (least, most) = match count {
+            Count::Luns => (self.luns.len() as u64, self.luns.len() as u64),
+            Count::Just(count) => (u64::from(count), u64::from(count)),
+            Count::AtLeast(count) => (u64::from(count), u64::MAX),
+        };
+        Request::Await {
+            what,
+            least,
+            most,
+            still_ms: millis(STILL + longest * 8),
+            timeout_ms: millis(self.patience()),
+        }
+    }
+
+    pub(super) fn rebind(&mut self, bus: &str, driver: &str, devices: u32) -> Result<(), Trouble> {
+        let mut names: Vec<String> = self.describe(bus)?.into_iter().map(|device| device.name).collect();
+        self.rng.shuffle(&mut names);
+        for name in names.into_iter().take(usize::try_from(devices).unwrap_or(usize::MAX)) {
+            self.mark(&format!("rebinds {name}"))?;
+            // Each may fail: the device may be bound by now, or not yet. What counts is how it ends.
+            for verb in ["bind", "unbind", "bind"] {
+                let _ = self.set(&format!("/sys/bus/{bus}/drivers/{driver}/{verb}"), &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unplug(&mut self, luns: u32) -> Result<(), Trouble> {
+        for _ in 0..luns {
+            if self.luns.is_empty() {
+                break;
+            }
+            let lun = self.luns.swap_remove(self.rng.usize(..self.luns.len()));
+            self.mark(&format!("pulls out LUN {lun}"))?;
+            self.guest.unplug(lun).map_err(|e| self.qemu_refused("pull out a LUN", &e))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn plug(&mut self) -> Result<(), Trouble> {
+        let topology = self.boot.topology;
+        for lun in topology.luns..topology.luns + topology.oddities.spare {
+            self.mark(&format!("plugs in LUN {lun}"))?;
+            self.guest.plug(topology, lun).map_err(|e| self.qemu_refused("plug in a LUN", &e))?;
+            self.luns.push(lun);
+        }
+        Ok(())
+    }
+
+    pub(super) fn qemu_refused(&self, attempt: &str, e: &std::io::Error) -> Failure {
+        let next = format!("read qemu.log in {}", self.boot.folder.display());
+        Failure::new(Kind::Guest, attempt, format!("QEMU: {e}"), next)
+    }
+
+    pub(super) fn pause(&mut self, at_most: Duration) -> Result<(), Trouble> {
+        cancel::check("go on with a boot")?;
+        std::thread::sleep(at_most.mul_f64(self.rng.f64()));
+        Ok(())
+    }
+
+    /// The devices of a bus, but for that of the agent's own port.
+    pub(super) fn describe(&mut self, bus: &str) -> Result<Vec<Device>, Trouble> {
+        let request = Request::DescribeDevices { bus: bus.to_owned() };
+        let answer = match self.call("describe the devices", request, self.patience())? {
+            (Answer::Devices(devices), _) => devices,
+            (other, _) => {
+                let seen = format!("the agent answered {other:?}");
+                let next = "build the guest image again";
+                return Err(Failure::new(Kind::Guest, "describe the devices", seen, next).into());
+            }
+        };
+        let device = |facts: protocol::DeviceFacts| {
+            let protocol::DeviceFacts { name, node, disk, driver } = facts;
+            Device { name, node: node.map(NodeId), disk, driver }
+        };
+        let mut devices: Vec<Device> = answer.into_iter().map(device).collect();
+        devices.retain(|device| device.driver.as_deref() != Some("virtio_console"));
+        Ok(devices)
+    }
+}

@@ -1,0 +1,89 @@
+//! Fetches the logs of a guest and writes them to the folder of its boot.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use evidence::units::{CpuId, NodeId};
+use protocol::Request;
+
+use super::Session;
+use crate::failure::Failure;
+use crate::guest::Trouble;
+use crate::run::witnesses::TRACING;
+use crate::run::{Left, Record};
+
+impl Session<'_> {
+    /// As far as it goes: it is called when something else has failed already.
+    pub(super) fn save_log(&mut self) {
+        if let Ok((_, log)) = self.guest.quick_call("read the kernel log", Request::ReadKmsg) {
+            let _ = fs::write(self.boot.folder.join("kmsg.txt"), log);
+        }
+    }
+
+    /// Waits until no probe and no asynchronous call is under way: a device is bound a little before its probe
+    /// has returned. Where that does not come about, the lines that do not pair will tell.
+    pub(super) fn await_quiet(&mut self) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.patience();
+        let (mut last, mut still) = (usize::MAX, 0);
+        while Instant::now() < deadline && still < 100 {
+            let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, self.patience())?;
+            let trace = if self.traced {
+                let request = Request::ReadFile { path: format!("{TRACING}/trace") };
+                Some(self.call("read the trace", request, self.patience())?.1)
+            } else {
+                None
+            };
+            let trace = trace.as_deref().map(String::from_utf8_lossy);
+            let left = evidence::boot::under_way(&String::from_utf8_lossy(&kmsg), trace.as_deref());
+            if left == 0 {
+                break;
+            }
+            still = if left == last { still + 1 } else { 0 };
+            last = left;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Fetches everything and writes down the logs.
+    pub(in crate::run) fn collect(&mut self, initcalls: Vec<String>) -> Result<Record, Trouble> {
+        let patience = self.patience();
+        if self.traced {
+            self.set(&format!("{TRACING}/tracing_on"), "0")?
+                .map_err(|why| self.cannot("end the trace", why))?;
+        }
+        let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, patience)?;
+        let kmsg = self.keep("kmsg.txt", &kmsg)?;
+        // A witness that was called has to be heard: without a trace the kernel would pass as one without.
+        let (mut trace, mut kprobe_profile) = (None, None);
+        if self.traced {
+            trace = Some(self.fetch("trace", "trace.txt")?);
+            kprobe_profile = Some(self.fetch("kprobe_profile", "kprobe_profile.txt")?);
+        }
+        let hello = self.guest.hello();
+        let left = Left {
+            release: hello.release.clone(),
+            build: hello.build.clone(),
+            cmdline: hello.cmdline.clone(),
+            cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
+            phases: std::mem::take(&mut self.phases),
+            initcalls,
+            blind_spots: std::mem::take(&mut self.blind_spots),
+        };
+        Ok(Record { left, kmsg, trace, kprobe_profile })
+    }
+
+    /// Reads a file of tracefs and keeps it.
+    pub(super) fn fetch(&mut self, file: &str, name: &str) -> Result<String, Trouble> {
+        let request = Request::ReadFile { path: format!("{TRACING}/{file}") };
+        let (_, body) = self.call(&format!("read {file}"), request, self.patience())?;
+        self.keep(name, &body)
+    }
+
+    /// Writes bytes to the folder of the boot, as they came, and returns them as text.
+    pub(super) fn keep(&self, name: &str, bytes: &[u8]) -> Result<String, Trouble> {
+        let path = self.boot.folder.join(name);
+        fs::write(&path, bytes).map_err(|e| Failure::file("write", &path, &e))?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}

@@ -1,0 +1,90 @@
+//! What became of known faults, as data: the document that `mutants --json` prints. Described in `docs/cases.md`.
+
+use evidence::judge::{Finding, Outcome};
+use serde::{Deserialize, Serialize};
+
+use super::Comparison;
+
+/// Name and version of the document of `cargo xtask mutants --json`.
+pub const MUTANTS_SCHEMA: &str = "parprobe.mutants/1";
+
+/// What became of known faults, and whether there were false alarms.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MutantsDocument {
+    /// [`MUTANTS_SCHEMA`].
+    pub schema: String,
+    /// The folder of the run.
+    pub run: String,
+    /// The command that repeats it.
+    pub command: String,
+    /// The faults.
+    pub mutants: Vec<MutantEntry>,
+    /// Kernels held against themselves.
+    pub aa: Vec<SelfEntry>,
+}
+
+/// A fault.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MutantEntry {
+    /// Its name.
+    pub name: String,
+    /// What goes wrong.
+    pub breaks: String,
+    /// Where it did, or that it could.
+    pub happened: String,
+    /// What became of it.
+    pub outcome: Fate,
+    /// The case that caught it.
+    pub caught_by: Option<String>,
+    /// What that case found.
+    pub finding: Option<Finding>,
+    /// The seed of the boot that showed it.
+    pub seed: Option<u64>,
+    /// The cases that were carried out, in order.
+    pub cases: Vec<String>,
+    /// Why it survives, where that is known.
+    pub survives: Option<String>,
+}
+
+/// What became of a fault.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// A case refuted what was expected.
+    Caught,
+    /// None did.
+    Survived,
+}
+
+/// A kernel held against itself.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SelfEntry {
+    /// The kernel.
+    pub kernel: String,
+    /// Which time this was, from 1.
+    pub run: usize,
+    /// Expectations that were refuted: there should be none.
+    pub refuted: Vec<Finding>,
+    /// The makespans against each other; `refuted` is a significant difference, and there should be none.
+    pub comparison: Comparison,
+}
+
+impl MutantsDocument {
+    /// As JSON, indented.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Runs of a kernel against itself that tell nothing: no pair of boots on which a claim can rest.
+    pub fn untold(&self) -> usize {
+        self.aa.iter().filter(|entry| entry.comparison.pairs == 0).count()
+    }
+
+    /// False alarms: runs of a kernel against itself in which something was refuted.
+    pub fn false_alarms(&self) -> usize {
+        let alarm = |entry: &&SelfEntry| {
+            !entry.refuted.is_empty() || entry.comparison.outcome == Some(Outcome::Refuted)
+        };
+        self.aa.iter().filter(alarm).count()
+    }
+}
