@@ -128,6 +128,9 @@ pub(crate) struct MutantsArguments {
     /// Faults by name, as in kernel-configs/mutants/mutants.toml [default: all]
     #[arg(conflicts_with = "aa")]
     pub(crate) names: Vec<String>,
+    /// Carry out every case that could see a fault, and not only those up to the first that does
+    #[arg(long, conflicts_with = "aa")]
+    pub(crate) each: bool,
     /// Instead of faults: hold `without` and `mainline` against themselves, and count false alarms
     #[arg(long)]
     pub(crate) aa: bool,

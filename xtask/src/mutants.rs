@@ -8,7 +8,7 @@ use evidence::stats;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::{Catalogue, Mutant, Mutants, Recipe};
-use lab::run::{self, Lineup, Place, Request};
+use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{Comparison, Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry};
 use testcases::{CASES, Case, Circumstances, DRIVER_AFTER_DEVICES, Seen, Verdict};
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
     let done = if arguments.aa {
         hold_against_themselves(usize::from(arguments.runs), &lineup, &mut document, watch)
     } else {
-        hunt_all(&chosen, &on, &catalogue, &mut lineup, &mut document, watch)
+        hunt_all(&chosen, arguments.each, &on, &catalogue, &mut lineup, &mut document, watch)
     };
     done.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
@@ -88,6 +88,7 @@ fn hold_against_themselves(
 
 fn hunt_all(
     mutants: &[Mutant],
+    each: bool,
     on: &Recipe,
     catalogue: &Catalogue,
     lineup: &mut Lineup,
@@ -95,7 +96,7 @@ fn hunt_all(
     watch: &dyn Watch,
 ) -> Result<(), Failure> {
     for mutant in mutants {
-        let entry = hunt(mutant, on, catalogue, lineup, watch)?;
+        let entry = hunt(mutant, each, on, catalogue, lineup, watch)?;
         watch.note(&report::text::render_mutant(&entry));
         document.mutants.push(entry);
         keep(document, &lineup.run)?;
@@ -114,8 +115,12 @@ fn keep(document: &MutantsDocument, run: &Path) -> Result<(), Failure> {
 }
 
 fn repeat(arguments: &MutantsArguments) -> String {
-    let MutantsArguments { names, aa, runs, accel, json: _, setup: _ } = arguments;
-    let what = if *aa { format!("--aa --runs {runs}") } else { names.join(" ") };
+    let MutantsArguments { names, each, aa, runs, accel, json: _, setup: _ } = arguments;
+    let what = match (aa, each) {
+        (true, _) => format!("--aa --runs {runs}"),
+        (_, true) => format!("{} --each", names.join(" ")),
+        _ => names.join(" "),
+    };
     format!("cargo xtask mutants {what} --accel {}", accel.name()).replace("  ", " ")
 }
 
@@ -130,9 +135,10 @@ fn cases_of(mutant: &Mutant) -> Result<Vec<&'static Case>, Failure> {
     mutant.cases.iter().map(find).collect()
 }
 
-/// Carries out the cases that could see a fault, until one does.
+/// Carries out the cases that could see a fault, until one does; with `each`, all of them.
 fn hunt(
     mutant: &Mutant,
+    each: bool,
     on: &Recipe,
     catalogue: &Catalogue,
     lineup: &mut Lineup,
@@ -146,10 +152,12 @@ fn hunt(
         caught_by: None,
         finding: None,
         seed: None,
+        also_caught_by: Vec::new(),
         cases: Vec::new(),
         survives: mutant.survives.clone(),
     };
     for case in cases_of(mutant)? {
+        let mut caught = None;
         for flavour in case.flavours {
             let mut recipe = catalogue.recipe(&Case::on(&on.name, flavour))?;
             recipe.name = Case::on(&mutant.name, flavour);
@@ -158,23 +166,43 @@ fn hunt(
             let kernel = lineup.add(&recipe, watch)?.clone();
             watch.stage(&format!("carry out {} on {}", case.name, recipe.name));
             entry.cases.push(format!("{}::{}", case.name, recipe.name));
-            for seed in 1..=case.seeds {
-                let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, recipe.name));
-                let folder = run::make_boot_folder(&lineup.run, &name)?;
-                let accelerator = lineup.choice.accelerator;
-                let ending = testcases::boot(case, &case.topology, &kernel, accelerator, seed, &folder);
-                let seen = Seen::of(&name, ending)?;
-                let verdict = Verdict::of(case, on.behaves, &circumstances(&case.topology), &[seen]);
-                let refuted = verdict.findings.into_iter().find(|f| f.outcome == Outcome::Refuted);
-                if let Some(finding) = refuted {
-                    (entry.outcome, entry.finding, entry.seed) = (Fate::Caught, Some(finding), Some(seed));
-                    entry.caught_by = Some(case.name.to_owned());
-                    return Ok(entry);
-                }
+            caught = refuted(case, on, &kernel, lineup)?;
+            if caught.is_some() {
+                break;
             }
+        }
+        let Some((finding, seed)) = caught else { continue };
+        if entry.caught_by.is_some() {
+            entry.also_caught_by.push(case.name.to_owned());
+        } else {
+            (entry.outcome, entry.caught_by) = (Fate::Caught, Some(case.name.to_owned()));
+            (entry.finding, entry.seed) = (Some(finding), Some(seed));
+        }
+        if !each {
+            break;
         }
     }
     Ok(entry)
+}
+
+/// What a case refutes on this kernel, which passes for the one it is made from, and with which seed.
+fn refuted(
+    case: &Case,
+    on: &Recipe,
+    kernel: &Bootable,
+    lineup: &mut Lineup,
+) -> Result<Option<(Finding, u64)>, Failure> {
+    for seed in 1..=case.seeds {
+        let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, kernel.name));
+        let folder = run::make_boot_folder(&lineup.run, &name)?;
+        let ending = testcases::boot(case, &case.topology, kernel, lineup.choice.accelerator, seed, &folder);
+        let seen = Seen::of(&name, ending)?;
+        let verdict = Verdict::of(case, on.behaves, &circumstances(&case.topology), &[seen]);
+        if let Some(finding) = verdict.findings.into_iter().find(|f| f.outcome == Outcome::Refuted) {
+            return Ok(Some((finding, seed)));
+        }
+    }
+    Ok(None)
 }
 
 fn circumstances(topology: &Topology) -> Circumstances {

@@ -241,7 +241,18 @@ fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Resu
 
 /// One fault.
 pub fn render_mutant(mutant: &MutantEntry) -> String {
-    let MutantEntry { name, breaks, happened, outcome, caught_by, finding, seed, cases, survives } = mutant;
+    let MutantEntry {
+        name,
+        breaks,
+        happened,
+        outcome,
+        caught_by,
+        finding,
+        seed,
+        also_caught_by,
+        cases,
+        survives,
+    } = mutant;
     let fate = match outcome {
         Fate::Caught => "caught",
         Fate::Survived => "SURVIVED",
@@ -259,6 +270,9 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
             }
         }
         _ => text.push_str(&format!("\n          not by {}", cases.join(", "))),
+    }
+    if !also_caught_by.is_empty() {
+        text.push_str(&format!("\n          and by {}", also_caught_by.join(", ")));
     }
     if let Some(why) = survives {
         text.push_str(&format!("\n          known to survive: {why}"));

@@ -64,4 +64,17 @@ mod tests {
             assert!(!case.promises.is_empty() || case.dies.is_some(), "{} promises nothing", case.name);
         }
     }
+
+    #[test]
+    fn every_case_must_fail_somewhere() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs/mutants");
+        let mutants = lab::kernel::Mutants::read(&folder).unwrap().chosen(&[]).unwrap();
+        for case in CASES {
+            let by_a_mutant = mutants.iter().any(|mutant| mutant.cases.iter().any(|name| name == case.name));
+            // A kernel that a promise is not for has to break it, where the case is carried out there.
+            let by_a_contrary = case.only.is_none()
+                && case.promises.iter().any(|promise| promise.of.len() < crate::case::EVERY.len());
+            assert!(by_a_mutant || by_a_contrary, "nothing says that {} can fail", case.name);
+        }
+    }
 }

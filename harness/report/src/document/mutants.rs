@@ -40,6 +40,8 @@ pub struct MutantEntry {
     pub finding: Option<Finding>,
     /// The seed of the boot that showed it.
     pub seed: Option<u64>,
+    /// Other cases that caught it: they are carried out with `--each`.
+    pub also_caught_by: Vec<String>,
     /// The cases that were carried out, in order.
     pub cases: Vec<String>,
     /// Why it survives, where that is known.
