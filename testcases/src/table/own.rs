@@ -123,7 +123,7 @@ pub(super) const TWO_DRIVERS: Case = Case {
             of: OWN,
             steps: &[
                 // Some probes have begun by then, others have not.
-                Step::Load { module: "parprobe_driver", params: "delay_ms=60 drivers=2 gap_us={5000}" },
+                Step::Load { module: "parprobe_driver", params: "delay_ms=100 drivers=2 gap_us={15000}" },
                 AWAIT_BOUND,
             ],
         },

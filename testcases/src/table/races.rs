@@ -155,6 +155,7 @@ pub(super) const REBIND: Case = Case {
     steps: &[
         load("virtio_scsi"),
         AWAIT_LUNS,
+        Step::Note { bus: SD.bus },
         Step::Phase {
             name: "probes",
             of: SD,

@@ -24,6 +24,8 @@ pub(super) struct Session<'a> {
     begun: Vec<Pending>,
     /// LUNs that are plugged in, by number.
     luns: Vec<u32>,
+    /// Devices that were noted, by name.
+    noted: Vec<String>,
     phases: Vec<Phase>,
     rng: fastrand::Rng,
     blind_spots: Vec<String>,
@@ -41,6 +43,7 @@ impl<'a> Session<'a> {
             loaded: Vec::new(),
             begun: Vec::new(),
             luns: (0..boot.topology.luns).collect(),
+            noted: Vec::new(),
             phases: Vec::new(),
             rng: fastrand::Rng::with_seed(boot.seed),
             blind_spots: Vec::new(),
@@ -68,6 +71,9 @@ impl<'a> Session<'a> {
                     let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
                     self.tell(&format!("write {value} to {path}"), request, self.patience())?;
                     self.mark(&format!("wrote {value} to {path}"))?;
+                }
+                Step::Note { bus } => {
+                    self.noted = self.describe(bus)?.into_iter().map(|device| device.name).collect();
                 }
                 Step::Rebind { bus, driver, devices } => self.rebind(bus, driver, devices)?,
                 Step::Unplug { luns } => self.unplug(luns)?,

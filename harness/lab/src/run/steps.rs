@@ -57,7 +57,13 @@ pub enum Step {
         /// The value.
         value: &'static str,
     },
-    /// Unbinds so many devices, drawn from the seed, or those of them that are bound, and binds them again.
+    /// Notes which devices there are, for a step that has no time to look.
+    Note {
+        /// Their bus.
+        bus: &'static str,
+    },
+    /// Unbinds so many of the devices that were noted, drawn from the seed, or those of them that are bound, and binds
+    /// them again.
     Rebind {
         /// Their bus.
         bus: &'static str,
@@ -147,6 +153,7 @@ impl Step {
                 | Self::AwaitDevices { .. }
                 | Self::AwaitBound { .. }
                 | Self::Write { .. }
+                | Self::Note { .. }
                 | Self::Rebind { .. }
                 | Self::Unplug { .. }
                 | Self::Plug

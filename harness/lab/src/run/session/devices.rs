@@ -52,7 +52,7 @@ impl Session<'_> {
     }
 
     pub(super) fn rebind(&mut self, bus: &str, driver: &str, devices: u32) -> Result<(), Trouble> {
-        let mut names: Vec<String> = self.describe(bus)?.into_iter().map(|device| device.name).collect();
+        let mut names = self.noted.clone();
         self.rng.shuffle(&mut names);
         for name in names.into_iter().take(usize::try_from(devices).unwrap_or(usize::MAX)) {
             self.mark(&format!("rebinds {name}"))?;
