@@ -20,7 +20,7 @@ use crate::screen::print;
 /// The kernels that are held against themselves.
 const ALIKE: [&str; 2] = ["without", "mainline"];
 /// Pairs of boots in each of these runs.
-const PAIRS: usize = 3;
+const PAIRS: usize = 4;
 
 pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
