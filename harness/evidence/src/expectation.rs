@@ -57,9 +57,11 @@ pub enum Expectation {
         /// What the log says when it has gone.
         gone: &'static str,
     },
-    /// When something was done of which the log says this, a probe was under way. It takes one boot to show that: where
-    /// none does, the race was not run.
+    /// When something was done of which the log says this, a probe was under way, or one was still to begin. It takes one
+    /// boot to show that: where none does, the race was not run.
     MeetsProbes {
+        /// Which probes count.
+        which: Which,
         /// What the log says.
         when: &'static str,
     },
@@ -79,6 +81,15 @@ pub enum Expectation {
     InitcallsInOrder,
     /// No asynchronous call and no probe ended after `/init` was started.
     NothingPendingAtInit,
+}
+
+/// Probes at a moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Which {
+    /// Begun, and not ended.
+    UnderWay,
+    /// Not begun.
+    ToBegin,
 }
 
 impl fmt::Display for Expectation {
@@ -104,7 +115,12 @@ impl fmt::Display for Expectation {
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
             Self::NeverProbed { device, gone: _ } => write!(f, "{device}, which is gone, never probed"),
-            Self::MeetsProbes { when } => write!(f, "probes under way when it {when}"),
+            Self::MeetsProbes { which: Which::UnderWay, when } => {
+                write!(f, "probes under way when it {when}")
+            }
+            Self::MeetsProbes { which: Which::ToBegin, when } => {
+                write!(f, "probes still to begin when it {when}")
+            }
             Self::SlowestHoldsUpNobody => f.write_str("no probe waits for the slowest"),
             Self::Says { text, times } => write!(f, "{times} line{} \"{text}\" in the log", plural(*times)),
             Self::NoComplaint => f.write_str("no complaint of the kernel"),
@@ -184,9 +200,9 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
                 }
             }
         }
-        Expectation::MeetsProbes { when } => match met(boot, when) {
+        Expectation::MeetsProbes { which, when } => match met(boot, which, when) {
             Met { moments, probes: 0, lines: _ } => {
-                return Ruling::CannotTell(format!("no probe was under way at any of {moments} moments"));
+                return Ruling::CannotTell(format!("there was none at any of {moments} moments"));
             }
             Met { .. } => Some(true),
         },
@@ -208,7 +224,7 @@ fn probed_though_gone<'a>(boot: &'a Boot, device: &str) -> Option<&'a Probe> {
     boot.gone.iter().find(|probe| probe.device == device)
 }
 
-/// The moments at which something was done, and the most probes that were under way at one of them.
+/// The moments at which something was done, and the most probes of the kind there were at one of them.
 struct Met {
     moments: usize,
     probes: usize,
@@ -216,13 +232,17 @@ struct Met {
     lines: Vec<usize>,
 }
 
-fn met(boot: &Boot, when: &str) -> Met {
+fn met(boot: &Boot, which: Which, when: &str) -> Met {
     let moments: Vec<_> = boot.said.iter().filter(|said| said.text.contains(when)).collect();
     let all = || best(boot).probes.iter().chain(&boot.gone);
-    let under_way = |time| all().filter(|probe| probe.start <= time && time < probe.end).count();
+    let of_kind = |probe: &Probe, time| match which {
+        Which::UnderWay => probe.start <= time && time < probe.end,
+        Which::ToBegin => time < probe.start,
+    };
+    let count = |time| all().filter(|probe| of_kind(probe, time)).count();
     Met {
         moments: moments.len(),
-        probes: moments.iter().map(|said| under_way(said.time)).max().unwrap_or(0),
+        probes: moments.iter().map(|said| count(said.time)).max().unwrap_or(0),
         lines: moments.iter().map(|said| said.line).collect(),
     }
 }
@@ -284,8 +304,8 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
             Some(probe) => format!("{value} in {}", lines_of(&mut std::iter::once(probe))),
             None => format!("{value} in {place}/{file}"),
         },
-        Expectation::MeetsProbes { when } => {
-            format!("{value} in {}", range("kmsg.txt", &met(boot, when).lines))
+        Expectation::MeetsProbes { which, when } => {
+            format!("{value} in {}", range("kmsg.txt", &met(boot, *which, when).lines))
         }
         Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, _)) => format!("{value} in {}", lines_of(&mut std::iter::once(slow))),
@@ -339,7 +359,7 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             Some(probe) => format!("probed at {}, which returned {}", probe.start, probe.returned),
             None => "never probed".to_owned(),
         },
-        Expectation::MeetsProbes { when } => met(boot, when).probes.to_string(),
+        Expectation::MeetsProbes { which, when } => met(boot, *which, when).probes.to_string(),
         Expectation::SlowestHoldsUpNobody => match held_up(boot) {
             Some((slow, held)) => {
                 let took = slow.end.since(slow.start);

@@ -8,7 +8,7 @@ use crate::boot::Boot;
 use crate::expectation::{Ruling, rule, show, value};
 use crate::stats::Ratio;
 
-pub use crate::expectation::Expectation;
+pub use crate::expectation::{Expectation, Which};
 
 /// What is said about a claim.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -217,6 +217,28 @@ mod tests {
         let bad = boot(|boot| boot.facts.max_in_flight = 1);
         assert_eq!(outcome(expectation(), &[good.clone(), good.clone()]), Outcome::Supported);
         assert_eq!(outcome(expectation(), &[good, bad]), Outcome::Refuted);
+    }
+
+    #[test]
+    fn a_race_that_met_no_probe_cannot_tell_and_one_that_did_is_enough() {
+        let expectation = |which| Expectation::MeetsProbes { which, when: "pulls out LUN" };
+        let pulled_out_at = |micros| {
+            boot(|boot| {
+                let time = KernelTime::from_micros(micros);
+                boot.said.push(crate::boot::Said { line: 7, time, text: "pulls out LUN 3".to_owned() });
+            })
+        };
+        // The probes of these boots last from 1 to 2.
+        let (before, during, after) = (pulled_out_at(0), pulled_out_at(1), pulled_out_at(2));
+        let late = [before.clone(), after.clone()];
+        assert_eq!(outcome(expectation(Which::UnderWay), &late), Outcome::Inconclusive);
+        assert_eq!(
+            outcome(expectation(Which::UnderWay), &[after.clone(), during.clone()]),
+            Outcome::Supported
+        );
+        assert_eq!(outcome(expectation(Which::ToBegin), &[during, after]), Outcome::Inconclusive);
+        assert_eq!(outcome(expectation(Which::ToBegin), &[before]), Outcome::Supported);
+        assert_eq!(outcome(expectation(Which::UnderWay), &[boot(|_| {})]), Outcome::Inconclusive);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evidence::judge::Expectation;
+use evidence::judge::{Expectation, Which};
 use lab::guest::topology::{Oddities, Topology};
 use lab::run::{Count, Step};
 
@@ -40,7 +40,7 @@ pub(super) const HOT_PLUG: Case = Case {
     seeds: SEEDS,
     promises: &[
         Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) + 8 }),
-        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "plugs in LUN" }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { which: Which::UnderWay, when: "plugs in LUN" }),
     ],
     ..Case::PLAIN
 };
@@ -72,7 +72,7 @@ pub(super) const HOT_UNPLUG: Case = Case {
     seeds: SEEDS,
     promises: &[
         Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) - 8 }),
-        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "pulls out LUN" }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { which: Which::UnderWay, when: "pulls out LUN" }),
     ],
     ..Case::PLAIN
 };
@@ -137,7 +137,10 @@ pub(super) const RMMOD: Case = Case {
     seeds: SEEDS,
     promises: &[
         Promise::of(EVERY, |c| Expectation::Bound { bound: 0, of: luns(c) }),
-        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "rmmod parprobe_driver begins" }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes {
+            which: Which::UnderWay,
+            when: "rmmod parprobe_driver begins",
+        }),
         ALL_BOUND.in_phase(1),
         LOAD_WAITS.in_phase(1),
         NO_LEAK.in_phase(2),
@@ -172,7 +175,7 @@ pub(super) const REBIND: Case = Case {
     seeds: SEEDS,
     promises: &[
         Promise::of(EVERY, |c| Expectation::AllBoundInTheEnd { of: luns(c) }),
-        Promise::of(EVERY, |_| Expectation::MeetsProbes { when: "rebinds" }),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes { which: Which::UnderWay, when: "rebinds" }),
     ],
     ..Case::PLAIN
 };
