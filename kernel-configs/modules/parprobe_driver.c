@@ -4,9 +4,11 @@
  * fail as often and nest as deep as asked for.
  */
 #include <linux/async.h>
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/module.h>
+#include <linux/nodemask.h>
 
 struct bus_type *parprobe_bus_type(void);
 
@@ -29,6 +31,26 @@ MODULE_PARM_DESC(drivers, "2: a second driver matches the same devices");
 static int gap_us;
 module_param(gap_us, int, 0444);
 MODULE_PARM_DESC(gap_us, "How long the second driver comes after the first");
+
+static int hold;
+module_param(hold, int, 0444);
+MODULE_PARM_DESC(hold, "So many asynchronous calls on each node do nothing until all drivers are registered; with 512 no probe begins before");
+
+static DECLARE_COMPLETION(registered);
+
+static void hold_work(void *data, async_cookie_t cookie)
+{
+	wait_for_completion(&registered);
+}
+
+static void hold_workers(void)
+{
+	int node, i;
+
+	for_each_online_node(node)
+		for (i = 0; i < hold; i++)
+			async_schedule_node(hold_work, NULL, node);
+}
 
 static void nested_work(void *data, async_cookie_t cookie)
 {
@@ -71,21 +93,36 @@ static struct device_driver second = {
 	.probe_type = PROBE_PREFER_ASYNCHRONOUS,
 };
 
+static int register_second(void)
+{
+	if (gap_us)
+		usleep_range(gap_us, gap_us + 100);
+	pr_info("parprobe_driver: registers a second driver\n");
+	return driver_register(&second);
+}
+
 static int __init parprobe_driver_init(void)
 {
 	int ret;
 
 	driver.bus = parprobe_bus_type();
 	second.bus = parprobe_bus_type();
+	hold_workers();
 	ret = driver_register(&driver);
-	if (!ret && drivers > 1) {
-		if (gap_us)
-			usleep_range(gap_us, gap_us + 100);
-		pr_info("parprobe_driver: registers a second driver\n");
-		ret = driver_register(&second);
-		if (ret)
-			driver_unregister(&driver);
+	if (ret) {
+		complete_all(&registered);
+		goto failed;
 	}
+	if (drivers > 1)
+		ret = register_second();
+	/* Before the first is unregistered: that waits for its probes. */
+	complete_all(&registered);
+	if (!ret)
+		return 0;
+	driver_unregister(&driver);
+failed:
+	/* Nobody else waits for the calls of a module that does not stay. */
+	async_synchronize_full();
 	return ret;
 }
 module_init(parprobe_driver_init);

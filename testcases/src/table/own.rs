@@ -122,8 +122,10 @@ pub(super) const TWO_DRIVERS: Case = Case {
             name: "probes",
             of: OWN,
             steps: &[
-                // Some probes may have begun by then, others have not.
-                Step::Load { module: "parprobe_driver", params: "delay_ms=60 drivers=2 gap_us={500}" },
+                Step::Load {
+                    module: "parprobe_driver",
+                    params: "delay_ms=60 drivers=2 gap_us={200000} hold=512",
+                },
                 AWAIT_BOUND,
             ],
         },
