@@ -32,9 +32,16 @@ const PATIENT: &str = "mainline";
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
     let tests = Tests { workspace, arguments, run: None };
+    // libtest-mimic takes one filter at a time.
+    let filters: Vec<Option<&str>> = match &arguments.filters[..] {
+        [] => vec![None],
+        some => some.iter().map(|filter| Some(filter.as_str())).collect(),
+    };
     if arguments.list {
         for part in parts {
-            tests.cargo_test(part, &["--list"])?;
+            for filter in &filters {
+                tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
+            }
         }
         return Ok(exit::SUPPORTED);
     }
@@ -51,12 +58,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     let (mut passed, mut found) = (true, false);
     let mut folder = None;
     for part in parts {
-        // libtest-mimic takes one filter at a time.
-        let filters: Vec<Option<&str>> = match &arguments.filters[..] {
-            [] => vec![None],
-            some => some.iter().map(|filter| Some(filter.as_str())).collect(),
-        };
-        for filter in filters {
+        for filter in filters.iter().copied() {
             if filter.is_some_and(|filter| !tests.names(part).contains(filter)) {
                 continue;
             }

@@ -1,6 +1,9 @@
 //! Cases about the order and the parameters with which modules are loaded, and when insmod returns.
 
+use std::time::Duration;
+
 use evidence::judge::Expectation;
+use lab::guest::topology::Topology;
 use lab::run::Step;
 
 use super::scsi::{ALL_BOUND, AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, PARALLEL, PLACED, SD, SERIAL, load};
@@ -42,6 +45,8 @@ pub(super) const SD_BEFORE_SCAN: Case = Case {
     situation: "virtio_scsi begins its scan, and sd_mod is loaded beside it",
     claim: "whichever LUN comes first, each is bound once, and the load that ends last has waited for them all",
     source: "Documentation/scsi/scsi_mid_low_api.rst: LUNs come and go while drivers do",
+    // A scan goes on for a while after its last LUN: the probe of that one has to take longer, or nobody waits.
+    topology: Topology { latency: Duration::from_millis(100), ..Case::PLAIN.topology },
     steps: &[Step::Phase {
         name: "probes",
         of: SD,
