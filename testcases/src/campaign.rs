@@ -11,6 +11,7 @@ use lab::run::{self, Bootable, Ending, Lineup};
 use lab::watch::Watch;
 
 use crate::case::Case;
+use crate::verdict::{End, Seen};
 
 /// The boots of one kernel, in order.
 #[derive(Clone, Debug)]
@@ -28,10 +29,50 @@ pub struct KernelResult {
 pub struct BootResult {
     /// Its folder, relative to that of the run.
     pub folder: String,
-    /// What it says.
-    pub boot: Boot,
+    /// What came of it.
+    pub end: End,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
+}
+
+impl BootResult {
+    /// What it says of its first phase, the only one of a bench; `None` for a kernel that died.
+    pub fn boot(&self) -> Option<&Boot> {
+        match &self.end {
+            End::Well(phases) => phases.first(),
+            End::Died { .. } | End::Refused(_) => None,
+        }
+    }
+}
+
+/// How often each kernel is booted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rounds {
+    /// So often.
+    Just(usize),
+    /// Until it is clear what the boots say.
+    UntilClear {
+        /// At least so often.
+        least: usize,
+        /// At most so often, clear or not.
+        most: usize,
+    },
+}
+
+impl Rounds {
+    fn most(self) -> usize {
+        match self {
+            Self::Just(most) | Self::UntilClear { most, .. } => most,
+        }
+    }
+
+    /// Whether it is enough, after so many rounds.
+    fn enough(self, done: usize, clear: impl Fn() -> bool) -> bool {
+        match self {
+            Self::Just(rounds) => done >= rounds,
+            Self::UntilClear { least, most } => done >= most || (done >= least && clear()),
+        }
+    }
 }
 
 /// Carries out one boot of a case, in this shape and with this seed.
@@ -60,7 +101,8 @@ pub fn boot(
     })
 }
 
-/// Carries out `rounds` boots of each kernel.
+/// Carries out rounds, in each of which every kernel is booted once. `clear` says after a round whether the boots so
+/// far are enough.
 ///
 /// # Errors
 /// The failure that ended it. What was finished before is in the folder of the run.
@@ -68,7 +110,8 @@ pub fn carry_out(
     case: &Case,
     topology: &Topology,
     lineup: &Lineup,
-    rounds: usize,
+    rounds: Rounds,
+    clear: impl Fn(&[KernelResult]) -> bool,
     watch: &dyn Watch,
 ) -> Result<Vec<KernelResult>, Failure> {
     let mut results: Vec<KernelResult> = lineup
@@ -80,7 +123,8 @@ pub fn carry_out(
             boots: Vec::new(),
         })
         .collect();
-    let order: Vec<(String, usize)> = run::interleaved(lineup.kernels.len(), rounds)
+    let kernels = lineup.kernels.len();
+    let order: Vec<(String, usize)> = run::interleaved(kernels, rounds.most())
         .enumerate()
         .map(|(number, (_, place))| (run::boot_name(number + 1, &lineup.kernels[place].1.name), place))
         .collect();
@@ -95,20 +139,45 @@ pub fn carry_out(
     .write(&lineup.run)?;
 
     let total = order.len();
+    let (most, of) = match rounds {
+        Rounds::Just(_) => ("", Some(total as u64)),
+        Rounds::UntilClear { .. } => ("at most ", None),
+    };
     let s = if total == 1 { "" } else { "s" };
-    watch.stage(&format!("boot {total} guest{s}, {}", lineup.choice.accelerator));
+    watch.stage(&format!("boot {most}{total} guest{s}, {}", lineup.choice.accelerator));
     for (number, (name, place)) in order.into_iter().enumerate() {
-        watch.count(number as u64, Some(total as u64));
+        watch.count(number as u64, of);
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let choice = &lineup.choice;
-        let record =
-            boot(case, topology, &lineup.kernels[place].1, choice.accelerator, 0, &folder)?.well()?;
-        // A bench is about the first phase: it has one.
-        for boot in record.read().into_iter().take(1) {
-            let blind_spots = record.left.blind_spots.clone();
-            results[place].boots.push(BootResult { folder: name.clone(), boot, blind_spots });
+        let ending = boot(case, topology, &lineup.kernels[place].1, choice.accelerator, 0, &folder);
+        let blind_spots = match &ending {
+            Ok(Ending::Well(record)) => record.left.blind_spots.clone(),
+            Ok(Ending::Died { .. }) | Err(_) => Vec::new(),
+        };
+        let end = Seen::of(&name, ending)?.end;
+        results[place].boots.push(BootResult { folder: name, end, blind_spots });
+        let done = number + 1;
+        let ill = || results.iter().flat_map(|result| &result.boots).any(|boot| boot.boot().is_none());
+        // A kernel that died is a finding, and may take minutes to die again.
+        if done % kernels == 0 && (ill() || rounds.enough(done / kernels, || clear(&results))) {
+            watch.count(done as u64, of);
+            break;
         }
     }
-    watch.count(total as u64, Some(total as u64));
     Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_end_when_it_is_clear_but_not_before_the_least_nor_after_the_most() {
+        let auto = Rounds::UntilClear { least: 3, most: 30 };
+        let last = |rounds: Rounds, clear_after: usize| {
+            (1..).find(|done| rounds.enough(*done, || *done >= clear_after))
+        };
+        assert_eq!([1, 3, 7, 99].map(|clear_after| last(auto, clear_after)), [3, 3, 7, 30].map(Some));
+        assert_eq!(last(Rounds::Just(5), 1), Some(5));
+    }
 }

@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use evidence::boot::Facts;
 use evidence::judge::{self, Outcome};
-use evidence::stats::{self, Ratio};
+use evidence::stats::Ratio;
+use evidence::{sequential, stats};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::Catalogue;
 use lab::run::{self, Lineup, Place, Request};
 use lab::watch::Watch;
-use report::document::{BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, ResultEntry, SCHEMA};
-use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, End, KernelResult, Seen, Verdict};
+use report::document::{
+    BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, ResultEntry, SCHEMA,
+};
+use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Seen, Verdict};
 
 use crate::cli::BenchArguments;
 use crate::exit;
@@ -24,6 +29,7 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         let next = "see `cargo xtask bench --help` for the numbers and their defaults";
         Failure::new(Kind::Asked, "make such a guest", unsound.to_string(), next)
     })?;
+    refuse_twice(&arguments.kernels)?;
     let place = match &arguments.out {
         Some(folder) => Place::Named(folder.clone()),
         None => Place::Dated { runs: workspace.join("runs"), kind: "bench" },
@@ -42,9 +48,16 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         },
         watch,
     )?;
-    let results = testcases::carry_out(case, &topology, &lineup, usize::from(arguments.boots), watch)
+    let clear = |results: &[KernelResult]| {
+        let told = |comparison: &Comparison| {
+            matches!(comparison.outcome, Some(Outcome::Supported | Outcome::Refuted))
+        };
+        compared(case, arguments.boots, results).iter().all(told)
+    };
+    let results = testcases::carry_out(case, &topology, &lineup, arguments.boots, clear, watch)
         .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
-    let document = document(case, &topology, &lineup, &results, &repeat(arguments, &topology));
+    let comparisons = compared(case, arguments.boots, &results);
+    let document = document(case, &topology, &lineup, &results, comparisons, &repeat(arguments, &topology));
 
     let text = report::text::render(&document);
     let json = document.to_json();
@@ -56,11 +69,25 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
     Ok(exit::code_of_outcome(document.outcome))
 }
 
+/// A kernel named twice could not be told from itself in the tables.
+fn refuse_twice(kernels: &[String]) -> Result<(), Failure> {
+    let twice = kernels.iter().enumerate().find(|(place, name)| kernels[..*place].contains(name));
+    twice.map_or(Ok(()), |(_, name)| {
+        let seen = format!("\"{name}\" is named twice");
+        let next = "name each once; `cargo xtask mutants --aa` holds kernels against themselves";
+        Err(Failure::new(Kind::Asked, "compare kernels", seen, next))
+    })
+}
+
 /// The command that repeats the bench here, with every default spelt out: defaults may change, and depend on
 /// the host.
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
     let BenchArguments { kernels, boots, accel, .. } = arguments;
     let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
+    let boots = match boots {
+        Rounds::Just(number) => number.to_string(),
+        Rounds::UntilClear { .. } => "auto".to_owned(),
+    };
     format!(
         "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --accel {}",
         kernels.join(","),
@@ -74,17 +101,22 @@ fn document(
     topology: &Topology,
     lineup: &Lineup,
     results: &[KernelResult],
+    comparisons: Vec<Comparison>,
     command: &str,
 ) -> Document {
     let host_cores = lab::host::host_cores();
     let circumstances = Circumstances { topology: *topology, host_cores };
     let entries: Vec<ResultEntry> =
         results.iter().map(|result| judged(case, &circumstances, result)).collect();
-    let comparisons = compared(case, results);
+    // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
+    let about =
+        |result: &KernelResult| result.behaves.is_none() || role(case, result) == Some(Role::Candidate);
+    let tested = results.iter().any(about);
     let outcomes = entries
         .iter()
         .map(|entry| entry.outcome)
-        .chain(comparisons.iter().filter_map(|comparison| comparison.outcome));
+        .chain(comparisons.iter().filter_map(|comparison| comparison.outcome))
+        .chain((!tested).then_some(Outcome::NotRun));
     Document {
         schema: SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
@@ -102,6 +134,7 @@ fn document(
                 release: kernel.identity.release.clone(),
                 id: kernel.identity.id.clone(),
                 about: kernel.about.clone(),
+                behaves: kernel.behaves.map(|behaves| behaves.to_string()),
             })
             .collect(),
         cases: vec![CaseEntry {
@@ -109,6 +142,7 @@ fn document(
             situation: case.situation.to_owned(),
             claim: case.claim.to_owned(),
             source: case.source.to_owned(),
+            tested,
         }],
         results: entries,
         comparisons,
@@ -116,8 +150,7 @@ fn document(
 }
 
 fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
-    let seen =
-        |boot: &BootResult| Seen { folder: boot.folder.clone(), end: End::Well(vec![boot.boot.clone()]) };
+    let seen = |boot: &BootResult| Seen { folder: boot.folder.clone(), end: boot.end.clone() };
     let seen: Vec<Seen> = result.boots.iter().map(seen).collect();
     let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
     ResultEntry {
@@ -129,40 +162,93 @@ fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> 
         boots: result
             .boots
             .iter()
-            .map(|boot| BootEntry::new(&boot.folder, &boot.boot, &boot.blind_spots))
+            .filter_map(|boot| Some(BootEntry::new(&boot.folder, boot.boot()?, &boot.blind_spots)))
             .collect(),
     }
 }
 
-/// The first kernel against each of the others, boot by boot. A pair with a boot on which no claim can rest is
-/// left out.
-fn compared(case: &Case, results: &[KernelResult]) -> Vec<Comparison> {
+/// The first kernel against each of the others, boot by boot, in each time that they have. A pair with a boot on which
+/// no claim can rest is left out.
+fn compared(case: &Case, rounds: Rounds, results: &[KernelResult]) -> Vec<Comparison> {
+    // Whoever stops when it is clear has looked after every round.
+    let (estimate, interval): (Estimate, _) = match rounds {
+        Rounds::Just(_) => (stats::ratio, IntervalKind::Fixed),
+        Rounds::UntilClear { .. } => (sequential::ratio, IntervalKind::Sequence),
+    };
     let Some((first, others)) = results.split_first() else { return Vec::new() };
-    others
-        .iter()
-        .map(|other| {
-            let all = first.boots.iter().zip(&other.boots);
-            let sound = |boot: &BootResult| boot.boot.facts.makespan.filter(|_| boot.boot.doubt().is_none());
-            let pairs: Vec<_> = all.filter_map(|(a, b)| Some((sound(a)?, sound(b)?))).collect();
-            let ratio = stats::ratio(&pairs);
-            let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
-            let mut comparison =
-                Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
-            let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
-                (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
-                (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
-                // A patch on top of one of them: nobody claims that it is faster.
-                _ => {
-                    comparison.claim = Some(format!("{} is as fast as {}", other.kernel, first.kernel));
-                    comparison.outcome = Some(judge::judge_as_fast(ratio));
-                    return comparison;
-                }
-            };
-            comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
-            comparison.outcome = Some(judge::judge_faster(claimed));
-            comparison
-        })
-        .collect()
+    let against =
+        |other| Metric::ALL.iter().filter_map(move |metric| metric.compare(case, first, other, estimate));
+    let mut comparisons: Vec<Comparison> = others.iter().flat_map(against).collect();
+    for comparison in &mut comparisons {
+        comparison.interval = interval;
+    }
+    comparisons
+}
+
+/// How the interval of a ratio is found.
+type Estimate = fn(&[(Duration, Duration)]) -> Option<Ratio>;
+
+/// A time that is compared.
+#[derive(Clone, Copy, Debug)]
+enum Metric {
+    /// From the first probe's start to the last one's end.
+    Makespan,
+    /// How long loading the module took: with what comes before the first probe and after the last.
+    Insmod,
+}
+
+impl Metric {
+    const ALL: [Self; 2] = [Self::Makespan, Self::Insmod];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Makespan => "makespan",
+            Self::Insmod => "insmod",
+        }
+    }
+
+    fn of(self, facts: &Facts) -> Option<Duration> {
+        match self {
+            Self::Makespan => facts.makespan,
+            Self::Insmod => facts.insmod,
+        }
+    }
+
+    /// Compares two kernels; `None` where no boot has this time.
+    fn compare(
+        self,
+        case: &Case,
+        first: &KernelResult,
+        other: &KernelResult,
+        estimate: Estimate,
+    ) -> Option<Comparison> {
+        let time = |boot: &BootResult| self.of(&boot.boot()?.facts);
+        if !first.boots.iter().chain(&other.boots).any(|boot| time(boot).is_some()) {
+            return None;
+        }
+        let sound =
+            |boot: &BootResult| time(boot).filter(|_| boot.boot().is_some_and(|b| b.doubt().is_none()));
+        let all = first.boots.iter().zip(&other.boots);
+        let pairs: Vec<_> = all.filter_map(|(a, b)| Some((sound(a)?, sound(b)?))).collect();
+        let ratio = estimate(&pairs);
+        let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
+        let mut comparison =
+            Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
+        comparison.metric = self.name().to_owned();
+        let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
+            (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
+            (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
+            // A patch on top of one of them: nobody claims that it is faster.
+            _ => {
+                comparison.claim = Some(format!("{} is as fast as {}", other.kernel, first.kernel));
+                comparison.outcome = Some(judge::judge_as_fast(ratio));
+                return Some(comparison);
+            }
+        };
+        comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
+        comparison.outcome = Some(judge::judge_faster(claimed));
+        Some(comparison)
+    }
 }
 
 /// What a kernel is for a claim.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::accelerator::Wish;
 use lab::guest::topology::Topology;
+use testcases::Rounds;
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
 #[derive(Debug, Parser)]
@@ -23,7 +24,7 @@ Exit codes:
    64  what was asked for makes no sense or does not exist
    65  a patch does not apply
    69  the host lacks something: a tool, the kernel source, KVM
-   70  a guest died, hung or fell silent
+   70  a guest could not be led to its end, and its kernel is not known to be at fault
    71  a kernel could not be configured or built
    74  files of the kernel store or of a run cannot be read or written
   130  interrupted";
@@ -60,9 +61,10 @@ pub(crate) struct BenchArguments {
     /// How long a LUN takes for a read: 20ms, 500us, 1s
     #[arg(long, value_name = "DUR", default_value = "20ms", value_parser = latency)]
     pub(crate) latency: Duration,
-    /// Boots of each kernel, interleaved
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) boots: u16,
+    /// Boots of each kernel, interleaved: a number, or `auto`, which goes on until every comparison is clear, at
+    /// least 3 and at most 30 times
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = rounds)]
+    pub(crate) boots: Rounds,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
@@ -92,6 +94,15 @@ impl BenchArguments {
 /// humantime's own words ("expected number at 0") do not say what a duration looks like.
 fn latency(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "a number with a unit is needed: 20ms, 500us, 1s".to_owned())
+}
+
+/// `auto`, or a number from 1 to 1000.
+fn rounds(text: &str) -> Result<Rounds, String> {
+    if text == "auto" {
+        return Ok(Rounds::UntilClear { least: 3, most: 30 });
+    }
+    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    number.map(Rounds::Just).ok_or_else(|| "`auto` or a number from 1 to 1000 is needed".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -37,6 +37,11 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         [] => vec![None],
         some => some.iter().map(|filter| Some(filter.as_str())).collect(),
     };
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    // A name that is not there is found out now.
+    for name in &arguments.kernels {
+        catalogue.recipe(name)?;
+    }
     if arguments.list {
         for part in parts {
             for filter in &filters {
@@ -44,11 +49,6 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             }
         }
         return Ok(exit::SUPPORTED);
-    }
-    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    // A name that is not there is found out now.
-    for name in &arguments.kernels {
-        catalogue.recipe(name)?;
     }
     if !arguments.fast {
         host::prepare(&host::examine(&catalogue), arguments.setup, watch)?;

@@ -52,7 +52,8 @@ impl Said {
 #[test]
 fn a_kernel_of_an_unknown_name_is_refused_with_the_names_there_are() {
     let said = Fixture::new().bench(&["--kernels", "without,wiht"]);
-    said.is(64, &["find the kernel \"wiht\"", "use one of: mainline, with, with-numa, without"]);
+    // A user may have added others between these.
+    said.is(64, &["find the kernel \"wiht\"", "use one of: ", "mainline", "with-numa", "without"]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub const CONFIDENCE: f64 = 0.95;
 pub struct Ratio {
     /// The geometric mean over the pairs: 2.0 means that the candidate takes half the time.
     pub ratio: f64,
-    /// The interval at [`CONFIDENCE`]; `None` with one pair, which says nothing about its own scatter.
+    /// The interval at [`CONFIDENCE`]; `None` with too few pairs: one says nothing about its own scatter.
     pub interval: Option<Interval>,
 }
 
@@ -40,24 +40,32 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The ratio of pairs of (baseline, candidate); `None` without a pair or where a time is zero.
+/// The ratio of pairs of (baseline, candidate), whose number was fixed beforehand; `None` without a pair or where a
+/// time is zero.
 pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
+    ratio_within(pairs, |n| {
+        let student = StudentsT::new(0.0, 1.0, n - 1.0).ok()?;
+        Some(student.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+    })
+}
+
+/// The ratio with an interval as wide as this says: how many standard errors the mean of so many may be off.
+pub(crate) fn ratio_within(
+    pairs: &[(Duration, Duration)],
+    most_standard_errors: impl Fn(f64) -> Option<f64>,
+) -> Option<Ratio> {
     if pairs.is_empty() || pairs.iter().any(|(a, b)| a.is_zero() || b.is_zero()) {
         return None;
     }
     let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a.as_secs_f64() / b.as_secs_f64()).ln()).collect();
     let n = logs.len() as f64;
     let mean = logs.iter().sum::<f64>() / n;
-    let interval =
-        half_width(&logs, mean).map(|half| Interval { low: (mean - half).exp(), high: (mean + half).exp() });
-    Some(Ratio { ratio: mean.exp(), interval })
-}
-
-fn half_width(logs: &[f64], mean: f64) -> Option<f64> {
-    let n = logs.len() as f64;
-    let student = StudentsT::new(0.0, 1.0, n - 1.0).ok()?;
     let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Some(student.inverse_cdf(0.5 + CONFIDENCE / 2.0) * (variance / n).sqrt())
+    let interval = most_standard_errors(n).map(|errors| {
+        let half = errors * (variance / n).sqrt();
+        Interval { low: (mean - half).exp(), high: (mean + half).exp() }
+    });
+    Some(Ratio { ratio: mean.exp(), interval })
 }
 
 /// The middle value; of an even number the mean of the two in the middle. `None` of nothing.

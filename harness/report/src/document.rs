@@ -69,6 +69,8 @@ pub struct KernelEntry {
     pub id: String,
     /// What is special about it.
     pub about: String,
+    /// How it is said to attach asynchronous drivers; `null` where nobody knows.
+    pub behaves: Option<String>,
 }
 
 /// A case.
@@ -82,6 +84,8 @@ pub struct CaseEntry {
     pub claim: String,
     /// Where.
     pub source: String,
+    /// Whether a kernel was booted that the claim is about, or one of which nobody knows that it is not.
+    pub tested: bool,
 }
 
 /// What a kernel showed in a case.
@@ -163,17 +167,20 @@ pub struct Comparison {
     pub baseline: String,
     /// The kernel in the denominator.
     pub candidate: String,
-    /// What is compared: `makespan`.
+    /// What is compared: `makespan` or `insmod`.
     pub metric: String,
     /// Baseline over candidate: the geometric mean over the pairs of boots. `null` without a pair.
     pub ratio: Option<f64>,
-    /// Lower end of the 95 % interval; `null` with one pair.
+    /// Lower end of the 95 % interval; `null` with too few pairs.
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
+    /// What the interval is good for.
+    #[serde(default)]
+    pub interval: IntervalKind,
     /// How many pairs of boots.
     pub pairs: usize,
-    /// How many more there were, in which a boot had lost lines or differing witnesses.
+    /// How many more there were, in which a kernel died, lines were lost or witnesses differ.
     pub left_out: usize,
     /// Which of the two is claimed to be faster, in words; `null` where nobody claims it.
     pub claim: Option<String>,
@@ -181,8 +188,19 @@ pub struct Comparison {
     pub outcome: Option<Outcome>,
 }
 
+/// What an interval is good for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalKind {
+    /// For a number of pairs that was fixed beforehand: Student's t.
+    #[default]
+    Fixed,
+    /// For any number of pairs, though somebody looked after each: a confidence sequence.
+    Sequence,
+}
+
 impl Comparison {
-    /// A comparison with this ratio.
+    /// A comparison with this ratio, from a number of pairs that was fixed beforehand.
     pub fn new(
         case: &str,
         baseline: &str,
@@ -200,6 +218,7 @@ impl Comparison {
             ratio: ratio.map(|ratio| ratio.ratio),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
+            interval: IntervalKind::Fixed,
             pairs,
             left_out,
             claim: None,

@@ -8,8 +8,8 @@ use evidence::judge::Outcome;
 use evidence::stats::median;
 
 use crate::document::{
-    BootEntry, Comparison, Document, FactsEntry, Fate, MutantEntry, MutantsDocument, ResultEntry, SelfEntry,
-    TestDocument, TestEntry,
+    BootEntry, Comparison, Document, FactsEntry, Fate, IntervalKind, MutantEntry, MutantsDocument,
+    ResultEntry, SelfEntry, TestDocument, TestEntry,
 };
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
@@ -32,13 +32,8 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
 
         let results: Vec<&ResultEntry> =
             document.results.iter().filter(|result| result.case == case.name).collect();
-        let kernels = |result: &ResultEntry| {
-            document
-                .kernels
-                .iter()
-                .find(|kernel| kernel.name == result.kernel)
-                .map(|kernel| kernel.about.clone())
-        };
+        let kernel_of =
+            |result: &ResultEntry| document.kernels.iter().find(|kernel| kernel.name == result.kernel);
         let mut table = Table::new(&[
             "kernel",
             "boots",
@@ -56,11 +51,18 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         out.push_str(&table.render());
         writeln!(out)?;
         for result in &results {
-            if let Some(about) = kernels(result) {
-                writeln!(out, "{}: {about}", result.kernel)?;
+            let kernel = kernel_of(result);
+            if let Some(kernel) = kernel {
+                writeln!(out, "{}: {}", result.kernel, kernel.about)?;
             }
             for finding in &result.findings {
                 writeln!(out, "  {:<12}  {}: {}", finding.outcome, finding.expected, finding.seen)?;
+            }
+            if kernel.is_some_and(|kernel| kernel.behaves.is_none()) {
+                writeln!(out, "  of what is promised of some kernels (this one has no `behaves`):")?;
+                for finding in &result.others {
+                    writeln!(out, "  {:<13} {}: {}", kept(finding.outcome), finding.expected, finding.seen)?;
+                }
             }
             for line in remarks(result) {
                 writeln!(out, "  {line}")?;
@@ -68,6 +70,9 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         }
         for comparison in document.comparisons.iter().filter(|comparison| comparison.case == case.name) {
             writeln!(out, "{}", compare(comparison))?;
+        }
+        if !case.tested {
+            writeln!(out, "  {:<12}  the claim: no kernel that it is about was booted", Outcome::NotRun)?;
         }
         writeln!(out)?;
     }
@@ -117,6 +122,7 @@ fn witnesses(facts: &[&FactsEntry]) -> String {
     let differing = facts.iter().filter(|facts| facts.witnesses_agree == Some(false)).count();
     let alone = facts.iter().filter(|facts| facts.witnesses_agree.is_none()).count();
     match (differing, alone) {
+        _ if facts.is_empty() => "-".to_owned(),
         (0, 0) => "agree".to_owned(),
         (0, _) if alone == facts.len() => "log only".to_owned(),
         (0, _) => format!("{alone} log only"),
@@ -155,25 +161,32 @@ fn compare(comparison: &Comparison) -> String {
         ratio,
         low,
         high,
+        interval,
         pairs,
         left_out,
         claim,
         outcome,
     } = comparison;
     let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
+    let kind = match interval {
+        IntervalKind::Fixed => "interval",
+        IntervalKind::Sequence => "confidence sequence",
+    };
     let interval = match (low, high) {
-        (Some(low), Some(high)) => format!("95 % interval {low:.2} to {high:.2}, {pairs} pairs of boots"),
+        (Some(low), Some(high)) => format!("95 % {kind} {low:.2} to {high:.2}, {pairs} pairs of boots"),
         _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
     };
     let left_out = match left_out {
         0 => String::new(),
         more => format!(
-            "\n  {more} more pairs were left out: a boot in them had lost lines or differing witnesses"
+            "\n  {more} more pairs were left out: a kernel in them died, or lines were lost, or witnesses differ"
         ),
     };
     let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {
         let why = match (outcome, low) {
-            (Outcome::Inconclusive, None) => ": one pair has no interval; use --boots 2 or more",
+            (Outcome::Inconclusive, None) => {
+                ": too few pairs for an interval; use --boots auto, or 2 or more"
+            }
             (Outcome::Inconclusive, Some(_)) => ": the interval is too wide; more --boots make it narrower",
             _ => "",
         };
@@ -194,15 +207,20 @@ pub fn render_unknown(document: &TestDocument) -> String {
             .map(|finding| (finding, "of every kernel"))
             .chain(entry.others.iter().map(|finding| (finding, "of some kernels")))
         {
-            let kept = match finding.outcome {
-                Outcome::Supported => "holds",
-                Outcome::Refuted => "does not hold",
-                Outcome::Inconclusive | Outcome::NotRun => "cannot tell",
-            };
+            let kept = kept(finding.outcome);
             out.push_str(&format!("  {kept:<13}  {of}: {}: {}\n", finding.expected, finding.seen));
         }
     }
     out
+}
+
+/// What to say of a promise that nobody made for this kernel.
+fn kept(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Supported => "holds",
+        Outcome::Refuted => "does not hold",
+        Outcome::Inconclusive | Outcome::NotRun => "cannot tell",
+    }
 }
 
 /// Renders what became of known faults: a line each, then what caught it and where that can be read.

@@ -161,19 +161,6 @@ pub enum Ending {
     },
 }
 
-impl Ending {
-    /// The record.
-    ///
-    /// # Errors
-    /// `Guest` for a kernel that died.
-    pub fn well(self) -> Result<Record, Failure> {
-        match self {
-            Self::Well(record) => Ok(*record),
-            Self::Died { lost, log: _ } => Err(Failure::from(*lost)),
-        }
-    }
-}
-
 /// Carries out one boot.
 ///
 /// # Errors
@@ -243,7 +230,7 @@ pub struct Plan {
     pub host_cores: u32,
     /// TCG or KVM, and why.
     pub accelerator: Choice,
-    /// The folder of each boot and its kernel, in order.
+    /// The folder of each boot and its kernel, in order. Where a run ends when it is clear, the last ones may not be made.
     pub boots: Vec<(String, String)>,
 }
 
