@@ -53,6 +53,8 @@ pub struct Promise {
     pub phase: usize,
     /// What is expected, in these circumstances.
     pub expect: fn(&Circumstances) -> Expectation,
+    /// Whether a kernel of another kind may keep it by chance. If not, it has to break it.
+    pub chance: bool,
 }
 
 /// What another judge looks at, too. It does not matter here what is expected of which kernel, only that both find
@@ -145,17 +147,28 @@ impl Case {
         Step::modules(self.steps)
     }
 
-    /// Why it is not carried out on a kernel of this kind, if it is not.
-    pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<&'static str> {
+    /// Why it is not carried out on a kernel of this kind, if it is not. A kernel of which nobody knows how it behaves
+    /// may be of the wrong kind.
+    pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<String> {
         let (only, why) = self.only?;
-        kernel.is_some_and(|kernel| !only.contains(&kernel)).then_some(why)
+        match kernel {
+            Some(kernel) => (!only.contains(&kernel)).then(|| why.to_owned()),
+            None => {
+                Some(format!("nothing says how this kernel behaves, and not every kind can do this: {why}"))
+            }
+        }
     }
 }
 
 impl Promise {
     /// About the first phase.
     pub(crate) const fn of(of: &'static [Behaviour], expect: fn(&Circumstances) -> Expectation) -> Self {
-        Self { of, phase: 0, expect }
+        Self { of, phase: 0, expect, chance: false }
+    }
+
+    /// Which a kernel of another kind may keep by chance.
+    pub(crate) const fn or_by_chance(self) -> Self {
+        Self { chance: true, ..self }
     }
 
     /// About another phase.

@@ -9,7 +9,7 @@ use lab::guest::Cause;
 use lab::kernel::Behaviour;
 use lab::run::Ending;
 
-use crate::case::{Case, Circumstances, EVERY, Promise, SecondOpinion};
+use crate::case::{Case, Circumstances, EVERY, PER_DRIVER, PER_NODE, Promise, SecondOpinion};
 
 /// What one boot of a case showed.
 #[derive(Clone, Debug)]
@@ -106,13 +106,54 @@ impl Verdict {
             if !case.alike.is_empty() {
                 let expected = kernel.is_some_and(|kernel| case.alike.contains(&kernel));
                 let group = if expected { &mut findings } else { &mut others };
-                group.push(judge::judge_alike(&phases(seen, 0), &phases(seen, 1)));
+                group.push(alike(kernel, seen));
             }
             findings.extend(case.second_opinion.map(|second| agreement(case, &second, circumstances, seen)));
             findings.push(judged(case, 0, &Expectation::NoComplaint, seen));
         }
         Self { findings, others }
     }
+
+    /// What only kernels of other kinds have to show, judged on one that is not to show it: an expectation that holds
+    /// everywhere proves nothing. Nothing for a kernel that died.
+    pub fn contraries(
+        case: &Case,
+        kernel: Behaviour,
+        circumstances: &Circumstances,
+        seen: &[Seen],
+    ) -> Vec<Finding> {
+        if case.dies.is_some() || survival(seen).outcome != Outcome::Supported {
+            return Vec::new();
+        }
+        let only_of_others = |of: &[Behaviour]| {
+            !of.contains(&kernel) && opposites(kernel).iter().any(|opposite| of.contains(opposite))
+        };
+        let mut found: Vec<Finding> = Vec::new();
+        for promise in case.promises.iter().filter(|promise| !promise.chance && only_of_others(promise.of)) {
+            found.push(judged(case, promise.phase, &(promise.expect)(circumstances), seen));
+        }
+        if only_of_others(case.alike) {
+            found.push(alike(Some(kernel), seen));
+        }
+        found
+    }
+}
+
+/// The kinds of kernels that are told apart from this one.
+fn opposites(kernel: Behaviour) -> &'static [Behaviour] {
+    match kernel {
+        Behaviour::PerDriver => PER_NODE,
+        // Between the two: serial it is not, and placed neither.
+        Behaviour::PerDevice => &[Behaviour::PerDriver, Behaviour::PerNode],
+        Behaviour::PerNode => PER_DRIVER,
+    }
+}
+
+/// Whether the two phases are alike, on their nodes as well where the kernel is to place its probes: elsewhere it is
+/// chance how many are there.
+fn alike(kernel: Option<Behaviour>, seen: &[Seen]) -> Finding {
+    let placed = kernel.is_none_or(|kernel| PER_NODE.contains(&kernel));
+    judge::judge_alike(&phases(seen, 0), &phases(seen, 1), placed)
 }
 
 /// Whether another judge finds what we find.
@@ -173,9 +214,6 @@ fn survival(seen: &[Seen]) -> Finding {
             evidence.push(format!("{what}: {}", boot.folder));
         }
     }
-    // Only the host's clock says that a guest is silent or late: the host may have been busy with something else.
-    let by_the_host =
-        |boot: &Seen| matches!(&boot.end, End::Died { cause: Cause::Silence(_) | Cause::Overdue(_), .. });
     let lost = seen.iter().filter(|boot| !matches!(boot.end, End::Well(_)));
     let outcome = match (seen.is_empty(), deaths.is_empty()) {
         (true, _) => Outcome::NotRun,
@@ -185,6 +223,11 @@ fn survival(seen: &[Seen]) -> Finding {
     };
     let seen = deaths.first().cloned().unwrap_or_else(|| "it does".to_owned());
     Finding { expected: "the kernel lives and does what it is told".to_owned(), seen, outcome, evidence }
+}
+
+/// Only the host's clock says that a guest is silent or late: the host may have been busy with something else.
+fn by_the_host(boot: &Seen) -> bool {
+    matches!(&boot.end, End::Died { cause: Cause::Silence(_) | Cause::Overdue(_), .. })
 }
 
 /// A kernel is expected to die, in a certain way.
@@ -202,6 +245,7 @@ fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
                 let through = stacks.find(|stack| stack.iter().any(|line| line.contains(dies.through)));
                 let outcome = match (as_expected, &through) {
                     (true, Some(_)) => Outcome::Supported,
+                    _ if by_the_host(boot) => Outcome::Inconclusive,
                     _ => Outcome::Refuted,
                 };
                 evidence.extend(through.unwrap_or_default());
@@ -290,7 +334,9 @@ mod tests {
         // A host that stalls looks the same as a guest that does.
         let end =
             End::Died { cause: Cause::Silence(Duration::ZERO), doing: String::new(), log: String::new() };
-        assert_eq!(survival(&[Seen { folder: String::new(), end }]).outcome, Outcome::Inconclusive);
+        let silent = [Seen { folder: String::new(), end }];
+        assert_eq!(survival(&silent).outcome, Outcome::Inconclusive);
+        assert_eq!(death(&dies(""), &silent).outcome, Outcome::Inconclusive);
         let alive = Seen { folder: String::new(), end: End::Well(vec![]) };
         assert_eq!(death(&dies(""), &[alive]).outcome, Outcome::Refuted);
         assert_eq!(death(&dies(""), &[]).outcome, Outcome::NotRun);

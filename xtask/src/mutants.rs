@@ -60,7 +60,12 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
     };
     done.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
-    let unexpected = |entry: &MutantEntry| entry.outcome == Fate::Survived && entry.survives.is_none();
+    // With --each every case of the list has to catch it.
+    let unexpected = |entry: &MutantEntry| {
+        let missed =
+            if arguments.each { !entry.missed_by.is_empty() } else { entry.outcome == Fate::Survived };
+        missed && entry.survives.is_none()
+    };
     Ok(if document.mutants.iter().any(unexpected) || document.false_alarms() > 0 {
         exit::REFUTED
     } else if document.untold() > 0 {
@@ -153,6 +158,7 @@ fn hunt(
         finding: None,
         seed: None,
         also_caught_by: Vec::new(),
+        missed_by: Vec::new(),
         cases: Vec::new(),
         survives: mutant.survives.clone(),
     };
@@ -171,7 +177,10 @@ fn hunt(
                 break;
             }
         }
-        let Some((finding, seed)) = caught else { continue };
+        let Some((finding, seed)) = caught else {
+            entry.missed_by.push(case.name.to_owned());
+            continue;
+        };
         if entry.caught_by.is_some() {
             entry.also_caught_by.push(case.name.to_owned());
         } else {

@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     let mut folder = None;
     for part in parts {
         for filter in filters.iter().copied() {
-            if filter.is_some_and(|filter| !tests.names(part).contains(filter)) {
+            if let Some(filter) = filter
+                && !tests.names(part)?.contains(filter)
+            {
                 continue;
             }
             found = true;
@@ -87,6 +89,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     }
     let results = folder.as_deref().map(read_results).transpose()?.unwrap_or_default();
     let outcomes = results.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
+    let only_skips = !results.is_empty() && results.iter().all(|entry| entry.skipped.is_some());
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
@@ -102,7 +105,11 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
     }
     print(&if arguments.json { json } else { report::text::render_unknown(&document) });
-    Ok(if passed { exit::SUPPORTED } else { exit::REFUTED })
+    Ok(match (passed, only_skips) {
+        (false, _) => exit::REFUTED,
+        (true, true) => exit::INCONCLUSIVE,
+        (true, false) => exit::SUPPORTED,
+    })
 }
 
 /// The kernels that guest tests of these names boot, each with its flavour.
@@ -174,10 +181,15 @@ struct Tests<'a> {
 }
 
 impl Tests<'_> {
-    /// The names of the tests of a part, one a line; empty where they cannot be had, which the run itself will
-    /// say.
-    fn names(&self, part: &[&str]) -> String {
-        child::text_of(self.command(part).arg("--list"), PATIENCE).unwrap_or_default()
+    /// The names of the tests of a part, one a line.
+    fn names(&self, part: &[&str]) -> Result<String, Failure> {
+        child::text_of(self.command(part).arg("--list"), PATIENCE).map_err(|e| match e.kind() {
+            ErrorKind::Interrupted => Failure::interrupted("list the tests"),
+            _ => {
+                let next = "`cargo xtask test --list` shows what cargo says";
+                Failure::new(Kind::Host, "list the tests with cargo test", e.to_string(), next)
+            }
+        })
     }
 
     /// Runs `cargo test` on our own terminal; whether it passed.

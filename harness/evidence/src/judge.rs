@@ -95,21 +95,21 @@ fn seen(expectation: &Expectation, boots: &[(String, Boot)]) -> String {
 }
 
 /// Judges whether two phases of the same boots are alike: the same devices bound, both one at a time or both not,
-/// and both placed on their node (95 in a hundred) or both not.
+/// and, where that is asked for, both placed on their node (95 in a hundred) or both not.
 ///
 /// "Not one at a time" is all that can be compared: how many overlap depends on how fast devices come.
-pub fn judge_alike(first: &[(String, Boot)], second: &[(String, Boot)]) -> Finding {
+pub fn judge_alike(first: &[(String, Boot)], second: &[(String, Boot)], placed: bool) -> Finding {
     let (mut against, mut doubtful, mut in_favour) = (Vec::new(), Vec::new(), Vec::new());
     for ((place, a), (_, b)) in first.iter().zip(second) {
         if let Some(doubt) = a.doubt().or_else(|| b.doubt()) {
             doubtful.push(format!("{place} cannot tell: {doubt}"));
             continue;
         }
-        if [a, b].iter().any(|boot| boot.facts.placeable.is_none_or(|placeable| placeable == 0)) {
+        if placed && [a, b].iter().any(|boot| boot.facts.placeable.is_none_or(|placeable| placeable == 0)) {
             doubtful.push(format!("{place} cannot tell: the nodes of its probes are not known"));
             continue;
         }
-        let differences = unlike(a, b);
+        let differences = unlike(a, b, placed);
         match &differences[..] {
             [] => in_favour.push(format!("alike in {place}")),
             _ => against.push(format!("{}: {place}", differences.join("; "))),
@@ -126,7 +126,7 @@ pub fn judge_alike(first: &[(String, Boot)], second: &[(String, Boot)]) -> Findi
     Finding { expected: "both orders alike".to_owned(), seen, outcome, evidence }
 }
 
-fn unlike(a: &Boot, b: &Boot) -> Vec<String> {
+fn unlike(a: &Boot, b: &Boot, placed: bool) -> Vec<String> {
     let mut found = Vec::new();
     let (before, after) = (&a.facts, &b.facts);
     if (before.devices, before.bound) != (after.devices, after.bound) {
@@ -140,7 +140,8 @@ fn unlike(a: &Boot, b: &Boot) -> Vec<String> {
     let share =
         |boot: &Boot| Some((boot.facts.local_probes? * 100).checked_div(boot.facts.placeable?).unwrap_or(0));
     // A kernel that places probes has all of them on their node; one that does not, some or other share.
-    if let (Some(one), Some(other)) = (share(a), share(b))
+    if placed
+        && let (Some(one), Some(other)) = (share(a), share(b))
         && (one >= 95) != (other >= 95)
     {
         found.push(format!("{one} % on their node, then {other} %"));
@@ -315,8 +316,10 @@ mod tests {
             boot(move |boot| (boot.facts.local_probes, boot.facts.placeable) = (Some(local), Some(4)))
         };
         let alike = |a: &(String, Boot), b: &(String, Boot)| {
-            judge_alike(std::slice::from_ref(a), std::slice::from_ref(b)).outcome
+            judge_alike(std::slice::from_ref(a), std::slice::from_ref(b), true).outcome
         };
+        let but_for_placement = judge_alike(&[placed(4)], &[placed(2)], false).outcome;
+        assert_eq!(but_for_placement, Outcome::Supported);
         assert_eq!(alike(&placed(4), &placed(4)), Outcome::Supported);
         assert_eq!(alike(&placed(1), &placed(2)), Outcome::Supported);
         assert_eq!(alike(&placed(4), &placed(2)), Outcome::Refuted);
@@ -329,7 +332,7 @@ mod tests {
         assert_eq!(alike(&boot(|_| {}), &placed(4)), Outcome::Inconclusive);
         let lossy = boot(|boot| boot.unpaired.push("lost".to_owned()));
         assert_eq!(alike(&boot(|_| {}), &lossy), Outcome::Inconclusive);
-        assert_eq!(judge_alike(&[], &[]).outcome, Outcome::NotRun);
+        assert_eq!(judge_alike(&[], &[], true).outcome, Outcome::NotRun);
     }
 
     #[test]

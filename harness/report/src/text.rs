@@ -251,7 +251,7 @@ fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Resu
     }
     if !document.aa.is_empty() {
         let (alarms, untold, runs) = (document.false_alarms(), document.untold(), document.aa.len());
-        writeln!(out, "{alarms} false alarms in {runs} runs, {untold} of which tell nothing")?;
+        writeln!(out, "{alarms} false alarms in {runs} runs; in {untold} the interval is too wide to tell")?;
     }
     writeln!(out, "evidence: {}", document.run)?;
     writeln!(out, "repeat:   {}", document.command)
@@ -268,6 +268,7 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
         finding,
         seed,
         also_caught_by,
+        missed_by,
         cases,
         survives,
     } = mutant;
@@ -291,6 +292,9 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
     }
     if !also_caught_by.is_empty() {
         text.push_str(&format!("\n          and by {}", also_caught_by.join(", ")));
+    }
+    if !missed_by.is_empty() && *outcome == Fate::Caught {
+        text.push_str(&format!("\n          NOT by {}", missed_by.join(", ")));
     }
     if let Some(why) = survives {
         text.push_str(&format!("\n          known to survive: {why}"));

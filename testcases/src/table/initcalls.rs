@@ -3,7 +3,7 @@
 use evidence::judge::Expectation;
 use lab::run::Step;
 
-use super::scsi::{ALL_BOUND, AWAIT_BOUND, PARALLEL, PLACED, SD, SERIAL};
+use super::scsi::{ALL_BOUND, AWAIT_BOUND, PARALLEL, PLACED, PLACED_AS_SCANNED, SD, SERIAL};
 use crate::case::{Case, EVERY, Promise};
 
 const IN_ORDER: Promise = Promise::of(EVERY, |_| Expectation::InitcallsInOrder);
@@ -28,6 +28,6 @@ pub(super) const BUILT_IN_SCAN_ASYNC: Case = Case {
     flavours: &["builtin"],
     parameters: "scsi_mod.scan=async",
     steps: &[AWAIT_BOUND, Step::FromBoot { of: SD }],
-    promises: &[ALL_BOUND, IN_ORDER, NOTHING_PENDING, PLACED],
+    promises: &[ALL_BOUND, IN_ORDER, NOTHING_PENDING, PLACED_AS_SCANNED],
     ..Case::PLAIN
 };

@@ -6,7 +6,9 @@ use evidence::judge::Expectation;
 use lab::guest::topology::Topology;
 use lab::run::Step;
 
-use super::scsi::{ALL_BOUND, AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, PARALLEL, PLACED, SD, SERIAL, load};
+use super::scsi::{
+    ALL_BOUND, AWAIT_BOUND, AWAIT_LUNS, LOAD_WAITS, PARALLEL, PLACED, PLACED_AS_SCANNED, SD, SERIAL, load,
+};
 use crate::case::{Case, EVERY, Promise};
 
 const SCAN_ASYNC: Step = Step::Load { module: "scsi_mod", params: "scan=async" };
@@ -21,7 +23,12 @@ pub(super) const SCAN_ASYNC_DEVICES_LAST: Case = Case {
         load("sd_mod"),
         Step::Phase { name: "probes", of: SD, steps: &[load("virtio_scsi"), AWAIT_BOUND] },
     ],
-    promises: &[ALL_BOUND, Promise::of(EVERY, |_| Expectation::InFlightAtLeast(2)), PLACED, LOAD_WAITS],
+    promises: &[
+        ALL_BOUND,
+        Promise::of(EVERY, |_| Expectation::InFlightAtLeast(2)),
+        PLACED_AS_SCANNED,
+        LOAD_WAITS,
+    ],
     ..Case::PLAIN
 };
 

@@ -111,7 +111,8 @@ pub(super) const MATCH_ERROR: Case = Case {
 
 pub(super) const TWO_DRIVERS: Case = Case {
     name: "two_drivers",
-    situation: "two asynchronous drivers match the same devices; the second comes while probes of the first are pending",
+    situation: "two asynchronous drivers match the same devices; the second comes before any probe of the first has begun, \
+                and in the same boot again while they are under way",
     claim: "the driver that came first gets the devices, each probed once",
     source: "84e7c6786aad (v5.19): before it, the second driver replaced the first in async_driver",
     topology: TOPOLOGY,
@@ -119,13 +120,22 @@ pub(super) const TWO_DRIVERS: Case = Case {
     steps: &[
         DEVICES,
         Step::Phase {
-            name: "probes",
+            name: "held back",
             of: OWN,
             steps: &[
                 Step::Load {
                     module: "parprobe_driver",
                     params: "delay_ms=60 drivers=2 gap_us={200000} hold=512",
                 },
+                AWAIT_BOUND,
+            ],
+        },
+        Step::Unload { module: "parprobe_driver" },
+        Step::Phase {
+            name: "under way",
+            of: OWN,
+            steps: &[
+                Step::Load { module: "parprobe_driver", params: "delay_ms=60 drivers=2 gap_us={40000}" },
                 AWAIT_BOUND,
             ],
         },
@@ -136,11 +146,18 @@ pub(super) const TWO_DRIVERS: Case = Case {
         ALL_BOUND,
         PARALLEL,
         LOAD_WAITS,
-        NO_LEAK.in_phase(1),
         Promise::of(EVERY, |_| Expectation::MeetsProbes {
             which: Which::ToBegin,
             when: "registers a second driver",
         }),
+        ALL_BOUND.in_phase(1),
+        LOAD_WAITS.in_phase(1),
+        Promise::of(EVERY, |_| Expectation::MeetsProbes {
+            which: Which::UnderWay,
+            when: "registers a second driver",
+        })
+        .in_phase(1),
+        NO_LEAK.in_phase(2),
     ],
     only: Some((PER_DEVICE, "one call for each driver: which of the two gets a device is left to chance")),
     ..Case::PLAIN

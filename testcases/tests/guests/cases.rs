@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use evidence::judge::{Finding, Outcome};
-use lab::kernel::Behaviour;
 use libtest_mimic::{Completion, Failed, Trial};
 use report::document::TestEntry;
 use testcases::{CASES, Case, Circumstances, Seen, Verdict};
@@ -37,7 +36,7 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         behaves: behaves.map(|behaves| behaves.to_string()),
         topology: case.topology.to_string(),
         outcome: Outcome::NotRun,
-        skipped: case.skipped_on(behaves).map(str::to_owned),
+        skipped: case.skipped_on(behaves),
         seeds: Vec::new(),
         boots: Vec::new(),
         findings: Vec::new(),
@@ -78,34 +77,13 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         .collect();
     // Our own four are told apart by the change alone: what one side promises has to fail on the other.
     if let Some(kernel) = behaves {
-        let contraries = contraries(case, kernel, &circumstances, &seen);
+        let contraries = Verdict::contraries(case, kernel, &circumstances, &seen);
         let kept = contraries.iter().filter(|finding| finding.outcome != Outcome::Refuted);
         wrong.extend(
             kept.map(|finding| describe("of other kernels only, and so to be refuted here", finding)),
         );
     }
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.join("\n").into()) }
-}
-
-/// What kernels of other kinds have to show and this one has not: an expectation that holds everywhere proves
-/// nothing.
-fn contraries(case: &Case, kernel: Behaviour, circumstances: &Circumstances, seen: &[Seen]) -> Vec<Finding> {
-    let opposites: &[Behaviour] = match kernel {
-        Behaviour::PerDriver => &[Behaviour::PerNode],
-        // Between the two: serial it is not, and placed neither.
-        Behaviour::PerDevice => &[Behaviour::PerDriver, Behaviour::PerNode],
-        Behaviour::PerNode => &[Behaviour::PerDriver],
-    };
-    let own = Verdict::of(case, Some(kernel), circumstances, seen).findings;
-    let mut others: Vec<Finding> = Vec::new();
-    for opposite in opposites {
-        for finding in Verdict::of(case, Some(*opposite), circumstances, seen).findings {
-            if !own.contains(&finding) && !others.contains(&finding) {
-                others.push(finding);
-            }
-        }
-    }
-    others
 }
 
 fn describe(what: &str, finding: &Finding) -> String {

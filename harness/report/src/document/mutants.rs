@@ -42,6 +42,8 @@ pub struct MutantEntry {
     pub seed: Option<u64>,
     /// Other cases that caught it: they are carried out with `--each`.
     pub also_caught_by: Vec<String>,
+    /// Cases that were carried out and did not catch it.
+    pub missed_by: Vec<String>,
     /// The cases that were carried out, in order.
     pub cases: Vec<String>,
     /// Why it survives, where that is known.
@@ -77,9 +79,10 @@ impl MutantsDocument {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// Runs of a kernel against itself that tell nothing: no pair of boots on which a claim can rest.
+    /// Runs of a kernel against itself that cannot tell whether it is as fast: an interval that wide hardly alarms.
     pub fn untold(&self) -> usize {
-        self.aa.iter().filter(|entry| entry.comparison.pairs == 0).count()
+        let told = |outcome| matches!(outcome, Some(Outcome::Supported | Outcome::Refuted));
+        self.aa.iter().filter(|entry| !told(entry.comparison.outcome)).count()
     }
 
     /// False alarms: runs of a kernel against itself in which something was refuted.

@@ -54,11 +54,22 @@ impl Session<'_> {
     pub(super) fn rebind(&mut self, bus: &str, driver: &str, devices: u32) -> Result<(), Trouble> {
         let mut names = self.noted.clone();
         self.rng.shuffle(&mut names);
-        for name in names.into_iter().take(usize::try_from(devices).unwrap_or(usize::MAX)) {
-            self.mark(&format!("rebinds {name}"))?;
-            // Each may fail: the device may be bound by now, or not yet. What counts is how it ends.
-            for verb in ["bind", "unbind", "bind"] {
-                let _ = self.set(&format!("/sys/bus/{bus}/drivers/{driver}/{verb}"), &name)?;
+        names.truncate(usize::try_from(devices).unwrap_or(usize::MAX));
+        self.mark(&format!("rebinds {}", names.join(", ")))?;
+        for verb in ["bind", "unbind", "bind"] {
+            // Side by side: each write waits for the lock of its device, and so for the probe that holds it.
+            let mut begun = Vec::new();
+            for name in &names {
+                let path = format!("/sys/bus/{bus}/drivers/{driver}/{verb}");
+                let request = Request::Set { path, value: name.clone() };
+                begun.push(self.guest.begin(&format!("{verb} {name}"), request)?);
+            }
+            for pending in begun {
+                // Each may fail: the device may be bound by now, or not yet. What counts is how it ends.
+                match self.guest.finish(&pending, self.patience()) {
+                    Ok(_) | Err(CallError::Refused(_)) => {}
+                    Err(CallError::Lost(lost)) => return Err(lost.into()),
+                }
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use protocol::Request;
 
 use super::Session;
 use crate::cancel;
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::guest::{CallError, Trouble};
 
 impl Session<'_> {
@@ -42,8 +42,14 @@ impl Session<'_> {
         for dependency in known.map_or(&[][..], |known| &known.depends) {
             self.load(dependency, "")?;
         }
-        if known.is_none() && self.boot.kernel.built_in.iter().any(|name| name == module) {
-            return Ok(None);
+        if known.is_none() {
+            if self.boot.kernel.built_in.iter().any(|name| name == module) {
+                return Ok(None);
+            }
+            let attempt = format!("load {module} with the kernel \"{}\"", self.boot.kernel.name);
+            let seen = "it has no such module, and it is not built in";
+            let next = "ask for it in a configuration fragment of that kernel";
+            return Err(Failure::new(Kind::Build, attempt, seen, next).into());
         }
         self.loaded.push(module.to_owned());
         Ok(Some(Request::LoadModule { name: module.to_owned(), params: drawn(params, &mut self.rng) }))
