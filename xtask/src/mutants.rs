@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use evidence::judge::{self, Finding, Outcome};
-use evidence::stats;
+use evidence::sequential;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::{Catalogue, Mutant, Mutants, Recipe};
 use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
-use report::document::{Comparison, Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry};
+use report::document::{
+    Comparison, Fate, IntervalKind, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry,
+};
 use testcases::{CASES, Case, Circumstances, DRIVER_AFTER_DEVICES, Seen, Verdict};
 
 use crate::cli::MutantsArguments;
@@ -19,8 +21,9 @@ use crate::screen::print;
 
 /// The kernels that are held against themselves.
 const ALIKE: [&str; 2] = ["without", "mainline"];
-/// Pairs of boots in each of these runs.
-const PAIRS: usize = 4;
+/// Pairs of boots in each of these runs: until it is clear whether both are as fast, as in a bench.
+const LEAST_PAIRS: usize = 3;
+const MOST_PAIRS: usize = 30;
 
 pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
@@ -231,23 +234,32 @@ fn against_itself(kernel: &str, round: usize, lineup: &Lineup) -> Result<SelfEnt
         ));
     };
     let mut sides: [Vec<Seen>; 2] = [Vec::new(), Vec::new()];
-    for (pair, side) in run::interleaved(2, PAIRS) {
-        let number = ((round - 1) * PAIRS + pair) * 2 + side + 1;
+    let mut pairs = Vec::new();
+    for (number, (pair, side)) in run::interleaved(2, MOST_PAIRS).enumerate() {
+        let number = (round - 1) * MOST_PAIRS * 2 + number + 1;
         let name = run::boot_name(number, &format!("{kernel}-{}", ["a", "b"][side]));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let ending = testcases::boot(case, &case.topology, bootable, lineup.choice.accelerator, 0, &folder);
         sides[side].push(Seen::of(&name, ending)?);
+        if sides[0].len() != sides[1].len() {
+            continue;
+        }
+        let both = sides[0].last().zip(sides[1].last());
+        pairs.extend(both.and_then(|(a, b)| Some((a.makespan()?, b.makespan()?))));
+        let clear = judge::judge_as_fast(sequential::ratio(&pairs));
+        if pair + 1 >= LEAST_PAIRS && matches!(clear, Outcome::Supported | Outcome::Refuted) {
+            break;
+        }
     }
     let mut refuted: Vec<Finding> = Vec::new();
     for seen in &sides {
         let verdict = Verdict::of(case, bootable.behaves, &circumstances(&case.topology), seen);
         refuted.extend(verdict.findings.into_iter().filter(|f| f.outcome == Outcome::Refuted));
     }
-    let pairs: Vec<_> =
-        sides[0].iter().zip(&sides[1]).filter_map(|(a, b)| Some((a.makespan()?, b.makespan()?))).collect();
-    let ratio = stats::ratio(&pairs);
-    let left_out = PAIRS - pairs.len();
+    let ratio = sequential::ratio(&pairs);
+    let left_out = sides[0].len() - pairs.len();
     let mut comparison = Comparison::new(case.name, kernel, kernel, pairs.len(), left_out, ratio);
+    comparison.interval = IntervalKind::Sequence;
     comparison.claim = Some(format!("{kernel} is as fast as {kernel}"));
     comparison.outcome = Some(judge::judge_as_fast(ratio));
     Ok(SelfEntry { kernel: kernel.to_owned(), run: round, refuted, comparison })

@@ -79,6 +79,10 @@ pub(super) const HOT_UNPLUG: Case = Case {
 };
 
 /// More devices than work items of a node run at once (512), so that some are sure to wait.
+const MANY: Step = Step::Load { module: "parprobe_devices", params: "count=600 nodes=1" };
+/// Returns while probes of three seconds are pending.
+const SLOWLY: Step = Step::Load { module: "parprobe_driver", params: "delay_ms=3000 async_probe" };
+
 pub(super) const VANISH_WHILE_PENDING: Case = Case {
     name: "vanish_while_pending",
     situation: "of 600 devices whose probes are slow, the last goes away before its probe has begun",
@@ -86,12 +90,12 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
     source: "654888327e9f (2020): driver core: Avoid binding drivers to dead devices",
     topology: own::TOPOLOGY,
     steps: &[
-        Step::Load { module: "parprobe_devices", params: "count=600 nodes=1" },
+        MANY,
         Step::Phase {
             name: "probes",
             of: OWN,
             steps: &[
-                Step::Load { module: "parprobe_driver", params: "delay_ms=3000 async_probe" },
+                SLOWLY,
                 Step::Write { path: "/sys/module/parprobe_devices/parameters/vanish", value: "599" },
                 Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(599) },
             ],
@@ -118,12 +122,12 @@ pub(super) const BOUND_WHILE_PENDING: Case = Case {
     source: "ef0ff68351be (v5.1): __driver_attach_async_helper() skips a device that has a driver by then",
     topology: own::TOPOLOGY,
     steps: &[
-        Step::Load { module: "parprobe_devices", params: "count=600 nodes=1" },
+        MANY,
         Step::Phase {
             name: "probes",
             of: OWN,
             steps: &[
-                Step::Load { module: "parprobe_driver", params: "delay_ms=3000 async_probe" },
+                SLOWLY,
                 Step::Write { path: "/sys/bus/parprobe/drivers/parprobe/bind", value: "parprobe.599" },
                 Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(600) },
             ],

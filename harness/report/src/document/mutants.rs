@@ -85,10 +85,13 @@ impl MutantsDocument {
         self.aa.iter().filter(|entry| !told(entry.comparison.outcome)).count()
     }
 
-    /// False alarms: runs of a kernel against itself in which something was refuted.
+    /// False alarms: runs of a kernel against itself in which something was refuted, or one of the two found faster.
     pub fn false_alarms(&self) -> usize {
         let alarm = |entry: &&SelfEntry| {
-            !entry.refuted.is_empty() || entry.comparison.outcome == Some(Outcome::Refuted)
+            let SelfEntry { comparison, refuted, .. } = entry;
+            let faster = comparison.low.is_some_and(|low| low > 1.0);
+            let slower = comparison.high.is_some_and(|high| high < 1.0);
+            !refuted.is_empty() || faster || slower || comparison.outcome == Some(Outcome::Refuted)
         };
         self.aa.iter().filter(alarm).count()
     }
