@@ -20,6 +20,36 @@ fn the_document_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn of_a_kernel_that_nobody_knows_the_text_says_which_promises_hold() {
+    let mut document = document();
+    let known = report::text::render(&document);
+    assert!(!known.contains("does not hold"), "{known}");
+    document.kernels[1].behaves = None;
+    let text = report::text::render(&document);
+    for line in ["  does not hold at most 1 probe in flight: 8", "this one has no `behaves`"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn a_claim_that_no_kernel_was_booted_for_is_not_run() {
+    let mut document = document();
+    document.cases[0].tested = false;
+    assert!(
+        report::text::render(&document).contains("  not run       the claim: no kernel that it is about")
+    );
+}
+
+#[test]
+fn a_kernel_without_a_boot_has_no_witnesses_that_agree() {
+    let mut document = document();
+    document.results[1].boots.clear();
+    let text = report::text::render(&document);
+    let row = text.lines().find(|line| line.starts_with("with  ")).unwrap();
+    assert!(!row.contains("agree"), "{row}");
+}
+
+#[test]
 fn what_a_boot_could_not_show_is_in_the_text() {
     let mut document = document();
     let boot = &mut document.results[0].boots[0];
