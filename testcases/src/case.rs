@@ -86,7 +86,7 @@ pub struct Circumstances {
 }
 
 /// The flavour with lockdep, KASAN and the like.
-const DEBUG: &str = "debug";
+pub(crate) const DEBUG: &str = "debug";
 
 /// With and without what finds a race or a wrong reference when it happens.
 pub(crate) const DEBUGGED: &[&str] = &["", DEBUG];

@@ -2,6 +2,7 @@
 
 use evidence::judge::Outcome;
 use lab::failure::Kind;
+use report::document::TestResult;
 
 /// Every claim is supported; every test passed.
 pub(crate) const SUPPORTED: u8 = 0;
@@ -30,6 +31,16 @@ pub(crate) fn code_of_outcome(outcome: Outcome) -> u8 {
         Outcome::Supported => SUPPORTED,
         Outcome::Refuted => REFUTED,
         Outcome::Inconclusive | Outcome::NotRun => INCONCLUSIVE,
+    }
+}
+
+/// The code of tests of which this is the worst result.
+pub(crate) fn code_of_result(worst: TestResult) -> u8 {
+    match worst {
+        TestResult::Passed => SUPPORTED,
+        TestResult::Failed => REFUTED,
+        TestResult::Lost => GUEST,
+        TestResult::Inconclusive | TestResult::Skipped => INCONCLUSIVE,
     }
 }
 

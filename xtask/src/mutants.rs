@@ -11,7 +11,7 @@ use lab::kernel::{Catalogue, Mutant, Mutants, Recipe};
 use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
-    Comparison, Fate, IntervalKind, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry,
+    Comparison, Fate, IntervalKind, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold,
 };
 use testcases::{CASES, Case, Circumstances, DRIVER_AFTER_DEVICES, Seen, Verdict};
 
@@ -63,19 +63,7 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
     };
     done.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
-    // With --each every case of the list has to catch it.
-    let unexpected = |entry: &MutantEntry| {
-        let missed =
-            if arguments.each { !entry.missed_by.is_empty() } else { entry.outcome == Fate::Survived };
-        missed && entry.survives.is_none()
-    };
-    Ok(if document.mutants.iter().any(unexpected) || document.false_alarms() > 0 {
-        exit::REFUTED
-    } else if document.untold() > 0 {
-        exit::INCONCLUSIVE
-    } else {
-        exit::SUPPORTED
-    })
+    Ok(exit::code_of_outcome(document.outcome(arguments.each)))
 }
 
 fn hold_against_themselves(
@@ -162,11 +150,12 @@ fn hunt(
         seed: None,
         also_caught_by: Vec::new(),
         missed_by: Vec::new(),
+        untold_by: Vec::new(),
         cases: Vec::new(),
         survives: mutant.survives.clone(),
     };
     for case in cases_of(mutant)? {
-        let mut caught = None;
+        let mut said = Said::Passed;
         for flavour in case.flavours {
             let mut recipe = catalogue.recipe(&Case::on(&on.name, flavour))?;
             recipe.name = Case::on(&mutant.name, flavour);
@@ -175,46 +164,84 @@ fn hunt(
             let kernel = lineup.add(&recipe, watch)?.clone();
             watch.stage(&format!("carry out {} on {}", case.name, recipe.name));
             entry.cases.push(format!("{}::{}", case.name, recipe.name));
-            caught = refuted(case, on, &kernel, lineup)?;
-            if caught.is_some() {
+            said = said.or(examine(case, on, &kernel, lineup)?);
+            if matches!(said, Said::Caught(..)) {
                 break;
             }
         }
-        let Some((finding, seed)) = caught else {
-            entry.missed_by.push(case.name.to_owned());
-            continue;
-        };
-        if entry.caught_by.is_some() {
-            entry.also_caught_by.push(case.name.to_owned());
-        } else {
-            (entry.outcome, entry.caught_by) = (Fate::Caught, Some(case.name.to_owned()));
-            (entry.finding, entry.seed) = (Some(finding), Some(seed));
+        let name = case.name.to_owned();
+        match said {
+            Said::Caught(..) if entry.outcome == Fate::Caught => entry.also_caught_by.push(name),
+            Said::Caught(finding, seed) => {
+                (entry.outcome, entry.caught_by) = (Fate::Caught, Some(name));
+                (entry.finding, entry.seed) = (Some(finding), Some(seed));
+            }
+            Said::Passed => entry.missed_by.push(name),
+            Said::Nothing(why) => {
+                entry.untold_by.push(Untold { case: name, why });
+                if entry.outcome == Fate::Survived {
+                    entry.outcome = Fate::Untold;
+                }
+            }
         }
-        if !each {
+        if entry.outcome == Fate::Caught && !each {
             break;
         }
     }
     Ok(entry)
 }
 
-/// What a case refutes on this kernel, which passes for the one it is made from, and with which seed.
-fn refuted(
-    case: &Case,
-    on: &Recipe,
-    kernel: &Bootable,
-    lineup: &mut Lineup,
-) -> Result<Option<(Finding, u64)>, Failure> {
+/// What a case says of a kernel with a fault.
+enum Said {
+    /// This is refuted, by the boot with this seed.
+    Caught(Finding, u64),
+    /// All that is expected holds.
+    Passed,
+    /// It cannot tell, and why.
+    Nothing(String),
+}
+
+impl Said {
+    /// What it says with another flavour of the kernel, besides.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Passed, other) | (_, other @ Self::Caught(..)) => other,
+            (told, _) => told,
+        }
+    }
+}
+
+/// What a case says of this kernel, which passes for the one it is made from. Boots until one refutes something.
+fn examine(case: &Case, on: &Recipe, kernel: &Bootable, lineup: &mut Lineup) -> Result<Said, Failure> {
+    let mut boots = Vec::new();
+    let mut lost = None;
     for seed in 1..=case.seeds {
         let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, kernel.name));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let ending = testcases::boot(case, &case.topology, kernel, lineup.choice.accelerator, seed, &folder);
-        let seen = Seen::of(&name, ending)?;
-        let verdict = Verdict::of(case, on.behaves, &circumstances(&case.topology), &[seen]);
-        if let Some(finding) = verdict.findings.into_iter().find(|f| f.outcome == Outcome::Refuted) {
-            return Ok(Some((finding, seed)));
+        match Seen::of(&name, ending) {
+            Ok(seen) => boots.push(seen),
+            // The host's fault, perhaps: the hunt for other faults goes on.
+            Err(failure) if failure.kind == Kind::Guest => {
+                lost = Some(failure.to_string());
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        }
+        let findings = Verdict::of(case, on.behaves, &circumstances(&case.topology), &boots).findings;
+        if let Some(finding) = findings.into_iter().find(|f| f.outcome == Outcome::Refuted) {
+            return Ok(Said::Caught(finding, seed));
         }
     }
-    Ok(None)
+    if let Some(lost) = lost {
+        return Ok(Said::Nothing(lost));
+    }
+    let findings = Verdict::of(case, on.behaves, &circumstances(&case.topology), &boots).findings;
+    let untold = findings.into_iter().find(|finding| finding.outcome != Outcome::Supported);
+    Ok(untold.map_or(Said::Passed, |Finding { expected, seen, outcome, evidence }| {
+        let place = evidence.first().map_or_else(String::new, |place| format!("; {place}"));
+        Said::Nothing(format!("{expected}; seen: {seen}; {outcome}{place}"))
+    }))
 }
 
 fn circumstances(topology: &Topology) -> Circumstances {

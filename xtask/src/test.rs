@@ -12,7 +12,7 @@ use lab::host;
 use lab::kernel::{Catalogue, Store};
 use lab::run::Place;
 use lab::watch::Watch;
-use report::document::{Host, TEST_SCHEMA, TestDocument, TestEntry};
+use report::document::{Host, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
 use testcases::{CASES, Case};
 
 use crate::cli::TestArguments;
@@ -55,7 +55,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
-    let (mut passed, mut found) = (true, false);
+    let (mut fast_passed, mut guests_passed, mut found) = (true, true, false);
+    let mut processes = 0;
     let mut folder = None;
     for part in parts {
         for filter in filters.iter().copied() {
@@ -67,7 +68,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             found = true;
             if *part != GUESTS {
                 // Every part runs, so that one failure does not hide another.
-                passed &= tests.cargo_test(part, filter.as_slice())?;
+                fast_passed &= tests.cargo_test(part, filter.as_slice())?;
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
@@ -79,7 +80,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
                 None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
             };
             let tests = Tests { run: Some(run), ..tests };
-            passed &= tests.cargo_test(part, filter.as_slice())?;
+            guests_passed &= tests.cargo_test(part, filter.as_slice())?;
+            processes += 1;
         }
     }
     if !found {
@@ -87,13 +89,19 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
-    let results = folder.as_deref().map(read_results).transpose()?.unwrap_or_default();
+    let (results, ended) = folder.as_deref().map(read_results).transpose()?.unwrap_or_default();
     let outcomes = results.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let only_skips = !results.is_empty() && results.iter().all(|entry| entry.skipped.is_some());
+    let worst = if !fast_passed {
+        Some(TestResult::Failed)
+    } else if guests_passed {
+        results.iter().map(|entry| entry.result).max()
+    } else {
+        Some(worst_of_guests(&results, &ended, processes))
+    };
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
-        passed,
+        passed: fast_passed && guests_passed,
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
         run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
         command: repeat(arguments),
@@ -105,11 +113,17 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
     }
     print(&if arguments.json { json } else { report::text::render_unknown(&document) });
-    Ok(match (passed, only_skips) {
-        (false, _) => exit::REFUTED,
-        (true, true) => exit::INCONCLUSIVE,
-        (true, false) => exit::SUPPORTED,
-    })
+    Ok(worst.map_or(exit::SUPPORTED, exit::code_of_result))
+}
+
+/// The worst result of guest tests that did not all pass. One that is no case, or of which nothing is known, has failed.
+fn worst_of_guests(results: &[TestEntry], ended: &[u64], processes: usize) -> TestResult {
+    let not_passed = |entry: &&TestEntry| entry.result > TestResult::Passed;
+    let of_cases = results.iter().filter(not_passed).count();
+    if ended.len() < processes || usize::try_from(ended.iter().sum::<u64>()) != Ok(of_cases) {
+        return TestResult::Failed;
+    }
+    results.iter().map(|entry| entry.result).max().unwrap_or(TestResult::Failed)
 }
 
 /// The kernels that guest tests of these names boot, each with its flavour.
@@ -149,21 +163,26 @@ fn repeat(arguments: &TestArguments) -> String {
     format!("{command} --kernels {} --accel {}", kernels.join(","), accel.name())
 }
 
-/// What the guest tests noted of each case, a line each.
-fn read_results(run: &Path) -> Result<Vec<TestEntry>, Failure> {
+/// What the guest tests noted of each case, and how many failed of each process that came to its end.
+fn read_results(run: &Path) -> Result<(Vec<TestEntry>, Vec<u64>), Failure> {
     let path = results_path(run);
     let text = match std::fs::read_to_string(&path) {
-        // A filter may ask for no case at all.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        // They could not be compiled.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         read => read.map_err(|e| Failure::file("read", &path, &e))?,
     };
-    let entry = |line| {
-        serde_json::from_str(line).map_err(|e| {
-            let attempt = format!("read {}", path.display());
-            Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again")
-        })
-    };
-    text.lines().map(entry).collect()
+    let (mut results, mut ended) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        match serde_json::from_str(line) {
+            Ok(TestLine::Case(entry)) => results.push(*entry),
+            Ok(TestLine::Ended { failed }) => ended.push(failed),
+            Err(e) => {
+                let attempt = format!("read {}", path.display());
+                return Err(Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again"));
+            }
+        }
+    }
+    Ok((results, ended))
 }
 
 /// In the folder of the run: what the tests write, until it is part of the document.

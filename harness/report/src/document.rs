@@ -14,8 +14,8 @@ use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
 
-pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry};
-pub use test::{TEST_SCHEMA, TestDocument, TestEntry};
+pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
+pub use test::{TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "parprobe.bench/1";

@@ -9,7 +9,7 @@ use evidence::stats::median;
 
 use crate::document::{
     BootEntry, Comparison, Document, FactsEntry, Fate, IntervalKind, MutantEntry, MutantsDocument,
-    ResultEntry, SelfEntry, TestDocument, TestEntry,
+    ResultEntry, SelfEntry, TestDocument, TestEntry, Untold,
 };
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
@@ -250,8 +250,11 @@ fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Resu
         }
     }
     if !document.aa.is_empty() {
-        let (alarms, untold, runs) = (document.false_alarms(), document.untold(), document.aa.len());
-        writeln!(out, "{alarms} false alarms in {runs} runs; in {untold} the interval is too wide to tell")?;
+        let (alarms, too_wide, runs) = (document.false_alarms(), document.too_wide(), document.aa.len());
+        writeln!(
+            out,
+            "{alarms} false alarms in {runs} runs; in {too_wide} the interval is too wide to tell"
+        )?;
     }
     writeln!(out, "evidence: {}", document.run)?;
     writeln!(out, "repeat:   {}", document.command)
@@ -269,12 +272,14 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
         seed,
         also_caught_by,
         missed_by,
+        untold_by,
         cases,
         survives,
     } = mutant;
     let fate = match outcome {
         Fate::Caught => "caught",
         Fate::Survived => "SURVIVED",
+        Fate::Untold => "UNTOLD",
     };
     let mut text = format!("{fate:<8}  {name}: {breaks}\n          ({happened})");
     match (caught_by, finding) {
@@ -295,6 +300,9 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
     }
     if !missed_by.is_empty() && *outcome == Fate::Caught {
         text.push_str(&format!("\n          NOT by {}", missed_by.join(", ")));
+    }
+    for Untold { case, why } in untold_by {
+        text.push_str(&format!("\n          {case} cannot tell: {why}"));
     }
     if let Some(why) = survives {
         text.push_str(&format!("\n          known to survive: {why}"));

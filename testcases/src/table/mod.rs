@@ -30,6 +30,7 @@ pub const CASES: &[&Case] = &[
     &own::PLACEMENT,
     &own::FAILING_PROBES,
     &own::MATCH_ERROR,
+    &own::FAILED_REGISTRATION,
     &own::TWO_DRIVERS,
     &own::ASYNC_IN_OWN_DOMAIN,
     &own::ASYNC_WAITS_FOR_EVERYTHING,

@@ -10,7 +10,8 @@ use lab::run::{Count, Measured, Step};
 
 use super::scsi::{ALL_BOUND, LOAD_WAITS, PARALLEL, PLACED, SERIAL, load};
 use crate::case::{
-    Case, DEBUGGED, Dies, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, SEEDS, SecondOpinion, UNPLACED,
+    Case, DEBUG, DEBUGGED, Dies, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, SEEDS, SecondOpinion,
+    UNPLACED,
 };
 
 /// Our devices and their driver.
@@ -106,6 +107,32 @@ pub(super) const MATCH_ERROR: Case = Case {
         },
     ],
     promises: &[Promise::of(EVERY, |_| Expectation::Bound { bound: 23, of: 24 }), SERIAL, PARALLEL],
+    ..Case::PLAIN
+};
+
+pub(super) const FAILED_REGISTRATION: Case = Case {
+    name: "failed_registration",
+    situation: "an error of match() for the first device fails the registration of the driver, where one can; then the driver \
+                is registered again",
+    claim: "the second finds nothing that the first left behind",
+    source: "310862e57400 (v5.19): driver core: fix potential use-after-free when driver_attach fails",
+    topology: TOPOLOGY,
+    // Only KASAN and the checks of lists see what is touched.
+    flavours: &[DEBUG],
+    steps: &[
+        Step::Load { module: "parprobe_devices", params: "count=24 nodes=2 match_fails=0" },
+        Step::Phase {
+            name: "probes",
+            of: OWN,
+            steps: &[
+                Step::TryLoad { module: "parprobe_driver", params: "" },
+                // Since 27c0d217340e (2022) it is loaded by now.
+                Step::TryLoad { module: "parprobe_driver", params: "" },
+                Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(23) },
+            ],
+        },
+    ],
+    promises: &[Promise::of(EVERY, |_| Expectation::Bound { bound: 23, of: 24 })],
     ..Case::PLAIN
 };
 

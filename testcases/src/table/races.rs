@@ -80,8 +80,8 @@ pub(super) const HOT_UNPLUG: Case = Case {
 
 /// More devices than work items of a node run at once (512), so that some are sure to wait.
 const MANY: Step = Step::Load { module: "parprobe_devices", params: "count=600 nodes=1" };
-/// Returns while probes of three seconds are pending.
-const SLOWLY: Step = Step::Load { module: "parprobe_driver", params: "delay_ms=3000 async_probe" };
+/// Returns while probes of two seconds are pending.
+const SLOWLY: Step = Step::Load { module: "parprobe_driver", params: "delay_ms=2000 async_probe" };
 
 pub(super) const VANISH_WHILE_PENDING: Case = Case {
     name: "vanish_while_pending",
@@ -89,6 +89,8 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
     claim: "it is not probed, all others are bound, and no reference is left",
     source: "654888327e9f (2020): driver core: Avoid binding drivers to dead devices",
     topology: own::TOPOLOGY,
+    flavours: DEBUGGED,
+    seeds: SEEDS,
     steps: &[
         MANY,
         Step::Phase {
@@ -96,6 +98,7 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
             of: OWN,
             steps: &[
                 SLOWLY,
+                pause(300),
                 Step::Write { path: "/sys/module/parprobe_devices/parameters/vanish", value: "599" },
                 Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(599) },
             ],
@@ -111,7 +114,7 @@ pub(super) const VANISH_WHILE_PENDING: Case = Case {
         Promise::of(EVERY, |_| Expectation::Says { text: "600 of 600 devices released", times: 1 })
             .in_phase(1),
     ],
-    only: Some((PER_DEVICE, "one call for the driver: 600 probes of three seconds would take half an hour")),
+    only: Some((PER_DEVICE, "one call for the driver: 600 probes of two seconds would take twenty minutes")),
     ..Case::PLAIN
 };
 
@@ -121,6 +124,8 @@ pub(super) const BOUND_WHILE_PENDING: Case = Case {
     claim: "its asynchronous call finds it bound, and leaves it alone",
     source: "ef0ff68351be (v5.1): __driver_attach_async_helper() skips a device that has a driver by then",
     topology: own::TOPOLOGY,
+    flavours: DEBUGGED,
+    seeds: SEEDS,
     steps: &[
         MANY,
         Step::Phase {
@@ -128,6 +133,7 @@ pub(super) const BOUND_WHILE_PENDING: Case = Case {
             of: OWN,
             steps: &[
                 SLOWLY,
+                pause(300),
                 Step::Write { path: "/sys/bus/parprobe/drivers/parprobe/bind", value: "parprobe.599" },
                 Step::AwaitBound { bus: OWN.bus, driver: OWN.driver, count: Count::Just(600) },
             ],
@@ -212,20 +218,22 @@ const SD_AND_BACK: &[Step] = &[load("sd_mod"), Step::Unload { module: "sd_mod" }
 
 pub(super) const RELOAD_SD: Case = Case {
     name: "reload_sd",
-    situation: "sd_mod is loaded and unloaded ten times",
+    situation: "sd_mod is loaded and unloaded five times",
     claim: "every LUN is bound once each time",
     source: "a driver pointer that is left behind keeps the next driver out",
     topology: Topology { latency: Duration::from_millis(2), ..PLAIN },
+    flavours: DEBUGGED,
+    seeds: SEEDS,
     steps: &[
         load("virtio_scsi"),
         AWAIT_LUNS,
         Step::Phase {
             name: "probes",
             of: SD,
-            steps: &[Step::Repeat { times: 9, steps: SD_AND_BACK }, load("sd_mod"), AWAIT_BOUND],
+            steps: &[Step::Repeat { times: 4, steps: SD_AND_BACK }, load("sd_mod"), AWAIT_BOUND],
         },
     ],
-    promises: &[Promise::of(EVERY, |c| Expectation::AllBound { of: luns(c), rounds: 10 }), LOAD_WAITS],
+    promises: &[Promise::of(EVERY, |c| Expectation::AllBound { of: luns(c), rounds: 5 }), LOAD_WAITS],
     ..Case::PLAIN
 };
 

@@ -1,10 +1,10 @@
 //! Each case on each kernel: what is expected of it holds, and what is expected of its opposite does not.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use evidence::judge::{Finding, Outcome};
 use libtest_mimic::{Completion, Failed, Trial};
-use report::document::TestEntry;
+use report::document::{TestEntry, TestLine, TestResult};
 use testcases::{CASES, Case, Circumstances, Seen, Verdict};
 
 use crate::laboratory;
@@ -36,14 +36,16 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         behaves: behaves.map(|behaves| behaves.to_string()),
         topology: case.topology.to_string(),
         outcome: Outcome::NotRun,
+        result: TestResult::Skipped,
         skipped: case.skipped_on(behaves),
+        lost: None,
         seeds: Vec::new(),
         boots: Vec::new(),
         findings: Vec::new(),
         others: Vec::new(),
     };
-    if let Some(why) = &entry.skipped {
-        note(&entry)?;
+    if let Some(why) = entry.skipped.clone() {
+        note(&TestLine::Case(Box::new(entry)))?;
         return Ok(Completion::ignored_with(why));
     }
     let bootable = laboratory::kernel(kernel)?;
@@ -58,7 +60,8 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
             Ok(boot) => seen.push(boot),
             Err(failure) => {
                 // "Not run" is a result: without it the others would look like all there is.
-                note(&entry)?;
+                (entry.result, entry.lost) = (TestResult::Lost, Some(failure.to_string()));
+                note(&TestLine::Case(Box::new(entry)))?;
                 return Err(failure.into());
             }
         }
@@ -67,22 +70,27 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
     entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
     (entry.findings, entry.others) = (findings, others);
-    note(&entry)?;
-
-    let mut wrong: Vec<String> = entry
-        .findings
-        .iter()
-        .filter(|finding| finding.outcome != Outcome::Supported)
-        .map(|finding| describe("expected of this kernel", finding))
-        .collect();
+    let mut result = TestResult::Passed;
+    let mut wrong = Vec::new();
+    let mut hold = |what: &str, finding: &Finding, needed: Outcome| {
+        if finding.outcome == needed {
+            return;
+        }
+        let told = matches!(finding.outcome, Outcome::Supported | Outcome::Refuted);
+        result = result.max(if told { TestResult::Failed } else { TestResult::Inconclusive });
+        wrong.push(describe(what, finding));
+    };
+    for finding in &entry.findings {
+        hold("expected of this kernel", finding, Outcome::Supported);
+    }
     // Our own four are told apart by the change alone: what one side promises has to fail on the other.
     if let Some(kernel) = behaves {
-        let contraries = Verdict::contraries(case, kernel, &circumstances, &seen);
-        let kept = contraries.iter().filter(|finding| finding.outcome != Outcome::Refuted);
-        wrong.extend(
-            kept.map(|finding| describe("of other kernels only, and so to be refuted here", finding)),
-        );
+        for finding in Verdict::contraries(case, kernel, &circumstances, &seen) {
+            hold("of other kernels only, and so to be refuted here", &finding, Outcome::Refuted);
+        }
     }
+    entry.result = result;
+    note(&TestLine::Case(Box::new(entry)))?;
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.join("\n").into()) }
 }
 
@@ -91,10 +99,9 @@ fn describe(what: &str, finding: &Finding) -> String {
     format!("{what}: {expected}; seen: {seen}; {outcome}\n  {}", evidence.join("\n  "))
 }
 
-/// Hands the result to whoever started the tests and wants them as data: a line each.
-fn note(entry: &TestEntry) -> Result<(), Failed> {
+/// Hands a result to whoever started the tests and wants them as data.
+pub(crate) fn note(line: &TestLine) -> io::Result<()> {
     let Some(path) = std::env::var_os("PARPROBE_RESULTS") else { return Ok(()) };
     let mut file = std::fs::File::options().create(true).append(true).open(path)?;
-    file.write_all((serde_json::to_string(entry)? + "\n").as_bytes())?;
-    Ok(())
+    file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }

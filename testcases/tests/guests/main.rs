@@ -8,6 +8,7 @@ mod laboratory;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
+use report::document::TestLine;
 
 fn main() -> ExitCode {
     if let Err(e) = lab::child::end_with_parent() {
@@ -29,7 +30,11 @@ fn main() -> ExitCode {
     let mut trials = cases::trials();
     trials.extend(deaths::trials());
     trials.extend(endings::trials());
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(e) = cases::note(&TestLine::Ended { failed: conclusion.num_failed }) {
+        return complain(&format!("the results cannot be written: {e}"));
+    }
+    conclusion.exit_code()
 }
 
 #[allow(clippy::print_stderr)]

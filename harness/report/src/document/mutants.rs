@@ -44,6 +44,8 @@ pub struct MutantEntry {
     pub also_caught_by: Vec<String>,
     /// Cases that were carried out and did not catch it.
     pub missed_by: Vec<String>,
+    /// Cases that could not tell, and why: a guest that was lost, boots that do not say.
+    pub untold_by: Vec<Untold>,
     /// The cases that were carried out, in order.
     pub cases: Vec<String>,
     /// Why it survives, where that is known.
@@ -58,6 +60,17 @@ pub enum Fate {
     Caught,
     /// None did.
     Survived,
+    /// None did, and at least one could not tell.
+    Untold,
+}
+
+/// A case that could not tell whether a fault is there.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Untold {
+    /// The case.
+    pub case: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A kernel held against itself.
@@ -80,9 +93,28 @@ impl MutantsDocument {
     }
 
     /// Runs of a kernel against itself that cannot tell whether it is as fast: an interval that wide hardly alarms.
-    pub fn untold(&self) -> usize {
+    pub fn too_wide(&self) -> usize {
         let told = |outcome| matches!(outcome, Some(Outcome::Supported | Outcome::Refuted));
         self.aa.iter().filter(|entry| !told(entry.comparison.outcome)).count()
+    }
+
+    /// All together; with `each`, every case of a mutant's list has to catch it.
+    pub fn outcome(&self, each: bool) -> Outcome {
+        let escaped = |entry: &MutantEntry| {
+            let missed = if each { !entry.missed_by.is_empty() } else { entry.outcome == Fate::Survived };
+            missed && entry.survives.is_none()
+        };
+        let untold = |entry: &MutantEntry| {
+            let untold = if each { !entry.untold_by.is_empty() } else { entry.outcome == Fate::Untold };
+            untold && entry.survives.is_none()
+        };
+        if self.mutants.iter().any(escaped) || self.false_alarms() > 0 {
+            Outcome::Refuted
+        } else if self.mutants.iter().any(untold) || self.too_wide() > 0 {
+            Outcome::Inconclusive
+        } else {
+            Outcome::Supported
+        }
     }
 
     /// False alarms: runs of a kernel against itself in which something was refuted, or one of the two found faster.

@@ -15,7 +15,7 @@ pub struct TestDocument {
     pub schema: String,
     /// All results together. One that was skipped does not count: its kernel is not one that the case is about.
     pub outcome: Outcome,
-    /// Whether all other tests passed: unit and golden tests, deaths and endings of guests.
+    /// Whether every test passed: unit and golden tests, deaths and endings of guests included.
     pub passed: bool,
     /// The host.
     pub host: Host,
@@ -46,8 +46,12 @@ pub struct TestEntry {
     pub topology: String,
     /// All findings together.
     pub outcome: Outcome,
+    /// Whether the test passed, and if not, why.
+    pub result: TestResult,
     /// Why it was not carried out, where it makes no sense on this kernel.
     pub skipped: Option<String>,
+    /// How a guest was lost, where nothing says that its kernel is at fault.
+    pub lost: Option<String>,
     /// The seeds of its boots.
     pub seeds: Vec<u64>,
     /// The folders of its boots.
@@ -56,6 +60,37 @@ pub struct TestEntry {
     pub findings: Vec<Finding>,
     /// What is expected of kernels that behave otherwise, and what was seen.
     pub others: Vec<Finding>,
+}
+
+/// What became of a case on a kernel.
+///
+/// From the least to the worst: of several, the worst is what became of all.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestResult {
+    /// It makes no sense on this kernel.
+    Skipped,
+    /// What is expected of this kernel holds, and what is expected of its opposite does not.
+    Passed,
+    /// The boots cannot tell.
+    Inconclusive,
+    /// A guest could not be led to its end, and nothing says that its kernel is at fault.
+    Lost,
+    /// What is expected of this kernel does not hold, or what is expected of its opposite does.
+    Failed,
+}
+
+/// What a process that carries out cases tells whoever started it: a line of JSON each.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestLine {
+    /// What became of a case on a kernel.
+    Case(Box<TestEntry>),
+    /// It came to its end: how many of its tests failed, those that are no case included.
+    Ended {
+        /// How many.
+        failed: u64,
+    },
 }
 
 impl TestDocument {
