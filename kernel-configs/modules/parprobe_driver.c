@@ -72,7 +72,8 @@ static void nest(void)
 
 static int parprobe_probe(struct device *dev)
 {
-	msleep(delay_ms);
+	/* msleep() makes at least two ticks of the shortest delay. */
+	fsleep(delay_ms * 1000UL);
 	nest();
 	if (fail_every && (dev->id + 1) % fail_every == 0)
 		return -EIO;
