@@ -7,7 +7,7 @@ use lab::accelerator::Accelerator;
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::kernel::Behaviour;
-use lab::run::{self, Bootable, Ending, Lineup};
+use lab::run::{self, Bootable, Ending, Lineup, Step};
 use lab::watch::Watch;
 
 use crate::case::Case;
@@ -24,9 +24,16 @@ pub struct KernelResult {
     pub boots: Vec<BootResult>,
 }
 
-/// One boot.
+/// One boot, and the forks of it: the same guest, saved when all was ready, carried on again.
 #[derive(Clone, Debug)]
 pub struct BootResult {
+    /// The boot itself, then its forks.
+    pub samples: Vec<Sample>,
+}
+
+/// What one guest showed.
+#[derive(Clone, Debug)]
+pub struct Sample {
     /// Its folder, relative to that of the run.
     pub folder: String,
     /// What came of it.
@@ -35,7 +42,7 @@ pub struct BootResult {
     pub blind_spots: Vec<String>,
 }
 
-impl BootResult {
+impl Sample {
     /// What it says of its first phase, the only one of a bench; `None` for a kernel that died.
     pub fn boot(&self) -> Option<&Boot> {
         match &self.end {
@@ -90,19 +97,28 @@ pub fn boot(
     let mut topology = *topology;
     // Latencies vary where anything is to vary.
     topology.oddities.seed = (case.seeds > 1).then_some(seed);
-    run::carry_out(&run::Boot {
-        kernel,
-        topology: &topology,
-        steps: case.steps,
-        parameters: case.parameters,
-        seed,
-        accelerator,
-        folder,
-    })
+    run::carry_out(&ordered(case, &topology, kernel, accelerator, seed, folder))
 }
 
-/// Carries out rounds, in each of which every kernel is booted once. `clear` says after a round whether the boots so
-/// far are enough.
+fn ordered<'a>(
+    case: &Case,
+    topology: &'a Topology,
+    kernel: &'a Bootable,
+    accelerator: Accelerator,
+    seed: u64,
+    folder: &'a Path,
+) -> run::Boot<'a> {
+    let (steps, parameters) = (case.steps, case.parameters);
+    run::Boot { kernel, topology, steps, parameters, seed, accelerator, folder }
+}
+
+/// Whether guests of this case can be saved half way, and forked.
+pub fn can_fork(case: &Case) -> bool {
+    Step::at_first_phase(case.steps).is_some()
+}
+
+/// Carries out rounds, in each of which every kernel is booted once, and then each of these boots is forked so often.
+/// `clear` says after a round whether the boots so far are enough.
 ///
 /// # Errors
 /// The failure that ended it. What was finished before is in the folder of the run.
@@ -111,6 +127,7 @@ pub fn carry_out(
     topology: &Topology,
     lineup: &Lineup,
     rounds: Rounds,
+    forks: usize,
     clear: impl Fn(&[KernelResult]) -> bool,
     watch: &dyn Watch,
 ) -> Result<Vec<KernelResult>, Failure> {
@@ -135,36 +152,66 @@ pub fn carry_out(
         host_cores: lab::host::host_cores(),
         accelerator: lineup.choice.clone(),
         boots: order.iter().map(|(folder, place)| (folder.clone(), name_of(*place))).collect(),
+        forks,
     }
     .write(&lineup.run)?;
 
-    let total = order.len();
+    let total = order.len() * (1 + forks);
     let (most, of) = match rounds {
         Rounds::Just(_) => ("", Some(total as u64)),
         Rounds::UntilClear { .. } => ("at most ", None),
     };
-    let s = if total == 1 { "" } else { "s" };
-    watch.stage(&format!("boot {most}{total} guest{s}, {}", lineup.choice.accelerator));
-    for (number, (name, place)) in order.into_iter().enumerate() {
-        watch.count(number as u64, of);
-        let folder = run::make_boot_folder(&lineup.run, &name)?;
-        let choice = &lineup.choice;
-        let ending = boot(case, topology, &lineup.kernels[place].1, choice.accelerator, 0, &folder);
-        let blind_spots = match &ending {
-            Ok(Ending::Well(record)) => record.left.blind_spots.clone(),
-            Ok(Ending::Died { .. }) | Err(_) => Vec::new(),
-        };
-        let end = Seen::of(&name, ending)?.end;
-        results[place].boots.push(BootResult { folder: name, end, blind_spots });
-        let done = number + 1;
-        let ill = || results.iter().flat_map(|result| &result.boots).any(|boot| boot.boot().is_none());
+    let s = if order.len() == 1 { "" } else { "s" };
+    let forked = if forks == 0 { String::new() } else { format!(", each forked {forks} times") };
+    watch.stage(&format!("boot {most}{} guest{s}{forked}, {}", order.len(), lineup.choice.accelerator));
+    let accelerator = lineup.choice.accelerator;
+    let mut done = 0;
+    for (number, round) in order.chunks(kernels.max(1)).enumerate() {
+        let mut saved = Vec::new();
+        for (name, place) in round {
+            watch.count(done, of);
+            let folder = run::make_boot_folder(&lineup.run, name)?;
+            let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
+            let ending = if forks == 0 {
+                run::carry_out(&boot)
+            } else {
+                run::carry_out_and_save(&boot).map(|(ending, snapshot)| {
+                    saved.extend(snapshot.map(|snapshot| (name, *place, snapshot)));
+                    ending
+                })
+            };
+            results[*place].boots.push(BootResult { samples: vec![sample(name, ending)?] });
+            done += 1;
+        }
+        for (fork, at) in run::interleaved(saved.len(), forks) {
+            let (name, place, snapshot) = &saved[at];
+            watch.count(done, of);
+            let name = format!("{name}-fork-{}", fork + 1);
+            let folder = run::make_boot_folder(&lineup.run, &name)?;
+            let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
+            let sample = sample(&name, run::carry_on(snapshot, &boot))?;
+            if let Some(boot) = results[*place].boots.last_mut() {
+                boot.samples.push(sample);
+            }
+            done += 1;
+        }
         // A kernel that died is a finding, and may take minutes to die again.
-        if done % kernels == 0 && (ill() || rounds.enough(done / kernels, || clear(&results))) {
-            watch.count(done as u64, of);
+        let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+        let ill = samples.into_iter().any(|sample| sample.boot().is_none());
+        if ill || rounds.enough(number + 1, || clear(&results)) {
             break;
         }
     }
+    watch.count(done, of);
     Ok(results)
+}
+
+fn sample(name: &str, ending: Result<Ending, Failure>) -> Result<Sample, Failure> {
+    let blind_spots = match &ending {
+        Ok(Ending::Well(record)) => record.left.blind_spots.clone(),
+        Ok(Ending::Died { .. }) | Err(_) => Vec::new(),
+    };
+    Ok(Sample { folder: name.to_owned(), end: Seen::of(name, ending)?.end, blind_spots })
 }
 
 #[cfg(test)]

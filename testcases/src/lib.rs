@@ -5,7 +5,7 @@ mod case;
 mod table;
 mod verdict;
 
-pub use campaign::{BootResult, KernelResult, Rounds, boot, carry_out};
+pub use campaign::{BootResult, KernelResult, Rounds, Sample, boot, can_fork, carry_out};
 pub use case::{Case, Circumstances, Dies, Promise};
 pub use table::{CASES, DEVICES_AFTER_DRIVER, DRIVER_AFTER_DEVICES};
 pub use verdict::{End, Seen, Verdict};

@@ -10,15 +10,17 @@ use evidence::stats::Ratio;
 use evidence::{sequential, stats};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::Catalogue;
+use lab::kernel::{Behaviour, Catalogue, Recipe};
 use lab::run::{self, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
     BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, ResultEntry, SCHEMA,
 };
-use testcases::{BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Seen, Verdict};
+use testcases::{
+    BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Verdict,
+};
 
-use crate::cli::BenchArguments;
+use crate::cli::{BenchArguments, Forks};
 use crate::exit;
 use crate::screen::print;
 
@@ -54,7 +56,8 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         };
         compared(case, arguments.boots, results).iter().all(told)
     };
-    let results = testcases::carry_out(case, &topology, &lineup, arguments.boots, clear, watch)
+    let forks = arguments.forks.number(case, &recipes);
+    let results = testcases::carry_out(case, &topology, &lineup, arguments.boots, forks, clear, watch)
         .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, arguments.boots, &results);
     let document = document(case, &topology, &lineup, &results, comparisons, &repeat(arguments, &topology));
@@ -79,17 +82,32 @@ fn refuse_twice(kernels: &[String]) -> Result<(), Failure> {
     })
 }
 
+impl Forks {
+    /// How many, of each boot. Where a kernel is claimed to be faster than another, three boots show it; where they are to be as
+    /// fast, a tenth counts, and forks narrow the interval.
+    fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
+        let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
+        let claimed = |of| recipes.iter().any(|recipe| role(recipe) == Some(of));
+        match self {
+            Self::Just(forks) => forks,
+            Self::Auto if recipes.len() < 2 || !testcases::can_fork(case) => 0,
+            Self::Auto if claimed(Role::Baseline) && claimed(Role::Candidate) => 0,
+            Self::Auto => 3,
+        }
+    }
+}
+
 /// The command that repeats the bench here, with every default spelt out: defaults may change, and depend on
 /// the host.
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
-    let BenchArguments { kernels, boots, accel, .. } = arguments;
+    let BenchArguments { kernels, boots, forks, accel, .. } = arguments;
     let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
     let boots = match boots {
         Rounds::Just(number) => number.to_string(),
         Rounds::UntilClear { .. } => "auto".to_owned(),
     };
     format!(
-        "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --accel {}",
+        "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} --accel {}",
         kernels.join(","),
         humantime::format_duration(*latency).to_string().replace(' ', ""),
         accel.name(),
@@ -150,8 +168,8 @@ fn document(
 }
 
 fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
-    let seen = |boot: &BootResult| Seen { folder: boot.folder.clone(), end: boot.end.clone() };
-    let seen: Vec<Seen> = result.boots.iter().map(seen).collect();
+    let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
+    let seen: Vec<Seen> = result.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect();
     let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
     ResultEntry {
         case: case.name.to_owned(),
@@ -159,12 +177,17 @@ fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> 
         outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
         findings,
         others,
-        boots: result
-            .boots
-            .iter()
-            .filter_map(|boot| Some(BootEntry::new(&boot.folder, boot.boot()?, &boot.blind_spots)))
-            .collect(),
+        boots: result.boots.iter().flat_map(entries).collect(),
     }
+}
+
+fn entries(boot: &BootResult) -> impl Iterator<Item = BootEntry> {
+    let origin = boot.samples.first().map(|sample| sample.folder.clone());
+    boot.samples.iter().filter_map(move |sample| {
+        let mut entry = BootEntry::new(&sample.folder, sample.boot()?, &sample.blind_spots);
+        entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
+        Some(entry)
+    })
 }
 
 /// The first kernel against each of the others, boot by boot, in each time that they have. A pair with a boot on which
@@ -222,12 +245,19 @@ impl Metric {
         other: &KernelResult,
         estimate: Estimate,
     ) -> Option<Comparison> {
-        let time = |boot: &BootResult| self.of(&boot.boot()?.facts);
-        if !first.boots.iter().chain(&other.boots).any(|boot| time(boot).is_some()) {
+        let time = |sample: &Sample| self.of(&sample.boot()?.facts);
+        let samples = first.boots.iter().chain(&other.boots).flat_map(|boot| &boot.samples);
+        if !samples.into_iter().any(|sample| time(sample).is_some()) {
             return None;
         }
-        let sound =
-            |boot: &BootResult| time(boot).filter(|_| boot.boot().is_some_and(|b| b.doubt().is_none()));
+        // Samples of one boot are related: together they say what that boot says, only better.
+        let sound = |boot: &BootResult| {
+            let sound = |sample: &Sample| {
+                time(sample).filter(|_| sample.boot().is_some_and(|boot| boot.doubt().is_none()))
+            };
+            let times: Option<Vec<Duration>> = boot.samples.iter().map(sound).collect();
+            stats::geometric_mean(&times?)
+        };
         let all = first.boots.iter().zip(&other.boots);
         let pairs: Vec<_> = all.filter_map(|(a, b)| Some((sound(a)?, sound(b)?))).collect();
         let ratio = estimate(&pairs);
@@ -235,6 +265,7 @@ impl Metric {
         let mut comparison =
             Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
         comparison.metric = self.name().to_owned();
+        comparison.forks = first.boots.first().map_or(0, |boot| boot.samples.len().saturating_sub(1));
         let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
             (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
             (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
@@ -259,7 +290,11 @@ enum Role {
 }
 
 fn role(case: &Case, result: &KernelResult) -> Option<Role> {
-    let behaves = result.behaves?;
+    role_of(case, result.behaves?)
+}
+
+/// What kernels of this kind are for the claim of a case.
+fn role_of(case: &Case, behaves: Behaviour) -> Option<Role> {
     if case.candidates.contains(&behaves) {
         Some(Role::Candidate)
     } else {

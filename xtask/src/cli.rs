@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ pub(crate) struct BenchArguments {
     /// least 3 and at most 30 times
     #[arg(long, value_name = "N", default_value = "auto", value_parser = rounds)]
     pub(crate) boots: Rounds,
+    /// Forks of each boot: a guest is saved when its LUNs are there, and carried on from there so often again. `auto`: 3
+    /// where kernels are to be as fast, none where one is claimed to be faster
+    #[arg(long, value_name = "N", default_value_t = Forks::Auto, value_parser = forks)]
+    pub(crate) forks: Forks,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
@@ -94,6 +99,33 @@ impl BenchArguments {
 /// humantime's own words ("expected number at 0") do not say what a duration looks like.
 fn latency(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "a number with a unit is needed: 20ms, 500us, 1s".to_owned())
+}
+
+/// How often each boot is forked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Forks {
+    /// As the kernels ask for.
+    Auto,
+    /// So often.
+    Just(usize),
+}
+
+impl fmt::Display for Forks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Just(number) => number.fmt(f),
+        }
+    }
+}
+
+/// `auto`, or a number up to 100.
+fn forks(text: &str) -> Result<Forks, String> {
+    if text == "auto" {
+        return Ok(Forks::Auto);
+    }
+    let number = text.parse().ok().filter(|number| *number <= 100);
+    number.map(Forks::Just).ok_or_else(|| "`auto`, or a number from 0 to 100, is needed".to_owned())
 }
 
 /// `auto`, or a number from 1 to 1000.

@@ -32,6 +32,7 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
             Ok((Answer::Done, Vec::new()))
         }
         Request::ReadKmsg => bytes(kmsg::read_all().map_err(|e| format!("reading /dev/kmsg: {e}"))?),
+        Request::ReadKmsgOn => bytes(kmsg::read_on().map_err(|e| format!("reading on in /dev/kmsg: {e}"))?),
         Request::ReadFile { path } => {
             bytes(std::fs::read(&path).map_err(|e| format!("reading {path}: {e}"))?)
         }

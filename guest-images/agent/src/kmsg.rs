@@ -1,8 +1,9 @@
-//! Reads the kernel log whole, and leaves marks in it.
+//! Reads the kernel log, whole or on, and leaves marks in it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -15,7 +16,25 @@ const LONGEST_RECORD: usize = 16 << 10;
 /// Records that the ring has dropped are not made up for: their sequence numbers are missing, and the
 /// reader of the log sees the gap.
 pub(crate) fn read_all() -> io::Result<Vec<u8>> {
-    let mut device = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open("/dev/kmsg")?;
+    read_to_end(&mut open()?)
+}
+
+/// The records that came since this was last called; the first time, every record.
+pub(crate) fn read_on() -> io::Result<Vec<u8>> {
+    static DEVICE: Mutex<Option<File>> = Mutex::new(None);
+    let mut device = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = match &mut *device {
+        Some(device) => device,
+        none => none.insert(open()?),
+    };
+    read_to_end(device)
+}
+
+fn open() -> io::Result<File> {
+    File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open("/dev/kmsg")
+}
+
+fn read_to_end(device: &mut File) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     let mut record = vec![0; LONGEST_RECORD];
     loop {

@@ -1,7 +1,8 @@
 //! Reads CPUs, nodes and the devices of a bus from sysfs.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use protocol::{Cpu, DeviceFacts};
 
@@ -65,7 +66,8 @@ pub(crate) fn devices(bus: &str) -> io::Result<Vec<String>> {
 pub(crate) fn bound_to(bus: &str, driver: &str) -> io::Result<u64> {
     let devices = devices(bus)?;
     let bound = entries(&format!("{BUSES}/{bus}/drivers/{driver}"))?;
-    Ok(bound.iter().filter(|name| devices.contains(name)).count() as u64)
+    // Both are in order.
+    Ok(bound.iter().filter(|name| devices.binary_search(name).is_ok()).count() as u64)
 }
 
 /// The SCSI bus also has entries for hosts and targets: a LUN is `H:C:T:L`.
@@ -76,13 +78,19 @@ fn is_device(bus: &str, name: &str) -> bool {
 
 /// What sysfs shows of every device of a bus. One that goes away meanwhile is left out.
 pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
+    // Thousands of LUNs have few parents.
+    let mut nodes: HashMap<PathBuf, Option<u32>> = HashMap::new();
     let describe = |name: String| -> io::Result<DeviceFacts> {
-        let link = format!("{BUSES}/{bus}/devices/{name}");
-        let place = std::fs::canonicalize(&link)?;
+        let place = place_of(bus, &name)?;
         let driver = std::fs::read_link(place.join("driver")).ok();
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        let inherited = || match nodes.get(parent) {
+            Some(node) => *node,
+            None => *nodes.entry(parent.to_owned()).or_insert_with(|| node_of(parent)),
+        };
         Ok(DeviceFacts {
-            node: node_of(&place),
-            disk: entries(&format!("{link}/block"))?.into_iter().next(),
+            node: own_node_of(&place).unwrap_or_else(inherited),
+            disk: entries(&format!("{}/block", place.display()))?.into_iter().next(),
             driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
             name,
         })
@@ -91,9 +99,20 @@ pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
     described.filter(|facts| !matches!(facts, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
 }
 
+/// Where a device is: the bus has a link to it, `../../../devices/…`.
+fn place_of(bus: &str, name: &str) -> io::Result<PathBuf> {
+    let link = std::fs::read_link(format!("{BUSES}/{bus}/devices/{name}"))?;
+    let below_sys = link.components().filter(|part| !matches!(part, Component::ParentDir));
+    Ok(Path::new("/sys").join(below_sys.collect::<PathBuf>()))
+}
+
 /// A SCSI device has no `numa_node` of its own: it inherits that of the PCI function above it, which has.
-/// The kernel writes -1 for no node.
 fn node_of(place: &Path) -> Option<u32> {
-    let text = place.ancestors().find_map(|path| std::fs::read_to_string(path.join("numa_node")).ok())?;
-    text.trim().parse().ok()
+    place.ancestors().find_map(own_node_of)?
+}
+
+/// What its own `numa_node` says, if it has one. The kernel writes -1 for no node.
+fn own_node_of(place: &Path) -> Option<Option<u32>> {
+    let text = std::fs::read_to_string(place.join("numa_node")).ok()?;
+    Some(text.trim().parse().ok())
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
@@ -115,6 +115,8 @@ pub enum Request {
     },
     /// The whole kernel log, as the records of `/dev/kmsg` one after the other. Answer: [`Answer::Bytes`].
     ReadKmsg,
+    /// What came into the kernel log since this was last asked, the first time all of it. Answer: [`Answer::Bytes`].
+    ReadKmsgOn,
     /// A file of procfs, sysfs or tracefs, whole. Answer: [`Answer::Bytes`].
     ReadFile {
         /// Absolute path.

@@ -195,8 +195,10 @@ pub fn read(texts: &Texts<'_>) -> Boot {
     Boot { facts, log, trace, differences, unpaired, splats, gone, said }
 }
 
-/// How many asynchronous calls and probes have begun and not ended, as far as log and trace show it.
-pub fn under_way(kmsg: &str, trace: Option<&str>) -> usize {
+/// How many asynchronous calls have begun and not ended, as far as the log shows it. The line at the end of a call comes
+/// after those of the probes in it and after their events. `None` where the log shows no such call at all: a kernel
+/// without dynamic debug output does not say.
+pub fn calls_under_way(kmsg: &str) -> Option<usize> {
     let count = |(begun, ended): (usize, usize), line: Line<'_>| match line {
         Line::AsyncBegins { .. } => (begun + 1, ended),
         Line::AsyncEnds { .. } => (begun, ended + 1),
@@ -204,11 +206,15 @@ pub fn under_way(kmsg: &str, trace: Option<&str>) -> usize {
     };
     let log = Log::read(kmsg);
     let (begun, ended) = log.records.iter().map(|record| dmesg::recognise(record.text)).fold((0, 0), count);
-    let entries = trace.map(Trace::read).map(|trace| trace.entries).unwrap_or_default();
+    (begun + ended > 0).then(|| begun.abs_diff(ended))
+}
+
+/// How many probes have begun and not ended, as far as the trace shows it.
+pub fn probes_under_way(trace: &str) -> usize {
+    let entries = Trace::read(trace).entries;
     let of = |wanted: fn(&ftrace::Event<'_>) -> bool| entries.iter().filter(|e| wanted(&e.event)).count();
     let started = of(|event| matches!(event, ftrace::Event::Start { .. }));
-    let returned = of(|event| matches!(event, ftrace::Event::End { .. }));
-    begun.abs_diff(ended) + started.abs_diff(returned)
+    started.abs_diff(of(|event| matches!(event, ftrace::Event::End { .. })))
 }
 
 /// The fewest and the most probes that one of these devices had.

@@ -68,6 +68,15 @@ pub(crate) fn ratio_within(
     Some(Ratio { ratio: mean.exp(), interval })
 }
 
+/// The geometric mean: what stands for a boot of which there are several samples. `None` of nothing or with a zero.
+pub fn geometric_mean(durations: &[Duration]) -> Option<Duration> {
+    if durations.is_empty() || durations.iter().any(Duration::is_zero) {
+        return None;
+    }
+    let logs: f64 = durations.iter().map(|duration| duration.as_secs_f64().ln()).sum();
+    Some(Duration::from_secs_f64((logs / durations.len() as f64).exp()))
+}
+
 /// The middle value; of an even number the mean of the two in the middle. `None` of nothing.
 pub fn median(durations: impl IntoIterator<Item = Duration>) -> Option<Duration> {
     let mut sorted: Vec<Duration> = durations.into_iter().collect();

@@ -111,6 +111,9 @@ pub struct ResultEntry {
 pub struct BootEntry {
     /// Its folder in that of the run, with the raw logs.
     pub folder: String,
+    /// The boot that this is a fork of: the guest saved there was carried on once more.
+    #[serde(default)]
+    pub fork_of: Option<String>,
     /// Its numbers.
     pub facts: FactsEntry,
     /// Where log and trace differ.
@@ -180,6 +183,9 @@ pub struct Comparison {
     pub interval: IntervalKind,
     /// How many pairs of boots.
     pub pairs: usize,
+    /// How often each boot was forked; its time is the geometric mean of its own and those of its forks.
+    #[serde(default)]
+    pub forks: usize,
     /// How many more there were, in which a kernel died, lines were lost or witnesses differ.
     pub left_out: usize,
     /// Which of the two is claimed to be faster, in words; `null` where nobody claims it.
@@ -220,6 +226,7 @@ impl Comparison {
             high: interval.map(|interval| interval.high),
             interval: IntervalKind::Fixed,
             pairs,
+            forks: 0,
             left_out,
             claim: None,
             outcome: None,
@@ -232,6 +239,7 @@ impl BootEntry {
     pub fn new(folder: &str, boot: &Boot, blind_spots: &[String]) -> Self {
         Self {
             folder: folder.to_owned(),
+            fork_of: None,
             facts: FactsEntry::from(&boot.facts),
             differences: boot.differences.clone(),
             leftovers: boot.unpaired.clone(),

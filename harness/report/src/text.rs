@@ -97,7 +97,7 @@ fn row(result: &ResultEntry) -> Vec<String> {
     };
     vec![
         result.kernel.clone(),
-        facts.len().to_string(),
+        boots(result),
         range(facts.iter().map(|facts| Some(facts.max_in_flight))),
         range(facts.iter().map(|facts| facts.workers)),
         range(facts.iter().map(|facts| (facts.local_probes? * 100).checked_div(facts.placeable?))) + " %",
@@ -106,6 +106,13 @@ fn row(result: &ResultEntry) -> Vec<String> {
         witnesses(&facts),
         facts.iter().map(|facts| facts.unpaired).sum::<usize>().to_string(),
     ]
+}
+
+/// Boots, and forks of them: `3+9`.
+fn boots(result: &ResultEntry) -> String {
+    let forks = result.boots.iter().filter(|boot| boot.fork_of.is_some()).count();
+    let boots = result.boots.len() - forks;
+    if forks == 0 { boots.to_string() } else { format!("{boots}+{forks}") }
 }
 
 /// Smallest to largest; a dash where it is not known of every boot.
@@ -163,6 +170,7 @@ fn compare(comparison: &Comparison) -> String {
         high,
         interval,
         pairs,
+        forks,
         left_out,
         claim,
         outcome,
@@ -173,7 +181,9 @@ fn compare(comparison: &Comparison) -> String {
         IntervalKind::Sequence => "confidence sequence",
     };
     let interval = match (low, high) {
-        (Some(low), Some(high)) => format!("95 % {kind} {low:.2} to {high:.2}, {pairs} pairs of boots"),
+        (Some(low), Some(high)) => {
+            format!("95 % {kind} {low:.2} to {high:.2}, {pairs} pairs of boots{}", forked(*forks))
+        }
         _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
     };
     let left_out = match left_out {
@@ -193,6 +203,14 @@ fn compare(comparison: &Comparison) -> String {
         format!("\n  {outcome:<12}  {claim}{why}")
     });
     format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.collect::<String>())
+}
+
+fn forked(forks: usize) -> String {
+    match forks {
+        0 => String::new(),
+        1 => ", each forked once".to_owned(),
+        _ => format!(", each forked {forks} times"),
+    }
 }
 
 /// What kernels of which nobody knows how they behave keep of what others promise; empty without such a kernel.

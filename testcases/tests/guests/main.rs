@@ -3,6 +3,7 @@
 mod cases;
 mod deaths;
 mod endings;
+mod forks;
 mod laboratory;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let mut trials = cases::trials();
     trials.extend(deaths::trials());
     trials.extend(endings::trials());
+    trials.extend(forks::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(e) = cases::note(&TestLine::Ended { failed: conclusion.num_failed }) {
         return complain(&format!("the results cannot be written: {e}"));

@@ -6,6 +6,7 @@ use std::path::Path;
 use evidence::units::NodeId;
 
 use crate::accelerator::Accelerator;
+use crate::guest::luns;
 use crate::guest::topology::Topology;
 
 /// The QEMU that is started.
@@ -20,6 +21,8 @@ pub(crate) enum Wires {
         qmp: i32,
         /// The agent's port.
         agent: i32,
+        /// Whether the guest does not boot: it waits for the state of one that was saved.
+        saved: bool,
     },
     /// Over sockets in the current folder: for a person who repeats the boot by hand.
     ByHand,
@@ -107,7 +110,12 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     args.add("-serial", Some("chardev:console"));
     let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd}");
     let (qmp, agent) = match wires {
-        Wires::Inherited { qmp, agent } => (socket("qmp", qmp), socket("agent", agent)),
+        Wires::Inherited { qmp, agent, saved } => {
+            if saved {
+                args.add("-incoming", Some("defer"));
+            }
+            (socket("qmp", qmp), socket("agent", agent))
+        }
         Wires::ByHand => {
             let listening = |id: &str| format!("socket,id={id},path={id}.sock,server=on,wait=off");
             (listening("qmp"), listening("agent"))
@@ -121,7 +129,13 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
 
     nodes(&mut args, topology);
     hbas(&mut args, topology);
-    luns(&mut args, topology);
+    if luns::fit_on_a_command_line(topology) {
+        for (option, value) in luns::arguments(topology) {
+            args.add(option, Some(&value));
+        }
+    } else {
+        args.add("-S", None);
+    }
     args.0
 }
 
@@ -153,66 +167,17 @@ fn hbas(args: &mut Arguments, topology: &Topology) {
     }
 }
 
-/// Each LUN: a null device that answers every read after `latency`, without a file behind it.
-///
-/// The geometry is given because QEMU would otherwise read sector 0 to guess it, once for every LUN and before
-/// the guest starts: 256 LUNs of 20 ms then take 5 s.
-fn luns(args: &mut Arguments, topology: &Topology) {
-    for lun in 0..topology.luns + topology.oddities.spare {
-        args.add("-blockdev", Some(&null_block(topology, lun)));
-        if lun < topology.luns {
-            let properties = disk(topology, lun);
-            let properties: Vec<String> =
-                properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            args.add("-device", Some(&format!("{DISK},id={},{}", disk_id(lun), properties.join(","))));
-        }
-    }
-}
-
-/// QEMU's device for a LUN.
-pub(crate) const DISK: &str = "scsi-hd";
-
-/// The name of a LUN's device in QEMU.
-pub(crate) fn disk_id(lun: u32) -> String {
-    format!("lun{lun}")
-}
-
-/// The properties of a LUN's device.
-pub(crate) fn disk(topology: &Topology, lun: u32) -> Vec<(&'static str, String)> {
-    let (hba, number) = topology.place_of_lun(lun);
-    vec![
-        ("bus", format!("hba{hba}.0")),
-        ("scsi-id", "0".to_owned()),
-        ("lun", number.to_string()),
-        ("drive", format!("d{lun}")),
-        ("serial", format!("lun{lun}")),
-        ("cyls", "1024".to_owned()),
-        ("heads", "16".to_owned()),
-        ("secs", "8".to_owned()),
-    ]
-}
-
-fn null_block(topology: &Topology, lun: u32) -> String {
-    let nanos = topology.latency_of(lun).as_nanos();
-    let null = |prefix: &str| {
-        format!(
-            "{prefix}driver=null-co,{prefix}size=67108864,{prefix}read-zeroes=on,{prefix}latency-ns={nanos}"
-        )
-    };
-    if lun + topology.oddities.faulty >= topology.luns && lun < topology.luns {
-        // Rules for the event "none" hold for every request (block/blkdebug.c).
-        let rule = "inject-error.0.event=none,inject-error.0.iotype=read,inject-error.0.errno=5";
-        return format!("driver=blkdebug,node-name=d{lun},{},{rule}", null("image."));
-    }
-    format!("{},node-name=d{lun}", null(""))
-}
-
 /// The command as lines for a shell, to be run in the folder it is written to.
 pub(crate) fn shell_command(machine: &Machine<'_>) -> String {
+    let waits = if luns::fit_on_a_command_line(machine.topology) {
+        ""
+    } else {
+        "\n# It waits for its LUNs, which are too many for a command line: give it luns.qmp over qmp.sock."
+    };
     let mut text = format!(
         "#!/bin/sh
 # Boots the same guest by hand: its console is here, Ctrl-C ends it. The agent waits for calls on agent.sock
-# (JSON lines), QEMU on qmp.sock, both in this folder.
+# (JSON lines), QEMU on qmp.sock, both in this folder.{waits}
 cd \"$(dirname \"$0\")\" || exit 1
 exec {QEMU}"
     );

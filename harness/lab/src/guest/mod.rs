@@ -3,9 +3,11 @@
 mod arguments;
 pub mod image;
 mod lost;
+mod luns;
 mod qemu;
 mod qmp;
 mod running;
+mod snapshot;
 pub mod topology;
 mod wire;
 
@@ -15,3 +17,4 @@ pub use qemu::qemu_version;
 pub(crate) use qemu::try_kvm;
 pub(crate) use running::Pending;
 pub use running::{CallError, Guest, Order, Patience};
+pub use snapshot::Snapshot;

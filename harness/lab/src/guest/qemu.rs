@@ -21,7 +21,10 @@ use crate::guest::arguments::{self, Machine, QEMU, Wires};
 use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Order, Patience};
+use crate::guest::snapshot::Snapshot;
+use crate::guest::topology::Topology;
 use crate::guest::wire::{self, Event, LastLine};
+use crate::guest::{luns, snapshot};
 
 /// How long a call may go unanswered before the agent is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(5);
@@ -88,7 +91,57 @@ impl std::fmt::Debug for Qemu {
 }
 
 impl Qemu {
+    /// Starts it with a guest that boots.
     pub(super) fn start(order: &Order<'_>) -> Result<Self, Trouble> {
+        let mut qemu = Self::launch(order, None)?;
+        qemu.fill(order.topology)?;
+        if !luns::fit_on_a_command_line(order.topology) {
+            qemu.tell("boot", Monitor::cont)?;
+        }
+        Ok(qemu)
+    }
+
+    /// Starts it with a guest that was saved, and lets that run.
+    pub(super) fn restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Self, Trouble> {
+        let state = snapshot.feed().map_err(|e| snapshot::failure("read", order.folder, &e))?;
+        let from = state.as_raw_fd();
+        let mut qemu = Self::launch(order, Some(state))?;
+        qemu.fill(order.topology)?;
+        qemu.tell("take up a saved guest", |monitor| {
+            monitor.restore(from)?;
+            monitor.cont()
+        })?;
+        Ok(qemu)
+    }
+
+    /// Makes the LUNs that were not on its command line.
+    fn fill(&mut self, topology: &Topology) -> Result<(), Trouble> {
+        if luns::fit_on_a_command_line(topology) {
+            return Ok(());
+        }
+        let (blocks, disks) = luns::commands(topology);
+        self.tell("make the LUNs", |monitor| monitor.fill(&blocks, &disks))
+    }
+
+    fn tell(
+        &mut self,
+        doing: &str,
+        what: impl FnOnce(&mut Monitor) -> io::Result<()>,
+    ) -> Result<(), Trouble> {
+        let done = match &mut self.qmp {
+            Some(monitor) => what(monitor),
+            None => Err(io::Error::other("QEMU does not listen")),
+        };
+        done.map_err(|e| {
+            let cause = match e.kind() {
+                io::ErrorKind::Interrupted => Cause::Interrupted,
+                _ => Cause::QemuEnded(self.how_qemu_ended(&e.to_string())),
+            };
+            self.lost(doing, cause).into()
+        })
+    }
+
+    fn launch(order: &Order<'_>, saved: Option<OwnedFd>) -> Result<Self, Trouble> {
         let machine = Machine {
             kernel: order.kernel,
             initramfs: order.initramfs,
@@ -102,6 +155,10 @@ impl Qemu {
         };
         std::fs::write(in_folder("qemu.sh"), arguments::shell_command(&machine))
             .map_err(|e| Failure::file("write", &in_folder("qemu.sh"), &e))?;
+        if !luns::fit_on_a_command_line(order.topology) {
+            std::fs::write(in_folder("luns.qmp"), luns::script(order.topology))
+                .map_err(|e| Failure::file("write", &in_folder("luns.qmp"), &e))?;
+        }
 
         let not_started = |e: io::Error| {
             Failure::new(
@@ -113,14 +170,19 @@ impl Qemu {
         };
         let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
         let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
-        let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd() };
+        let wires = Wires::Inherited {
+            qmp: qmp_there.as_raw_fd(),
+            agent: calls_there.as_raw_fd(),
+            saved: saved.is_some(),
+        };
         let mut command = Command::new(QEMU);
         command
             .args(arguments::qemu_arguments(&machine, wires))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file("qemu.log")?);
-        let inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
+        let mut inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
+        inherited.extend(saved);
         let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;
 
         let (sender, events) = channel();

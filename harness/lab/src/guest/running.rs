@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use protocol::{Answer, Hello, Request};
-use serde_json::Value;
 
 use crate::accelerator::Accelerator;
 use crate::failure::{Failure, Kind};
-use crate::guest::arguments;
 use crate::guest::lost::{Lost, Trouble};
 use crate::guest::qemu::Qemu;
 use crate::guest::qmp::Monitor;
+use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
+use crate::guest::{luns, snapshot};
 
 /// A guest to be started.
 #[derive(Clone, Debug)]
@@ -117,6 +117,34 @@ impl Guest {
         Ok(Self { qemu, hello })
     }
 
+    /// Starts QEMU with the state of a guest that was saved, and lets it run from there. The order has to be that of the
+    /// guest that was saved, but for its folder.
+    ///
+    /// To be called from a thread as [`Guest::start`] is.
+    ///
+    /// # Errors
+    /// A failure where QEMU cannot be started or does not take the state; [`Lost`] where the guest does not live on.
+    pub fn restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Self, Trouble> {
+        let qemu = Qemu::restore(order, snapshot)?;
+        let mut guest = Self { qemu, hello: snapshot.hello().clone() };
+        match guest.quick_call("live on where it was saved", Request::Ping) {
+            Ok(_) => Ok(guest),
+            Err(e) => Err(e.into_trouble(Kind::Guest, "restore a guest", order.folder)),
+        }
+    }
+
+    /// Saves the guest, and lets it go on. Calls that are under way are not part of the state.
+    ///
+    /// # Errors
+    /// `Files`; `Guest` with what QEMU said.
+    pub(crate) fn save(&mut self, folder: &Path) -> Result<Snapshot, Trouble> {
+        let hello = self.hello.clone();
+        let monitor = self.monitor().map_err(|e| snapshot::failure("save", folder, &e))?;
+        let snapshot = Snapshot::take(monitor, hello, folder)?;
+        monitor.cont().map_err(|e| snapshot::failure("go on after saving", folder, &e))?;
+        Ok(snapshot)
+    }
+
     /// What the agent said first.
     pub fn hello(&self) -> &Hello {
         &self.hello
@@ -168,11 +196,7 @@ impl Guest {
     /// # Errors
     /// What QEMU said.
     pub(crate) fn plug(&mut self, topology: &Topology, lun: u32) -> io::Result<()> {
-        // QEMU takes numbers as numbers only.
-        let value = |text: String| text.parse::<u64>().map_or(Value::from(text), Value::from);
-        let properties = arguments::disk(topology, lun);
-        let properties = properties.into_iter().map(|(name, text)| (name.to_owned(), value(text))).collect();
-        self.monitor()?.plug(arguments::DISK, &arguments::disk_id(lun), properties)
+        self.monitor()?.plug(&luns::disk(topology, lun))
     }
 
     /// Pulls out a LUN.
@@ -180,7 +204,7 @@ impl Guest {
     /// # Errors
     /// What QEMU said.
     pub(crate) fn unplug(&mut self, lun: u32) -> io::Result<()> {
-        self.monitor()?.unplug(&arguments::disk_id(lun))
+        self.monitor()?.unplug(&luns::disk_id(lun))
     }
 
     fn monitor(&mut self) -> io::Result<&mut Monitor> {

@@ -12,8 +12,10 @@ pub const MOST_NODES: u32 = 8;
 pub const MOST_VCPUS: u32 = 64;
 /// Most HBAs on one node: each takes a bus behind its root port.
 pub const MOST_HBAS_PER_NODE: u32 = 24;
-/// Most LUNs: each takes some 300 bytes of QEMU's command line, of which Linux allows 2 MiB.
-pub const MOST_LUNS: u32 = 4096;
+/// Most LUNs: a guest of so many takes 8 GiB.
+pub const MOST_LUNS: u32 = 32_768;
+/// Most LUNs behind one target: the next ones are behind the next.
+const LUNS_PER_TARGET: u32 = 1024;
 /// Longest latency: a probe reads a few times, and has to end before anybody calls it hung.
 pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 
@@ -138,9 +140,10 @@ impl Topology {
         }
     }
 
-    /// The HBA of a LUN, and its number there.
-    pub(crate) fn place_of_lun(&self, lun: u32) -> (u32, u32) {
-        (lun % self.hbas, lun / self.hbas)
+    /// The HBA of a LUN, its target there, and its number behind that.
+    pub(crate) fn place_of_lun(&self, lun: u32) -> (u32, u32, u32) {
+        let on_hba = lun / self.hbas;
+        (lun % self.hbas, on_hba / LUNS_PER_TARGET, on_hba % LUNS_PER_TARGET)
     }
 
     /// Memory of the guest per node, in MiB.
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
         let refused = [
-            (Topology { luns: 0, ..DEFAULT }, "0 LUNs: there can be 1 to 4096"),
+            (Topology { luns: 0, ..DEFAULT }, "0 LUNs: there can be 1 to 32768"),
             (Topology { nodes: 3, ..DEFAULT }, "3 nodes and 2 vCPUs: every node needs a vCPU of its own"),
             (
                 Topology { hbas: 65, vcpus: 8, nodes: 8, ..DEFAULT },

@@ -7,7 +7,7 @@ mod steps;
 mod witnesses;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use evidence::boot::Device;
 use evidence::units::{CpuId, NodeId};
@@ -17,9 +17,9 @@ use crate::accelerator::{Accelerator, Choice};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Lost, Order, Patience, Trouble};
+use crate::guest::{Guest, Lost, Order, Patience, Snapshot, Trouble};
 use crate::kernel::initcalls;
-use session::Session;
+use session::{Progress, Session};
 
 pub use folder::{Place, boot_name, make_boot_folder, mark_unfinished};
 pub use lineup::{Bootable, Lineup, Request};
@@ -59,6 +59,9 @@ pub struct Asked {
     pub seed: u64,
     /// TCG or KVM.
     pub accelerator: Accelerator,
+    /// The folder of the boot that was saved, where this one goes on from there.
+    #[serde(default)]
+    pub fork_of: Option<PathBuf>,
 }
 
 /// What a boot left, besides its logs: `guest.json` in its folder.
@@ -161,48 +164,76 @@ pub enum Ending {
     },
 }
 
+/// A guest that was saved where its first phase begins, to be carried on from there as often as wanted.
+#[derive(Debug)]
+pub struct Saved {
+    snapshot: Snapshot,
+    at: Progress,
+    /// The folder of its boot.
+    folder: PathBuf,
+}
+
 /// Carries out one boot.
 ///
 /// # Errors
 /// `Guest` where a step cannot be done or the agent fails, `Host` without QEMU, `Files`, `Interrupted`. What the
 /// guest left until then is in the folder.
 pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
+    let (ending, _) = ending(boot, || Ok((lead(boot, false)?.0, ())))?;
+    Ok(ending)
+}
+
+/// Carries out one boot, and saves its guest on the way, where its first phase begins: `None` where it died, or where
+/// the steps have no such place ([`Step::at_first_phase`]).
+///
+/// # Errors
+/// As [`carry_out`]; `Guest` where QEMU does not save it.
+pub fn carry_out_and_save(boot: &Boot<'_>) -> Result<(Ending, Option<Saved>), Failure> {
+    let (ending, saved) = ending(boot, || lead(boot, true))?;
+    Ok((ending, saved.flatten()))
+}
+
+/// Carries on a guest that was saved, from there to its end. The boot has to be the same, but for its folder.
+///
+/// # Errors
+/// As [`carry_out`]; `Guest` where QEMU does not take it.
+pub fn carry_on(saved: &Saved, boot: &Boot<'_>) -> Result<Ending, Failure> {
+    let (ending, _) = ending(boot, || {
+        write(&boot.folder.join("boot.json"), &Asked::of(boot, Some(&saved.folder)))?;
+        let (_, rest) = Step::at_first_phase(boot.steps).unwrap_or_default();
+        let guest = Guest::restore(&boot.order(boot.parameters), &saved.snapshot)?;
+        let mut session = Session::resume(guest, boot, saved.at.clone());
+        session.carry_out(rest)?;
+        Ok((finish(session, boot, Vec::new())?, ()))
+    })?;
+    Ok(ending)
+}
+
+/// What came of a boot; and what it left besides, where it came to its end.
+fn ending<T>(
+    boot: &Boot<'_>,
+    lead: impl FnOnce() -> Result<(Record, T), Trouble>,
+) -> Result<(Ending, Option<T>), Failure> {
     cancel::check("boot the next guest")?;
-    match lead(boot) {
-        Ok(record) => Ok(Ending::Well(Box::new(record))),
+    match lead() {
+        Ok((record, more)) => Ok((Ending::Well(Box::new(record)), Some(more))),
         Err(Trouble::Lost(lost)) if lost.cause.is_of_the_kernel() => {
             let read = |name: &str| fs::read(boot.folder.join(name)).ok();
             let log = read("kmsg.txt").or_else(|| read("console.log")).unwrap_or_default();
-            Ok(Ending::Died { lost, log: String::from_utf8_lossy(&log).into_owned() })
+            Ok((Ending::Died { lost, log: String::from_utf8_lossy(&log).into_owned() }, None))
         }
         Err(trouble) => Err(trouble.into()),
     }
 }
 
-fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
+fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble> {
     let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
-    let asked = Asked {
-        kernel: boot.kernel.name.clone(),
-        id: boot.kernel.id.clone(),
-        topology: *boot.topology,
-        parameters: boot.parameters.to_owned(),
-        seed: boot.seed,
-        accelerator: boot.accelerator,
-    };
-    write(&boot.folder.join("boot.json"), &asked)?;
+    write(&boot.folder.join("boot.json"), &Asked::of(boot, None))?;
     let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
-    let guest = Guest::start(&Order {
-        kernel: &boot.kernel.image,
-        initramfs: &boot.kernel.initramfs,
-        parameters: parameters.trim(),
-        topology: boot.topology,
-        accelerator: boot.accelerator,
-        patience: Patience::of(boot.accelerator),
-        folder: boot.folder,
-    })?;
+    let guest = Guest::start(&boot.order(parameters.trim()))?;
     if !guest.hello().build.contains(&boot.kernel.id) {
         let attempt = format!("boot the kernel \"{}\"", boot.kernel.name);
         let seen = format!("the guest runs {}, not {}", guest.hello().build, boot.kernel.id);
@@ -211,12 +242,54 @@ fn lead(boot: &Boot<'_>) -> Result<Record, Trouble> {
     }
     let mut session = Session::new(guest, boot, from_boot);
     witnesses::watch_for_hangs(&mut session)?;
-    session.carry_out(boot.steps)?;
+    let mut saved = None;
+    match Step::at_first_phase(boot.steps) {
+        Some((before, rest)) if save => {
+            session.carry_out(before)?;
+            let (snapshot, at) = session.save()?;
+            saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
+            session.carry_out(rest)?;
+        }
+        _ => session.carry_out(boot.steps)?,
+    }
     let table = if from_boot { initcalls::read(&boot.kernel.symbols)? } else { Vec::new() };
-    let record = session.collect(table)?;
+    Ok((finish(session, boot, table)?, saved))
+}
+
+/// Collects what the guest left, and ends it.
+fn finish(mut session: Session<'_>, boot: &Boot<'_>, initcalls: Vec<String>) -> Result<Record, Trouble> {
+    let record = session.collect(initcalls)?;
     write(&boot.folder.join("guest.json"), &record.left)?;
     session.end();
     Ok(record)
+}
+
+impl Boot<'_> {
+    fn order<'a>(&'a self, parameters: &'a str) -> Order<'a> {
+        Order {
+            kernel: &self.kernel.image,
+            initramfs: &self.kernel.initramfs,
+            parameters,
+            topology: self.topology,
+            accelerator: self.accelerator,
+            patience: Patience::of(self.accelerator),
+            folder: self.folder,
+        }
+    }
+}
+
+impl Asked {
+    fn of(boot: &Boot<'_>, fork_of: Option<&Path>) -> Self {
+        Self {
+            kernel: boot.kernel.name.clone(),
+            id: boot.kernel.id.clone(),
+            topology: *boot.topology,
+            parameters: boot.parameters.to_owned(),
+            seed: boot.seed,
+            accelerator: boot.accelerator,
+            fork_of: fork_of.map(Path::to_owned),
+        }
+    }
 }
 
 /// What a run is to do: `plan.json` in its folder, there before the first boot.
@@ -232,6 +305,9 @@ pub struct Plan {
     pub accelerator: Choice,
     /// The folder of each boot and its kernel, in order. Where a run ends when it is clear, the last ones may not be made.
     pub boots: Vec<(String, String)>,
+    /// How often each boot is forked: the folder of a fork is that of its boot with `-fork-<number>` after it.
+    #[serde(default)]
+    pub forks: usize,
 }
 
 impl Plan {

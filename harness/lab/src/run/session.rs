@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::{Answer, Request};
 
 use crate::failure::Kind;
-use crate::guest::{CallError, Guest, Lost, Patience, Pending, Trouble};
+use crate::guest::{CallError, Guest, Lost, Patience, Pending, Snapshot, Trouble};
 use crate::run::witnesses;
 use crate::run::{Boot, Measured, Phase, Step};
 
@@ -19,9 +19,15 @@ pub(super) use crate::run::witnesses::from_boot as witnesses_from_boot;
 pub(super) struct Session<'a> {
     guest: Guest,
     boot: &'a Boot<'a>,
-    loaded: Vec<String>,
     /// Loads that go on beside the steps.
     begun: Vec<Pending>,
+    at: Progress,
+}
+
+/// How far a guest has come, as the harness knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    loaded: Vec<String>,
     /// LUNs that are plugged in, by number.
     luns: Vec<u32>,
     /// Devices that were noted, by name.
@@ -29,6 +35,8 @@ pub(super) struct Session<'a> {
     phases: Vec<Phase>,
     rng: fastrand::Rng,
     blind_spots: Vec<String>,
+    /// The kernel log, as far as it was read.
+    kmsg: Vec<u8>,
     /// Whether the witnesses were called.
     called: bool,
     /// Whether the kprobe events are on: then there is a trace.
@@ -37,19 +45,31 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn new(guest: Guest, boot: &'a Boot<'a>, from_boot: bool) -> Self {
-        Self {
-            guest,
-            boot,
+        let at = Progress {
             loaded: Vec::new(),
-            begun: Vec::new(),
             luns: (0..boot.topology.luns).collect(),
             noted: Vec::new(),
             phases: Vec::new(),
             rng: fastrand::Rng::with_seed(boot.seed),
             blind_spots: Vec::new(),
+            kmsg: Vec::new(),
             called: from_boot,
             traced: from_boot,
-        }
+        };
+        Self { guest, boot, begun: Vec::new(), at }
+    }
+
+    /// A guest that was saved, where it had come so far.
+    pub(super) fn resume(guest: Guest, boot: &'a Boot<'a>, at: Progress) -> Self {
+        Self { guest, boot, begun: Vec::new(), at }
+    }
+
+    /// Saves the guest with the witnesses called, so that what is left is the phases; and lets it go on.
+    pub(super) fn save(&mut self) -> Result<(Snapshot, Progress), Trouble> {
+        self.call_witnesses()?;
+        // What is in the log by now need not be read again by each that is restored.
+        self.read_on()?;
+        Ok((self.guest.save(self.boot.folder)?, self.at.clone()))
     }
 
     pub(super) fn end(self) {
@@ -73,7 +93,7 @@ impl<'a> Session<'a> {
                     self.mark(&format!("wrote {value} to {path}"))?;
                 }
                 Step::Note { bus } => {
-                    self.noted = self.describe(bus)?.into_iter().map(|device| device.name).collect();
+                    self.at.noted = self.describe(bus)?.into_iter().map(|device| device.name).collect();
                 }
                 Step::Rebind { bus, driver, devices } => self.rebind(bus, driver, devices)?,
                 Step::Unplug { luns } => self.unplug(luns)?,
@@ -128,10 +148,7 @@ impl<'a> Session<'a> {
     }
 
     fn phase(&mut self, name: &'static str, of: Measured, steps: &[Step]) -> Result<(), Trouble> {
-        if !self.called {
-            self.traced = witnesses::call(self)?;
-            self.called = true;
-        }
+        self.call_witnesses()?;
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
         self.await_quiet()?;
@@ -139,10 +156,18 @@ impl<'a> Session<'a> {
         self.close_phase(Some(name), of)
     }
 
+    fn call_witnesses(&mut self) -> Result<(), Trouble> {
+        if !self.at.called {
+            self.at.traced = witnesses::call(self)?;
+            self.at.called = true;
+        }
+        Ok(())
+    }
+
     fn close_phase(&mut self, name: Option<&str>, of: Measured) -> Result<(), Trouble> {
         let devices = self.describe(of.bus)?;
         let (name, driver) = (name.map(str::to_owned), of.driver.to_owned());
-        self.phases.push(Phase { name, driver, devices });
+        self.at.phases.push(Phase { name, driver, devices });
         Ok(())
     }
 
@@ -172,7 +197,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn blind_to(&mut self, what: String) {
-        self.blind_spots.push(what);
+        self.at.blind_spots.push(what);
     }
 
     pub(super) fn boot(&self) -> &'a Boot<'a> {

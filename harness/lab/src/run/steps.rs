@@ -139,6 +139,15 @@ impl Step {
         steps.iter().filter_map(name).collect()
     }
 
+    /// The steps up to the first phase, and those from there on. `None` where there is no phase, or something is under
+    /// way when it begins: then a guest cannot be saved between them.
+    pub fn at_first_phase(steps: &[Self]) -> Option<(&[Self], &[Self])> {
+        let phase = steps.iter().position(|step| matches!(step, Self::Phase { .. }))?;
+        let (before, rest) = steps.split_at(phase);
+        let under_way = before.iter().any(|step| matches!(step, Self::BeginLoad { .. }));
+        (!under_way).then_some((before, rest))
+    }
+
     /// The modules that these steps load.
     pub fn modules(steps: &[Self]) -> Vec<&'static str> {
         let mut found = Vec::new();

@@ -38,7 +38,7 @@ impl Session<'_> {
         let longest = topology.oddities.slow.unwrap_or_default().max(topology.latency);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (least, most) = match count {
-            Count::Luns => (self.luns.len() as u64, self.luns.len() as u64),
+            Count::Luns => (self.at.luns.len() as u64, self.at.luns.len() as u64),
             Count::Just(count) => (u64::from(count), u64::from(count)),
             Count::AtLeast(count) => (u64::from(count), u64::MAX),
         };
@@ -52,8 +52,8 @@ impl Session<'_> {
     }
 
     pub(super) fn rebind(&mut self, bus: &str, driver: &str, devices: u32) -> Result<(), Trouble> {
-        let mut names = self.noted.clone();
-        self.rng.shuffle(&mut names);
+        let mut names = self.at.noted.clone();
+        self.at.rng.shuffle(&mut names);
         names.truncate(usize::try_from(devices).unwrap_or(usize::MAX));
         self.mark(&format!("rebinds {}", names.join(", ")))?;
         for verb in ["bind", "unbind", "bind"] {
@@ -77,10 +77,10 @@ impl Session<'_> {
 
     pub(super) fn unplug(&mut self, luns: u32) -> Result<(), Trouble> {
         for _ in 0..luns {
-            if self.luns.is_empty() {
+            if self.at.luns.is_empty() {
                 break;
             }
-            let lun = self.luns.swap_remove(self.rng.usize(..self.luns.len()));
+            let lun = self.at.luns.swap_remove(self.at.rng.usize(..self.at.luns.len()));
             self.mark(&format!("pulls out LUN {lun}"))?;
             self.guest.unplug(lun).map_err(|e| self.qemu_refused("pull out a LUN", &e))?;
         }
@@ -92,7 +92,7 @@ impl Session<'_> {
         for lun in topology.luns..topology.luns + topology.oddities.spare {
             self.mark(&format!("plugs in LUN {lun}"))?;
             self.guest.plug(topology, lun).map_err(|e| self.qemu_refused("plug in a LUN", &e))?;
-            self.luns.push(lun);
+            self.at.luns.push(lun);
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Session<'_> {
 
     pub(super) fn pause(&mut self, at_most: Duration) -> Result<(), Trouble> {
         cancel::check("go on with a boot")?;
-        std::thread::sleep(at_most.mul_f64(self.rng.f64()));
+        std::thread::sleep(at_most.mul_f64(self.at.rng.f64()));
         Ok(())
     }
 

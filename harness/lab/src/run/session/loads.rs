@@ -20,7 +20,7 @@ impl Session<'_> {
         let Some(request) = self.load_request(module, params)? else { return Ok(()) };
         match self.guest.call(&format!("load {module}"), request, self.patience()) {
             Ok(_) => {}
-            Err(CallError::Refused(_)) => self.loaded.retain(|name| name != module),
+            Err(CallError::Refused(_)) => self.at.loaded.retain(|name| name != module),
             Err(CallError::Lost(lost)) => return Err(lost.into()),
         }
         Ok(())
@@ -35,7 +35,7 @@ impl Session<'_> {
 
     /// Loads what the module depends on; the request for itself, or `None` where it is loaded.
     pub(super) fn load_request(&mut self, module: &str, params: &str) -> Result<Option<Request>, Trouble> {
-        if self.loaded.iter().any(|name| name == module) {
+        if self.at.loaded.iter().any(|name| name == module) {
             return Ok(None);
         }
         let known = self.boot.kernel.modules.iter().find(|known| known.name == module);
@@ -51,8 +51,8 @@ impl Session<'_> {
             let next = "ask for it in a configuration fragment of that kernel";
             return Err(Failure::new(Kind::Build, attempt, seen, next).into());
         }
-        self.loaded.push(module.to_owned());
-        Ok(Some(Request::LoadModule { name: module.to_owned(), params: drawn(params, &mut self.rng) }))
+        self.at.loaded.push(module.to_owned());
+        Ok(Some(Request::LoadModule { name: module.to_owned(), params: drawn(params, &mut self.at.rng) }))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Trouble> {
@@ -79,7 +79,7 @@ impl Session<'_> {
                 Err(e) => return Err(self.trouble(e, Kind::Refused, &doing)),
             }
         }
-        self.loaded.retain(|name| name != module);
+        self.at.loaded.retain(|name| name != module);
         Ok(())
     }
 }

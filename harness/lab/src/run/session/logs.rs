@@ -20,21 +20,29 @@ impl Session<'_> {
         }
     }
 
+    /// Reads on in the kernel log.
+    pub(super) fn read_on(&mut self) -> Result<(), Trouble> {
+        let (_, more) = self.call("read on in the kernel log", Request::ReadKmsgOn, self.patience())?;
+        self.at.kmsg.extend(more);
+        Ok(())
+    }
+
     /// Waits until no probe and no asynchronous call is under way: a device is bound a little before its probe
     /// has returned. Where that does not come about, the lines that do not pair will tell.
     pub(super) fn await_quiet(&mut self) -> Result<(), Trouble> {
         let deadline = Instant::now() + self.patience();
         let (mut last, mut still) = (usize::MAX, 0);
         while Instant::now() < deadline && still < 100 {
-            let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, self.patience())?;
-            let trace = if self.traced {
-                let request = Request::ReadFile { path: format!("{TRACING}/trace") };
-                Some(self.call("read the trace", request, self.patience())?.1)
-            } else {
-                None
+            self.read_on()?;
+            let left = match evidence::boot::calls_under_way(&String::from_utf8_lossy(&self.at.kmsg)) {
+                Some(left) => left,
+                None if self.at.traced => {
+                    let request = Request::ReadFile { path: format!("{TRACING}/trace") };
+                    let (_, trace) = self.call("read the trace", request, self.patience())?;
+                    evidence::boot::probes_under_way(&String::from_utf8_lossy(&trace))
+                }
+                None => 0,
             };
-            let trace = trace.as_deref().map(String::from_utf8_lossy);
-            let left = evidence::boot::under_way(&String::from_utf8_lossy(&kmsg), trace.as_deref());
             if left == 0 {
                 break;
             }
@@ -47,16 +55,15 @@ impl Session<'_> {
 
     /// Fetches everything and writes down the logs.
     pub(in crate::run) fn collect(&mut self, initcalls: Vec<String>) -> Result<Record, Trouble> {
-        let patience = self.patience();
-        if self.traced {
+        if self.at.traced {
             self.set(&format!("{TRACING}/tracing_on"), "0")?
                 .map_err(|why| self.cannot("end the trace", why))?;
         }
-        let (_, kmsg) = self.call("read the kernel log", Request::ReadKmsg, patience)?;
-        let kmsg = self.keep("kmsg.txt", &kmsg)?;
+        self.read_on()?;
+        let kmsg = self.keep("kmsg.txt", &self.at.kmsg)?;
         // A witness that was called has to be heard: without a trace the kernel would pass as one without.
         let (mut trace, mut kprobe_profile) = (None, None);
-        if self.traced {
+        if self.at.traced {
             trace = Some(self.fetch("trace", "trace.txt")?);
             kprobe_profile = Some(self.fetch("kprobe_profile", "kprobe_profile.txt")?);
         }
@@ -66,9 +73,9 @@ impl Session<'_> {
             build: hello.build.clone(),
             cmdline: hello.cmdline.clone(),
             cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
-            phases: std::mem::take(&mut self.phases),
+            phases: std::mem::take(&mut self.at.phases),
             initcalls,
-            blind_spots: std::mem::take(&mut self.blind_spots),
+            blind_spots: std::mem::take(&mut self.at.blind_spots),
         };
         Ok(Record { left, kmsg, trace, kprobe_profile })
     }
