@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Doctor,
     /// Build kernels with known faults and see which case catches each
     Mutants(MutantsArguments),
+    /// Measure parprobe itself, each figure beside its limit
+    Perf(PerfArguments),
     /// Run all tests: unit and golden tests, then tests that boot guests
     Test(TestArguments),
 }
@@ -190,6 +192,46 @@ pub(crate) struct MutantsArguments {
     /// Install what this host lacks, then go on
     #[arg(long)]
     pub(crate) setup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PerfArguments {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    pub(crate) subjects: Vec<Subject>,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+/// Something to measure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Subject {
+    /// From QEMU's start to the agent's first word, against a bare init
+    Boot,
+    /// From the edit of a patch to the verdict
+    Edit,
+    /// A sample from a fork, against one from a fresh boot
+    Forks,
+    /// What a LUN costs among 4096, against one among 256
+    Scale,
+}
+
+impl Subject {
+    pub(crate) const ALL: &[Self] = &[Self::Boot, Self::Forks, Self::Scale, Self::Edit];
+
+    /// In words.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Boot => "time boots against a bare init",
+            Self::Edit => "time an edit of a patch",
+            Self::Forks => "time forks against fresh boots",
+            Self::Scale => "time guests with few and with many LUNs",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

@@ -7,6 +7,7 @@ mod cli;
 mod doctor;
 mod exit;
 mod mutants;
+mod perf;
 mod screen;
 mod test;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
+        Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };
     screen.clear();

@@ -22,6 +22,9 @@ pub const MODULES: &str = "/modules";
 /// Prefix of the records that the agent writes to `/dev/kmsg`, to mark its own doings among the kernel's.
 pub const MARK: &str = "parprobe:";
 
+/// What a bare init says on the console.
+pub const BARE: &str = "bare init";
+
 /// Longest line that either side accepts, in bytes: a bound for a reader that is fed rubbish.
 pub const LONGEST_LINE: usize = 16 << 20;
 

@@ -51,6 +51,11 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The bare init that is built with this agent.
+pub fn bare_beside(agent: &Path) -> PathBuf {
+    agent.with_file_name("bare")
+}
+
 /// Writes an initramfs in the newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
 ///
 /// # Errors

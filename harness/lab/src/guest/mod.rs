@@ -13,8 +13,8 @@ mod wire;
 
 pub use arguments::QEMU;
 pub use lost::{Cause, Lost, Trouble};
-pub use qemu::qemu_version;
 pub(crate) use qemu::try_kvm;
+pub use qemu::{qemu_version, time_to_line};
 pub(crate) use running::Pending;
 pub use running::{CallError, Guest, Order, Patience};
 pub use snapshot::Snapshot;

@@ -29,6 +29,9 @@ use crate::guest::{luns, snapshot};
 /// How long a call may go unanswered before the agent is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(5);
 
+/// How often the last line of a console is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// How long the rest of a death notice may take to arrive: registers, stack, the line "end Kernel panic".
 const LAST_WORDS: Duration = Duration::from_millis(700);
 
@@ -67,6 +70,29 @@ pub(crate) fn try_kvm() -> Result<(), String> {
         (None, Some(status)) => format!("{QEMU} ended with {status}"),
         (None, None) => format!("{QEMU} did not end when it was told to"),
     })
+}
+
+/// Boots a guest and ends it when this text is on its console: how long that took, from the start of QEMU.
+///
+/// # Errors
+/// As [`Guest::start`](crate::guest::Guest::start).
+pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> {
+    let begun = Instant::now();
+    let doing = format!("wait for \"{text}\"");
+    let mut qemu = Qemu::start(order)?;
+    while !qemu.last_line.get().contains(text) {
+        if begun.elapsed() > order.patience.boot {
+            return Err(qemu.lost(&doing, Cause::Silence(order.patience.boot)).into());
+        }
+        // A death ends the wait; of an agent that is not there nothing comes.
+        qemu.next_event(&doing, Instant::now() + LOOK_EVERY)?;
+    }
+    let time = begun.elapsed();
+    if let Some(qmp) = &mut qemu.qmp {
+        let _ = qmp.quit();
+    }
+    qemu.process.ended_within(Duration::from_secs(5));
+    Ok(time)
 }
 
 /// QEMU and the wires to it.

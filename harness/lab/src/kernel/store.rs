@@ -175,6 +175,14 @@ impl Store {
         Ok(kernels)
     }
 
+    /// Removes a kernel that nobody will ask for again.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn discard(&self, kernel: &Kernel) -> Result<(), Failure> {
+        fs::remove_dir_all(&kernel.folder).map_err(|e| Failure::file("remove", &kernel.folder, &e))
+    }
+
     fn ensure_one(&self, recipe: &Recipe, identity: Identity, watch: &dyn Watch) -> Result<Kernel, Failure> {
         let folder = self.root.join("kernels").join(&identity.id);
         let finished = || {

@@ -1,0 +1,83 @@
+//! What a LUN costs when there are many: 4096 against 256.
+
+use std::time::{Duration, Instant};
+
+use lab::failure::Failure;
+use lab::guest::topology::Topology;
+use lab::run::{self, Ending, Lineup, Record};
+use lab::watch::Watch;
+
+use super::{Row, bootable, folder, ordered, seconds};
+
+const FEW: u32 = 256;
+const MANY: u32 = 4096;
+/// What many LUNs may take, to the verdict.
+const MOST: Duration = Duration::from_secs(60);
+/// How much more a LUN may cost among many than among few.
+const MOST_TIMES: f64 = 1.5;
+
+/// Where the time of a boot went.
+struct Spent {
+    all: Duration,
+    scan: Duration,
+    probes: Duration,
+}
+
+pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
+    let mut spent = Vec::new();
+    for (number, luns) in [1, FEW, MANY].into_iter().enumerate() {
+        watch.count(number as u64, Some(3));
+        let hbas = luns.min(8);
+        let topology = Topology::new(2, hbas, luns, Duration::from_millis(5));
+        spent.push(boot(lineup, &topology)?);
+    }
+    let [one, few, many] = &spent[..] else { return Ok(Vec::new()) };
+    // What a guest without LUNs takes is no LUN's.
+    let each = |spent: &Spent, luns: u32| spent.all.saturating_sub(one.all) / luns;
+    let part = |time: Duration, luns: u32| format!("{:.2} ms", time.as_secs_f64() * 1000.0 / f64::from(luns));
+    let (at_few, at_many) = (each(few, FEW), each(many, MANY));
+    let rest = |spent: &Spent| spent.all.saturating_sub(one.all + spent.scan + spent.probes);
+    Ok(vec![
+        Row::seconds_below(format!("{MANY} LUNs of 5 ms, to the verdict"), many.all, MOST),
+        Row::plain("  of it, the scan", seconds(many.scan)),
+        Row::plain("  of it, the probes", seconds(many.probes)),
+        Row::plain(format!("{FEW} LUNs"), seconds(few.all)),
+        Row::plain(format!("a LUN among {FEW}: scan (kernel)"), part(few.scan, FEW)),
+        Row::plain(format!("a LUN among {MANY}: scan (kernel)"), part(many.scan, MANY)),
+        Row::plain(format!("a LUN among {FEW}: probe (kernel)"), part(few.probes, FEW)),
+        Row::plain(format!("a LUN among {MANY}: probe (kernel)"), part(many.probes, MANY)),
+        Row::plain(format!("a LUN among {FEW}: QEMU's start, logs, verdict"), part(rest(few), FEW)),
+        Row::plain(format!("a LUN among {MANY}: QEMU's start, logs, verdict"), part(rest(many), MANY)),
+        Row::at_most(
+            format!("a LUN among {MANY}, against one among {FEW}"),
+            at_many.as_secs_f64() / at_few.as_secs_f64(),
+            MOST_TIMES,
+        ),
+    ])
+}
+
+fn boot(lineup: &mut Lineup, topology: &Topology) -> Result<Spent, Failure> {
+    let kernel = bootable(lineup)?;
+    let at = folder(lineup, &format!("{}-luns", topology.luns))?;
+    let begun = Instant::now();
+    let ending = run::carry_out(&ordered(lineup, &kernel, topology, &at))?;
+    let scan = match &ending {
+        Ending::Well(record) => scan(record),
+        Ending::Died { .. } => Duration::ZERO,
+    };
+    let probes = super::measured_part(ending)?;
+    Ok(Spent { all: begun.elapsed(), scan, probes })
+}
+
+/// From the begin of the load of virtio_scsi to its end, by the guest's clock.
+fn scan(record: &Record) -> Duration {
+    let time = |what: &str| {
+        let mark = format!("{} insmod virtio_scsi {what}", protocol::MARK);
+        let log = evidence::kmsg::Log::read(&record.kmsg);
+        log.records.iter().find(|record| record.text == mark).map(|record| record.time)
+    };
+    match (time("begins"), time("ends")) {
+        (Some(from), Some(to)) => to.since(from),
+        _ => Duration::ZERO,
+    }
+}
