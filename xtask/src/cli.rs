@@ -196,7 +196,7 @@ pub(crate) struct MutantsArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct PerfArguments {
-    /// What to measure [default: all]
+    /// What to measure [default: all but `pair`]
     #[arg(value_enum)]
     pub(crate) subjects: Vec<Subject>,
     /// KVM where it is proven by a boot, or one of the two
@@ -216,12 +216,15 @@ pub(crate) enum Subject {
     Edit,
     /// A sample from a fork, against one from a fresh boot
     Forks,
+    /// Two and four kernels from nothing, against one: takes as long as a full build
+    Pair,
     /// What a LUN costs among 4096, against one among 256
     Scale,
 }
 
 impl Subject {
-    pub(crate) const ALL: &[Self] = &[Self::Boot, Self::Forks, Self::Scale, Self::Edit];
+    /// What is measured where nothing is named: what takes a minute or less.
+    pub(crate) const USUAL: &[Self] = &[Self::Boot, Self::Forks, Self::Scale, Self::Edit];
 
     /// In words.
     pub(crate) fn what(self) -> &'static str {
@@ -229,6 +232,7 @@ impl Subject {
             Self::Boot => "time boots against a bare init",
             Self::Edit => "time an edit of a patch",
             Self::Forks => "time forks against fresh boots",
+            Self::Pair => "time kernels from nothing",
             Self::Scale => "time guests with few and with many LUNs",
         }
     }

@@ -5,6 +5,7 @@
 mod boot;
 mod edit;
 mod forks;
+mod pair;
 mod scale;
 
 use std::path::Path;
@@ -74,7 +75,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
         watch,
     )?;
     let subjects = match &arguments.subjects[..] {
-        [] => Subject::ALL,
+        [] => Subject::USUAL,
         some => some,
     };
     let mut rows = Vec::new();
@@ -83,6 +84,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
         let measured = match subject {
             Subject::Forks => forks::measure(&mut lineup, watch),
             Subject::Boot => boot::measure(&mut lineup, watch),
+            Subject::Pair => pair::measure(&catalogue, watch),
             Subject::Scale => scale::measure(&mut lineup, watch),
             Subject::Edit => edit::measure(workspace, &catalogue, arguments.accel.into(), &lineup.run, watch),
         };
