@@ -183,14 +183,30 @@ pub fn carry_out(
             results[*place].boots.push(BootResult { samples: vec![sample(name, ending)?] });
             done += 1;
         }
-        for (fork, at) in run::interleaved(saved.len(), forks) {
-            let (name, place, snapshot) = &saved[at];
+        let order: Vec<(String, usize)> = run::interleaved(saved.len(), forks)
+            .map(|(fork, at)| (format!("{}-fork-{}", saved[at].0, fork + 1), at))
+            .collect();
+        let begin = |number: usize| {
+            let next = order.get(number).map(|(name, at)| {
+                let (_, place, snapshot) = &saved[*at];
+                let folder = run::make_boot_folder(&lineup.run, name)?;
+                let kernel = &lineup.kernels[*place].1;
+                run::fork(snapshot, &ordered(case, topology, kernel, accelerator, 0, &folder))
+            });
+            next.transpose()
+        };
+        let mut next = begin(0);
+        for (number, (name, at)) in order.iter().enumerate() {
             watch.count(done, of);
-            let name = format!("{name}-fork-{}", fork + 1);
-            let folder = run::make_boot_folder(&lineup.run, &name)?;
-            let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
-            let sample = sample(&name, run::carry_on(snapshot, &boot))?;
-            if let Some(boot) = results[*place].boots.last_mut() {
+            let Some(fork) = next? else { break };
+            let place = saved[*at].1;
+            let folder = lineup.run.join(name);
+            let boot = ordered(case, topology, &lineup.kernels[place].1, accelerator, 0, &folder);
+            // While the logs of one are fetched, QEMU starts with the next.
+            next = Ok(None);
+            let ending = run::carry_on(fork, &boot, &mut || next = begin(number + 1));
+            let sample = sample(name, ending)?;
+            if let Some(boot) = results[place].boots.last_mut() {
                 boot.samples.push(sample);
             }
             done += 1;

@@ -33,9 +33,14 @@ fn show_what_their_boot_shows() -> Result<(), Failed> {
     let (ending, saved) = run::carry_out_and_save(&boot)?;
     let saved = saved.ok_or("it was not saved")?;
     let mut boots = vec![facts(ending)?];
+    let mut measured = 0;
     for _ in 0..2 {
         let (folder, _) = laboratory::folder("forks-fork")?;
-        boots.push(facts(run::carry_on(&saved, &run::Boot { folder: &folder, ..boot.clone() })?)?);
+        let boot = run::Boot { folder: &folder, ..boot.clone() };
+        boots.push(facts(run::carry_on(run::fork(&saved, &boot)?, &boot, &mut || measured += 1)?)?);
+    }
+    if measured != 2 {
+        return Err(format!("of 2 forks {measured} said that they were measured").into());
     }
     let same = |facts: &Facts| (facts.devices, facts.probes, facts.bound, facts.probes_of_one);
     for boot in &boots {

@@ -1,5 +1,6 @@
 //! A sample from a fork against one from a fresh boot: 256 LUNs, in turn.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lab::failure::Failure;
@@ -10,7 +11,7 @@ use lab::watch::Watch;
 use super::{Row, bootable, folder, mean, measured_part, ordered};
 
 const ROUNDS: u64 = 3;
-const FORKS: usize = 5;
+const FORKS: u32 = 5;
 /// What a sample of 256 LUNs may cost, with all that is around it.
 const MOST: Duration = Duration::from_millis(1500);
 /// What of it may be neither a build nor the measured part.
@@ -35,13 +36,22 @@ pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>
         let (_, snapshot) = run::carry_out_and_save(&ordered(lineup, &kernel, &topology, &at))?;
         saved.push(begun.elapsed());
         let Some(snapshot) = snapshot else { continue };
-        for _ in 0..FORKS {
-            let at = folder(lineup, "fork")?;
-            let begun = Instant::now();
-            let ending = run::carry_on(&snapshot, &ordered(lineup, &kernel, &topology, &at))?;
+        let at: Vec<PathBuf> = (0..FORKS).map(|_| folder(lineup, "fork")).collect::<Result<_, _>>()?;
+        let begin = |number: usize| {
+            let at: Option<&PathBuf> = at.get(number);
+            at.map(|at| run::fork(&snapshot, &ordered(lineup, &kernel, &topology, at))).transpose()
+        };
+        let begun = Instant::now();
+        let mut next = begin(0);
+        for (number, at) in at.iter().enumerate() {
+            let Some(fork) = next? else { break };
+            next = Ok(None);
+            let boot = ordered(lineup, &kernel, &topology, at);
+            let ending = run::carry_on(fork, &boot, &mut || next = begin(number + 1))?;
             measured_forked.push(measured_part(ending)?);
-            forked.push(begun.elapsed());
         }
+        // They overlap: all together count.
+        forked.push(begun.elapsed() / FORKS);
     }
     let (fresh, saved, forked) = (mean(&fresh), mean(&saved), mean(&forked));
     let (measured_fresh, measured_forked) = (mean(&measured_fresh), mean(&measured_forked));

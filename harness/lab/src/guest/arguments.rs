@@ -21,11 +21,22 @@ pub(crate) enum Wires {
         qmp: i32,
         /// The agent's port.
         agent: i32,
-        /// Whether the guest does not boot: it waits for the state of one that was saved.
-        saved: bool,
+        /// Whether the guest does not boot, but waits for the state of one that was saved.
+        incoming: Incoming,
     },
     /// Over sockets in the current folder: for a person who repeats the boot by hand.
     ByHand,
+}
+
+/// Where a guest comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Incoming {
+    /// It boots.
+    Nothing,
+    /// It was saved; its state is read from this descriptor, and then it waits to be let run.
+    From(i32),
+    /// It was saved; QEMU is told over QMP where its state is.
+    Later,
 }
 
 /// Everything that decides what QEMU is told.
@@ -110,9 +121,14 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     args.add("-serial", Some("chardev:console"));
     let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd}");
     let (qmp, agent) = match wires {
-        Wires::Inherited { qmp, agent, saved } => {
-            if saved {
-                args.add("-incoming", Some("defer"));
+        Wires::Inherited { qmp, agent, incoming } => {
+            match incoming {
+                Incoming::Nothing => {}
+                Incoming::From(state) => {
+                    args.add("-S", None);
+                    args.add("-incoming", Some(&format!("fd:{state}")));
+                }
+                Incoming::Later => args.add("-incoming", Some("defer")),
             }
             (socket("qmp", qmp), socket("agent", agent))
         }

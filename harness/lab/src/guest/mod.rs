@@ -15,6 +15,6 @@ pub use arguments::QEMU;
 pub use lost::{Cause, Lost, Trouble};
 pub(crate) use qemu::try_kvm;
 pub use qemu::{qemu_version, time_to_line};
-pub(crate) use running::Pending;
 pub use running::{CallError, Guest, Order, Patience};
+pub(crate) use running::{Pending, Restoring};
 pub use snapshot::Snapshot;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use protocol::{Answer, Call, Hello, Reply, Request, Word};
 use crate::cancel;
 use crate::child::{self, Offspring};
 use crate::failure::{Failure, Kind};
-use crate::guest::arguments::{self, Machine, QEMU, Wires};
+use crate::guest::arguments::{self, Incoming, Machine, QEMU, Wires};
 use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Order, Patience};
@@ -110,6 +110,55 @@ pub(super) struct Qemu {
     folder: PathBuf,
 }
 
+/// QEMU, started, and not spoken to yet.
+#[derive(Debug)]
+struct Launched {
+    qemu: Qemu,
+    qmp: UnixStream,
+}
+
+impl Launched {
+    fn greet(self) -> Result<Qemu, Trouble> {
+        let Self { mut qemu, qmp } = self;
+        match Monitor::greet(qmp) {
+            Ok(monitor) => qemu.qmp = Some(monitor),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                return Err(qemu.lost("start QEMU", Cause::Interrupted).into());
+            }
+            Err(e) => {
+                let cause = Cause::QemuEnded(qemu.how_qemu_ended(&format!("no answer over QMP: {e}")));
+                return Err(qemu.lost("start QEMU", cause).into());
+            }
+        }
+        Ok(qemu)
+    }
+}
+
+/// QEMU with a guest that was saved, and does not run yet.
+#[derive(Debug)]
+pub(super) struct Restoring {
+    launched: Launched,
+    from: RawFd,
+    topology: Topology,
+}
+
+impl Restoring {
+    /// Waits for the state, and lets the guest run.
+    pub(super) fn finish(self) -> Result<Qemu, Trouble> {
+        let Self { launched, from, topology } = self;
+        let mut qemu = launched.greet()?;
+        qemu.fill(&topology)?;
+        qemu.tell("take up a saved guest", |monitor| {
+            if !luns::fit_on_a_command_line(&topology) {
+                monitor.restore_from(from)?;
+            }
+            monitor.await_restored()?;
+            monitor.cont()
+        })?;
+        Ok(qemu)
+    }
+}
+
 impl std::fmt::Debug for Qemu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Qemu").field("folder", &self.folder).finish_non_exhaustive()
@@ -119,7 +168,7 @@ impl std::fmt::Debug for Qemu {
 impl Qemu {
     /// Starts it with a guest that boots.
     pub(super) fn start(order: &Order<'_>) -> Result<Self, Trouble> {
-        let mut qemu = Self::launch(order, None)?;
+        let mut qemu = Self::launch(order, Incoming::Nothing, vec![])?.greet()?;
         qemu.fill(order.topology)?;
         if !luns::fit_on_a_command_line(order.topology) {
             qemu.tell("boot", Monitor::cont)?;
@@ -127,17 +176,15 @@ impl Qemu {
         Ok(qemu)
     }
 
-    /// Starts it with a guest that was saved, and lets that run.
-    pub(super) fn restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Self, Trouble> {
+    /// Starts it with a guest that was saved. It reads the state by itself, as far as it can.
+    pub(super) fn begin_restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Restoring, Trouble> {
         let state = snapshot.feed().map_err(|e| snapshot::failure("read", order.folder, &e))?;
         let from = state.as_raw_fd();
-        let mut qemu = Self::launch(order, Some(state))?;
-        qemu.fill(order.topology)?;
-        qemu.tell("take up a saved guest", |monitor| {
-            monitor.restore(from)?;
-            monitor.cont()
-        })?;
-        Ok(qemu)
+        // Devices have to be there before their state comes.
+        let whole = luns::fit_on_a_command_line(order.topology);
+        let incoming = if whole { Incoming::From(from) } else { Incoming::Later };
+        let launched = Self::launch(order, incoming, vec![state])?;
+        Ok(Restoring { launched, from, topology: *order.topology })
     }
 
     /// Makes the LUNs that were not on its command line.
@@ -167,7 +214,7 @@ impl Qemu {
         })
     }
 
-    fn launch(order: &Order<'_>, saved: Option<OwnedFd>) -> Result<Self, Trouble> {
+    fn launch(order: &Order<'_>, incoming: Incoming, files: Vec<OwnedFd>) -> Result<Launched, Trouble> {
         let machine = Machine {
             kernel: order.kernel,
             initramfs: order.initramfs,
@@ -196,11 +243,7 @@ impl Qemu {
         };
         let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
         let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
-        let wires = Wires::Inherited {
-            qmp: qmp_there.as_raw_fd(),
-            agent: calls_there.as_raw_fd(),
-            saved: saved.is_some(),
-        };
+        let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd(), incoming };
         let mut command = Command::new(QEMU);
         command
             .args(arguments::qemu_arguments(&machine, wires))
@@ -208,7 +251,7 @@ impl Qemu {
             .stdout(Stdio::piped())
             .stderr(file("qemu.log")?);
         let mut inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
-        inherited.extend(saved);
+        inherited.extend(files);
         let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;
 
         let (sender, events) = channel();
@@ -217,7 +260,7 @@ impl Qemu {
             wire::listen_to_console(console, file("console.log")?, sender.clone(), last_line.clone());
         }
         wire::listen_to_agent(calls.try_clone().map_err(not_started)?, sender);
-        let mut running = Self {
+        let qemu = Self {
             process: qemu,
             qmp: None,
             calls,
@@ -228,17 +271,7 @@ impl Qemu {
             patience: order.patience,
             folder: order.folder.to_owned(),
         };
-        match Monitor::greet(qmp) {
-            Ok(monitor) => running.qmp = Some(monitor),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                return Err(running.lost("start QEMU", Cause::Interrupted).into());
-            }
-            Err(e) => {
-                let cause = Cause::QemuEnded(running.how_qemu_ended(&format!("no answer over QMP: {e}")));
-                return Err(running.lost("start QEMU", cause).into());
-            }
-        }
-        Ok(running)
+        Ok(Launched { qemu, qmp })
     }
 
     pub(super) fn await_hello(&mut self, doing: &str, patience: Duration) -> Result<Hello, Lost> {

@@ -98,11 +98,14 @@ impl Monitor {
     }
 
     /// Reads the state of a guest that was saved from this descriptor, which QEMU has inherited.
-    pub(crate) fn restore(&mut self, from: RawFd) -> io::Result<()> {
+    pub(crate) fn restore_from(&mut self, from: RawFd) -> io::Result<()> {
         let uri = Some(format!("fd:{from}"));
-        self.0
-            .execute(&qmp::migrate_incoming { uri, channels: None, exit_on_error: None })
-            .map_err(io::Error::from)?;
+        let command = qmp::migrate_incoming { uri, channels: None, exit_on_error: None };
+        self.0.execute(&command).map(drop).map_err(io::Error::from)
+    }
+
+    /// Waits until QEMU has read the state of a guest that was saved.
+    pub(crate) fn await_restored(&mut self) -> io::Result<()> {
         self.ask_until("read the saved guest", |monitor| {
             let info = monitor.0.execute(&qmp::query_status {}).map_err(io::Error::from)?;
             Ok(info.status != qmp::RunState::inmigrate)

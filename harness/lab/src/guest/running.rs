@@ -1,7 +1,7 @@
 //! A guest whose agent has said hello: ask it, change it, end it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::{Answer, Hello, Request};
@@ -9,7 +9,7 @@ use protocol::{Answer, Hello, Request};
 use crate::accelerator::Accelerator;
 use crate::failure::{Failure, Kind};
 use crate::guest::lost::{Lost, Trouble};
-use crate::guest::qemu::Qemu;
+use crate::guest::qemu::{self, Qemu};
 use crate::guest::qmp::Monitor;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
@@ -91,6 +91,29 @@ pub(crate) struct Pending {
     doing: String,
 }
 
+/// A guest that was saved, and does not run yet. Dropping it kills QEMU.
+#[derive(Debug)]
+pub(crate) struct Restoring {
+    qemu: qemu::Restoring,
+    hello: Hello,
+    folder: PathBuf,
+}
+
+impl Restoring {
+    /// Lets it run from where it was saved.
+    ///
+    /// # Errors
+    /// [`Lost`] where QEMU does not take the state or the guest does not live on.
+    pub(crate) fn finish(self) -> Result<Guest, Trouble> {
+        let Self { qemu, hello, folder } = self;
+        let mut guest = Guest { qemu: qemu.finish()?, hello };
+        match guest.quick_call("live on where it was saved", Request::Ping) {
+            Ok(_) => Ok(guest),
+            Err(e) => Err(e.into_trouble(Kind::Guest, "restore a guest", &folder)),
+        }
+    }
+}
+
 /// A guest whose agent has said hello. Dropping it kills QEMU.
 #[derive(Debug)]
 pub struct Guest {
@@ -117,20 +140,16 @@ impl Guest {
         Ok(Self { qemu, hello })
     }
 
-    /// Starts QEMU with the state of a guest that was saved, and lets it run from there. The order has to be that of the
-    /// guest that was saved, but for its folder.
+    /// Starts QEMU with the state of a guest that was saved. The order has to be that of the guest that was saved, but for
+    /// its folder.
     ///
     /// To be called from a thread as [`Guest::start`] is.
     ///
     /// # Errors
-    /// A failure where QEMU cannot be started or does not take the state; [`Lost`] where the guest does not live on.
-    pub fn restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Self, Trouble> {
-        let qemu = Qemu::restore(order, snapshot)?;
-        let mut guest = Self { qemu, hello: snapshot.hello().clone() };
-        match guest.quick_call("live on where it was saved", Request::Ping) {
-            Ok(_) => Ok(guest),
-            Err(e) => Err(e.into_trouble(Kind::Guest, "restore a guest", order.folder)),
-        }
+    /// A failure where QEMU cannot be started.
+    pub(crate) fn begin_restore(order: &Order<'_>, snapshot: &Snapshot) -> Result<Restoring, Trouble> {
+        let (qemu, hello) = (Qemu::begin_restore(order, snapshot)?, snapshot.hello().clone());
+        Ok(Restoring { qemu, hello, folder: order.folder.to_owned() })
     }
 
     /// Saves the guest, and lets it go on. Calls that are under way are not part of the state.

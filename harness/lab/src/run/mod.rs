@@ -17,7 +17,7 @@ use crate::accelerator::{Accelerator, Choice};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Lost, Order, Patience, Snapshot, Trouble};
+use crate::guest::{Guest, Lost, Order, Patience, Restoring, Snapshot, Trouble};
 use crate::kernel::initcalls;
 use session::{Progress, Session};
 
@@ -193,16 +193,32 @@ pub fn carry_out_and_save(boot: &Boot<'_>) -> Result<(Ending, Option<Saved>), Fa
     Ok((ending, saved.flatten()))
 }
 
-/// Carries on a guest that was saved, from there to its end. The boot has to be the same, but for its folder.
+/// A guest that was saved, on its way to be carried on. Dropping it ends it.
+#[derive(Debug)]
+pub struct Fork {
+    restoring: Restoring,
+    at: Progress,
+}
+
+/// Begins to restore a guest that was saved, beside whatever else goes on. The boot has to be the same, but for its folder.
+///
+/// # Errors
+/// `Host` without QEMU, `Files`.
+pub fn fork(saved: &Saved, boot: &Boot<'_>) -> Result<Fork, Failure> {
+    write(&boot.folder.join("boot.json"), &Asked::of(boot, Some(&saved.folder)))?;
+    let restoring = Guest::begin_restore(&boot.order(boot.parameters), &saved.snapshot)?;
+    Ok(Fork { restoring, at: saved.at.clone() })
+}
+
+/// Carries on a guest that was saved, from there to its end, with the boot that it was forked for. When the measured part
+/// is over, and only logs are left to fetch, `measured` is called: then the next one can be forked.
 ///
 /// # Errors
 /// As [`carry_out`]; `Guest` where QEMU does not take it.
-pub fn carry_on(saved: &Saved, boot: &Boot<'_>) -> Result<Ending, Failure> {
+pub fn carry_on(fork: Fork, boot: &Boot<'_>, measured: &mut dyn FnMut()) -> Result<Ending, Failure> {
     let (ending, _) = ending(boot, || {
-        write(&boot.folder.join("boot.json"), &Asked::of(boot, Some(&saved.folder)))?;
         let (_, rest) = Step::at_first_phase(boot.steps).unwrap_or_default();
-        let guest = Guest::restore(&boot.order(boot.parameters), &saved.snapshot)?;
-        let mut session = Session::resume(guest, boot, saved.at.clone());
+        let mut session = Session::resume(fork.restoring.finish()?, boot, fork.at, measured);
         session.carry_out(rest)?;
         Ok((finish(session, boot, Vec::new())?, ()))
     })?;

@@ -22,6 +22,8 @@ pub(super) struct Session<'a> {
     /// Loads that go on beside the steps.
     begun: Vec<Pending>,
     at: Progress,
+    /// To be called when the last phase is over but for its logs.
+    measured: Option<&'a mut dyn FnMut()>,
 }
 
 /// How far a guest has come, as the harness knows it.
@@ -56,12 +58,17 @@ impl<'a> Session<'a> {
             called: from_boot,
             traced: from_boot,
         };
-        Self { guest, boot, begun: Vec::new(), at }
+        Self { guest, boot, begun: Vec::new(), at, measured: None }
     }
 
     /// A guest that was saved, where it had come so far.
-    pub(super) fn resume(guest: Guest, boot: &'a Boot<'a>, at: Progress) -> Self {
-        Self { guest, boot, begun: Vec::new(), at }
+    pub(super) fn resume(
+        guest: Guest,
+        boot: &'a Boot<'a>,
+        at: Progress,
+        measured: &'a mut dyn FnMut(),
+    ) -> Self {
+        Self { guest, boot, begun: Vec::new(), at, measured: Some(measured) }
     }
 
     /// Saves the guest with the witnesses called, so that what is left is the phases; and lets it go on.
@@ -152,6 +159,11 @@ impl<'a> Session<'a> {
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
         self.await_quiet()?;
+        if self.at.phases.len() + 1 == Step::phases(self.boot.steps).len()
+            && let Some(measured) = self.measured.take()
+        {
+            measured();
+        }
         self.mark(&format!("phase {name} ends"))?;
         self.close_phase(Some(name), of)
     }
