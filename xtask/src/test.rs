@@ -235,3 +235,43 @@ impl Tests<'_> {
         command
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(result: TestResult) -> TestEntry {
+        TestEntry {
+            case: String::new(),
+            situation: String::new(),
+            claim: String::new(),
+            source: String::new(),
+            kernel: String::new(),
+            behaves: None,
+            topology: String::new(),
+            outcome: Outcome::NotRun,
+            result,
+            skipped: None,
+            lost: None,
+            seeds: Vec::new(),
+            boots: Vec::new(),
+            findings: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_or_was_lost_is_no_failure_unless_something_failed() {
+        use TestResult::{Failed, Inconclusive, Lost, Passed, Skipped};
+        let worst = |results: &[TestResult], ended: &[u64]| {
+            let entries: Vec<TestEntry> = results.iter().map(|result| entry(*result)).collect();
+            worst_of_guests(&entries, ended, 1)
+        };
+        assert_eq!(worst(&[Passed, Inconclusive, Skipped], &[1]), Inconclusive);
+        assert_eq!(worst(&[Lost, Inconclusive], &[2]), Lost);
+        assert_eq!(worst(&[Lost, Failed], &[2]), Failed);
+        // One more failed, which is no case; or the process did not come to its end.
+        assert_eq!(worst(&[Inconclusive], &[2]), Failed);
+        assert_eq!(worst(&[Inconclusive], &[]), Failed);
+    }
+}

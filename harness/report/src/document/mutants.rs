@@ -128,3 +128,50 @@ impl MutantsDocument {
         self.aa.iter().filter(alarm).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(entry: MutantEntry) -> MutantsDocument {
+        let (schema, run, command) = (MUTANTS_SCHEMA.to_owned(), String::new(), String::new());
+        MutantsDocument { schema, run, command, mutants: vec![entry], aa: Vec::new() }
+    }
+
+    fn entry(outcome: Fate) -> MutantEntry {
+        MutantEntry {
+            name: "lost-probes".to_owned(),
+            breaks: String::new(),
+            happened: String::new(),
+            outcome,
+            caught_by: None,
+            finding: None,
+            seed: None,
+            also_caught_by: Vec::new(),
+            missed_by: Vec::new(),
+            untold_by: Vec::new(),
+            cases: Vec::new(),
+            survives: None,
+        }
+    }
+
+    #[test]
+    fn a_fault_that_no_boot_could_judge_is_no_survivor_and_not_caught_either() {
+        let outcome = |fate| document(entry(fate)).outcome(false);
+        assert_eq!(outcome(Fate::Caught), Outcome::Supported);
+        assert_eq!(outcome(Fate::Survived), Outcome::Refuted);
+        assert_eq!(outcome(Fate::Untold), Outcome::Inconclusive);
+        let known = MutantEntry { survives: Some("why".to_owned()), ..entry(Fate::Survived) };
+        assert_eq!(document(known).outcome(false), Outcome::Supported);
+    }
+
+    #[test]
+    fn with_each_a_case_that_misses_what_another_catches_counts() {
+        let missed = MutantEntry { missed_by: vec!["slow_one".to_owned()], ..entry(Fate::Caught) };
+        assert_eq!(document(missed.clone()).outcome(false), Outcome::Supported);
+        assert_eq!(document(missed).outcome(true), Outcome::Refuted);
+        let untold = Untold { case: "slow_one".to_owned(), why: "lost".to_owned() };
+        let untold = MutantEntry { untold_by: vec![untold], ..entry(Fate::Caught) };
+        assert_eq!(document(untold).outcome(true), Outcome::Inconclusive);
+    }
+}
