@@ -149,6 +149,7 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         parameters: "",
         topology: &topology,
         accelerator: Accelerator::Kvm,
+        cpus: topology.host_cpus(),
         patience: Patience { boot: PROOF_PATIENCE, ..Patience::of(Accelerator::Kvm) },
         folder: folder.path(),
     };

@@ -6,6 +6,7 @@
 pub mod accelerator;
 pub mod cancel;
 pub mod child;
+mod cores;
 pub mod failure;
 pub mod guest;
 pub mod host;

@@ -171,6 +171,7 @@ impl Patient {
             parameters: self.parameters,
             topology: &topology,
             accelerator,
+            cpus: topology.host_cpus(),
             patience: Patience { silence: self.silence, ..Patience::of(accelerator) },
             folder: &folder,
         };

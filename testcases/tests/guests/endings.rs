@@ -50,6 +50,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
         parameters: "",
         topology: &topology,
         accelerator,
+        cpus: 1,
         patience: Patience::of(accelerator),
         folder: Path::new(folder),
     })
@@ -64,31 +65,8 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
 }
 
 fn ends_by(name: &str, signal: Signal) -> Result<(), Failed> {
-    let accelerator = laboratory::accelerator()?;
-    let kernel = laboratory::kernel("mainline")?;
-    let (folder, _) = laboratory::folder(name)?;
-    let role = [
-        kernel.image.display().to_string(),
-        kernel.initramfs.display().to_string(),
-        folder.display().to_string(),
-        accelerator.to_string(),
-    ];
-    let mut harness = Harness(
-        Command::new(std::env::current_exe()?)
-            .env(ROLE, role.join("\n"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.join("harness.log"))?)
-            .spawn()?,
-    );
-    let deadline = Instant::now() + Duration::from_secs(240);
-    while !folder.join(READY).exists() {
-        if harness.0.try_wait()?.is_some() || Instant::now() > deadline {
-            return Err(fs::read_to_string(folder.join("harness.log"))?.into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let id = harness.0.id();
+    let mut harness = Harness::with_guest(name)?;
+    let id = harness.id();
     let guests = children_of(id);
     if guests.len() != 1 {
         return Err(format!("the harness has the children {guests:?}, not one QEMU").into());
@@ -105,8 +83,44 @@ fn ends_by(name: &str, signal: Signal) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Ends with the test, also where that fails.
-struct Harness(Child);
+/// A process that ends with the test, also where that fails.
+pub(crate) struct Harness(pub(crate) Child);
+
+impl Harness {
+    /// This program as a harness of its own, whose guest is up.
+    pub(crate) fn with_guest(name: &str) -> Result<Self, Failed> {
+        let accelerator = laboratory::accelerator()?;
+        let kernel = laboratory::kernel("mainline")?;
+        let (folder, _) = laboratory::folder(name)?;
+        let role = [
+            kernel.image.display().to_string(),
+            kernel.initramfs.display().to_string(),
+            folder.display().to_string(),
+            accelerator.to_string(),
+        ];
+        let mut harness = Self(
+            Command::new(std::env::current_exe()?)
+                .env(ROLE, role.join("\n"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(folder.join("harness.log"))?)
+                .spawn()?,
+        );
+        let deadline = Instant::now() + Duration::from_secs(240);
+        while !folder.join(READY).exists() {
+            if harness.0.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(fs::read_to_string(folder.join("harness.log"))?.into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(harness)
+    }
+
+    /// Its process ID.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Harness {
     fn drop(&mut self) {
@@ -117,7 +131,7 @@ impl Drop for Harness {
 }
 
 /// The folders in `/proc` of a process's children.
-fn children_of(parent: u32) -> Vec<PathBuf> {
+pub(crate) fn children_of(parent: u32) -> Vec<PathBuf> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     processes.filter(|path| status(path, "PPid:").as_deref() == Some(&parent.to_string())).collect()
 }
@@ -127,7 +141,8 @@ fn lives(process: &Path) -> bool {
     status(process, "State:").is_some_and(|state| !state.starts_with('Z'))
 }
 
-fn status(process: &Path, key: &str) -> Option<String> {
+/// A line of a process's or thread's status.
+pub(crate) fn status(process: &Path, key: &str) -> Option<String> {
     let text = fs::read_to_string(process.join("status")).ok()?;
     text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()))
 }

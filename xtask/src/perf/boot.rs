@@ -74,7 +74,16 @@ fn order<'a>(
 ) -> Order<'a> {
     let accelerator = lineup.choice.accelerator;
     let patience = Patience::of(accelerator);
-    Order { kernel, initramfs, parameters: "", topology, accelerator, patience, folder }
+    Order {
+        kernel,
+        initramfs,
+        parameters: "",
+        topology,
+        accelerator,
+        cpus: topology.host_cpus(),
+        patience,
+        folder,
+    }
 }
 
 fn shape(luns: u32) -> Topology {

@@ -4,6 +4,7 @@ mod arguments;
 pub mod image;
 mod lost;
 mod luns;
+mod neighbours;
 mod qemu;
 mod qmp;
 mod running;

@@ -16,9 +16,11 @@ use protocol::{Answer, Call, Hello, Reply, Request, Word};
 
 use crate::cancel;
 use crate::child::{self, Offspring};
+use crate::cores::{self, Lease};
 use crate::failure::{Failure, Kind};
 use crate::guest::arguments::{self, Incoming, Machine, QEMU, Wires};
 use crate::guest::lost::{Cause, Lost, Trouble};
+use crate::guest::neighbours::Lookout;
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Order, Patience};
 use crate::guest::snapshot::Snapshot;
@@ -99,6 +101,7 @@ pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> 
 pub(super) struct Qemu {
     // Dropping it kills the process, whatever the wires are doing.
     pub(super) process: Offspring,
+    pub(super) lookout: Lookout,
     pub(super) qmp: Option<Monitor>,
     calls: UnixStream,
     events: Receiver<Event>,
@@ -108,6 +111,8 @@ pub(super) struct Qemu {
     next_id: u64,
     pub(super) patience: Patience,
     folder: PathBuf,
+    /// Its CPUs, unless it has given them back. Else that is when the process has ended: fields are dropped in this order.
+    pub(super) cpus: Option<Lease>,
 }
 
 /// QEMU, started, and not spoken to yet.
@@ -250,9 +255,12 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file("qemu.log")?);
+        let cpus = cores::lease(order.cpus)?;
+        cpus.confine(&mut command).map_err(not_started)?;
         let mut inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
         inherited.extend(files);
         let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;
+        let lookout = Lookout::begin(cpus.cpus().clone(), qemu.child().id());
 
         let (sender, events) = channel();
         let last_line = LastLine::default();
@@ -262,6 +270,7 @@ impl Qemu {
         wire::listen_to_agent(calls.try_clone().map_err(not_started)?, sender);
         let qemu = Self {
             process: qemu,
+            lookout,
             qmp: None,
             calls,
             events,
@@ -270,6 +279,7 @@ impl Qemu {
             next_id: 1,
             patience: order.patience,
             folder: order.folder.to_owned(),
+            cpus: Some(cpus),
         };
         Ok(Launched { qemu, qmp })
     }

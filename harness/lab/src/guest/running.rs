@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use evidence::neighbours::Neighbours;
 use protocol::{Answer, Hello, Request};
 
 use crate::accelerator::Accelerator;
@@ -28,6 +29,8 @@ pub struct Order<'a> {
     pub topology: &'a Topology,
     /// TCG or KVM.
     pub accelerator: Accelerator,
+    /// How many CPUs of the host it is to have for itself; all there are, where there are fewer.
+    pub cpus: u32,
     /// How long to wait for what.
     pub patience: Patience,
     /// Where its console, command line and logs go. It exists.
@@ -162,6 +165,22 @@ impl Guest {
         let snapshot = Snapshot::take(monitor, hello, folder)?;
         monitor.cont().map_err(|e| snapshot::failure("go on after saving", folder, &e))?;
         Ok(snapshot)
+    }
+
+    /// Begins anew to look at who else is busy on its CPUs, as it does from the start of QEMU on.
+    pub(crate) fn restart_lookout(&mut self) {
+        self.qemu.lookout.restart();
+    }
+
+    /// Gives its CPUs back, for the next guest: nothing is measured any more. It stays on them until it ends.
+    pub(crate) fn give_cpus_back(&mut self) {
+        self.qemu.lookout.end();
+        self.qemu.cpus = None;
+    }
+
+    /// Who was, until now or until the CPUs were given back; `None` where the host does not say, or where it is too short a time to tell.
+    pub fn neighbours(&self) -> Option<Neighbours> {
+        self.qemu.lookout.neighbours()
     }
 
     /// What the agent said first.

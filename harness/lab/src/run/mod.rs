@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use evidence::boot::Device;
+use evidence::neighbours::Neighbours;
 use evidence::units::{CpuId, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ pub struct Asked {
 }
 
 /// What a boot left, besides its logs: `guest.json` in its folder.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Left {
     /// `uname -r`.
     pub release: String,
@@ -79,6 +80,10 @@ pub struct Left {
     pub phases: Vec<Phase>,
     /// The initcalls of the kernel image in their order, where the phase is the whole boot.
     pub initcalls: Vec<String>,
+    /// What others took of the guest's CPUs while the steps were carried out, or since QEMU was started where the phase
+    /// is the whole boot.
+    #[serde(default)]
+    pub neighbours: Option<Neighbours>,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
 }
@@ -110,7 +115,8 @@ pub struct Record {
 impl Record {
     /// What each of its phases says.
     pub fn read(&self) -> Vec<evidence::boot::Boot> {
-        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, blind_spots: _ } = &self.left;
+        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, neighbours: _, blind_spots: _ } =
+            &self.left;
         let read = |phase: &Phase| {
             evidence::boot::read(&evidence::boot::Texts {
                 kmsg: &self.kmsg,
@@ -218,7 +224,9 @@ pub fn fork(saved: &Saved, boot: &Boot<'_>) -> Result<Fork, Failure> {
 pub fn carry_on(fork: Fork, boot: &Boot<'_>, measured: &mut dyn FnMut()) -> Result<Ending, Failure> {
     let (ending, _) = ending(boot, || {
         let (_, rest) = Step::at_first_phase(boot.steps).unwrap_or_default();
-        let mut session = Session::resume(fork.restoring.finish()?, boot, fork.at, measured);
+        let mut guest = fork.restoring.finish()?;
+        guest.restart_lookout();
+        let mut session = Session::resume(guest, boot, fork.at, measured);
         session.carry_out(rest)?;
         Ok((finish(session, boot, Vec::new())?, ()))
     })?;
@@ -249,12 +257,15 @@ fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble>
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
-    let guest = Guest::start(&boot.order(parameters.trim()))?;
+    let mut guest = Guest::start(&boot.order(parameters.trim()))?;
     if !guest.hello().build.contains(&boot.kernel.id) {
         let attempt = format!("boot the kernel \"{}\"", boot.kernel.name);
         let seen = format!("the guest runs {}, not {}", guest.hello().build, boot.kernel.id);
         let next = "remove the kernel from the store: it is built again";
         return Err(Failure::new(Kind::Guest, attempt, seen, next).into());
+    }
+    if !from_boot {
+        guest.restart_lookout();
     }
     let mut session = Session::new(guest, boot, from_boot);
     witnesses::watch_for_hangs(&mut session)?;
@@ -288,6 +299,7 @@ impl Boot<'_> {
             parameters,
             topology: self.topology,
             accelerator: self.accelerator,
+            cpus: self.topology.host_cpus(),
             patience: Patience::of(self.accelerator),
             folder: self.folder,
         }

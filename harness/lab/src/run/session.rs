@@ -162,6 +162,7 @@ impl<'a> Session<'a> {
         if self.at.phases.len() + 1 == Step::phases(self.boot.steps).len()
             && let Some(measured) = self.measured.take()
         {
+            self.guest.give_cpus_back();
             measured();
         }
         self.mark(&format!("phase {name} ends"))?;

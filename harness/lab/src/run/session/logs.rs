@@ -55,6 +55,7 @@ impl Session<'_> {
 
     /// Fetches everything and writes down the logs.
     pub(in crate::run) fn collect(&mut self, initcalls: Vec<String>) -> Result<Record, Trouble> {
+        let neighbours = self.guest.neighbours();
         if self.at.traced {
             self.set(&format!("{TRACING}/tracing_on"), "0")?
                 .map_err(|why| self.cannot("end the trace", why))?;
@@ -75,6 +76,7 @@ impl Session<'_> {
             cpus: hello.cpus.iter().map(|cpu| (CpuId(cpu.cpu), cpu.node.map(NodeId))).collect(),
             phases: std::mem::take(&mut self.at.phases),
             initcalls,
+            neighbours,
             blind_spots: std::mem::take(&mut self.at.blind_spots),
         };
         Ok(Record { left, kmsg, trace, kprobe_profile })
