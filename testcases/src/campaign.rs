@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use evidence::boot::Boot;
+use evidence::neighbours::Neighbours;
 use lab::accelerator::Accelerator;
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
@@ -40,6 +41,8 @@ pub struct Sample {
     pub end: End,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
+    /// What others took of its CPUs, where that is known.
+    pub neighbours: Option<Neighbours>,
 }
 
 impl Sample {
@@ -223,11 +226,11 @@ pub fn carry_out(
 }
 
 fn sample(name: &str, ending: Result<Ending, Failure>) -> Result<Sample, Failure> {
-    let blind_spots = match &ending {
-        Ok(Ending::Well(record)) => record.left.blind_spots.clone(),
-        Ok(Ending::Died { .. }) | Err(_) => Vec::new(),
+    let (blind_spots, neighbours) = match &ending {
+        Ok(Ending::Well(record)) => (record.left.blind_spots.clone(), record.left.neighbours.clone()),
+        Ok(Ending::Died { .. }) | Err(_) => (Vec::new(), None),
     };
-    Ok(Sample { folder: name.to_owned(), end: Seen::of(name, ending)?.end, blind_spots })
+    Ok(Sample { folder: name.to_owned(), end: Seen::of(name, ending)?.end, blind_spots, neighbours })
 }
 
 #[cfg(test)]

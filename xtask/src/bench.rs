@@ -185,6 +185,7 @@ fn entries(boot: &BootResult) -> impl Iterator<Item = BootEntry> {
     let origin = boot.samples.first().map(|sample| sample.folder.clone());
     boot.samples.iter().filter_map(move |sample| {
         let mut entry = BootEntry::new(&sample.folder, sample.boot()?, &sample.blind_spots);
+        entry.met(sample.neighbours.as_ref());
         entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
         Some(entry)
     })

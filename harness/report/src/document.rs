@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use evidence::boot::{Boot, Facts};
 use evidence::judge::{Finding, Outcome};
+use evidence::neighbours::Neighbours;
 use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,21 @@ pub struct BootEntry {
     pub leftovers: Vec<String>,
     /// What a witness could not see on this kernel, and why.
     pub blind_spots: Vec<String>,
+    /// The host's CPUs that it ran on, as a list: "0-1".
+    #[serde(default)]
+    pub cpus: Option<String>,
+    /// The share of their time, from 0 to 1, that others used meanwhile, what was stolen included.
+    #[serde(default)]
+    pub neighbours: Option<f64>,
+    /// The share that the hypervisor below the host took.
+    #[serde(default)]
+    pub stolen: Option<f64>,
+    /// The share of the time in which somebody on the host waited for a CPU.
+    #[serde(default)]
+    pub pressure: Option<f64>,
+    /// What is remarkable about it, in words. No verdict rests on it.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 /// The numbers of a boot. `null` is "not known".
@@ -244,7 +260,21 @@ impl BootEntry {
             differences: boot.differences.clone(),
             leftovers: boot.unpaired.clone(),
             blind_spots: blind_spots.to_vec(),
+            cpus: None,
+            neighbours: None,
+            stolen: None,
+            pressure: None,
+            remarks: Vec::new(),
         }
+    }
+
+    /// Notes what others took of its CPUs.
+    pub fn met(&mut self, neighbours: Option<&Neighbours>) {
+        let Some(met) = neighbours else { return };
+        let Neighbours { cpus, share, stolen, pressure } = met;
+        self.cpus = Some(cpus.clone());
+        (self.neighbours, self.stolen, self.pressure) = (Some(*share), Some(*stolen), *pressure);
+        self.remarks.extend(met.remark());
     }
 }
 

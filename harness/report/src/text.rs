@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use evidence::judge::Outcome;
+use evidence::neighbours::BUSY;
 use evidence::stats::median;
 
 use crate::document::{
@@ -70,6 +71,9 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         }
         for comparison in document.comparisons.iter().filter(|comparison| comparison.case == case.name) {
             writeln!(out, "{}", compare(comparison))?;
+        }
+        if let Some(warning) = warn_of_neighbours(&results) {
+            writeln!(out, "{warning}")?;
         }
         if !case.tested {
             writeln!(out, "  {:<12}  the claim: no kernel that it is about was booted", Outcome::NotRun)?;
@@ -157,6 +161,29 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
         of("not seen", &|boot| boot.blind_spots.clone()),
     ]
     .concat()
+}
+
+/// What a reader of times must know: no verdict changes for it, but an interval may be wider than on a quiet host.
+fn warn_of_neighbours(results: &[&ResultEntry]) -> Option<String> {
+    let boots: Vec<&BootEntry> = results.iter().flat_map(|result| &result.boots).collect();
+    let is_busy = |share: &f64| *share > BUSY;
+    let shares: Vec<f64> = boots.iter().filter_map(|boot| boot.neighbours).filter(is_busy).collect();
+    let percent = |share: f64| (share * 100.0).round();
+    let least = percent(shares.iter().copied().reduce(f64::min)?);
+    let most = percent(shares.iter().copied().reduce(f64::max)?);
+    let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    let disturbed = boots.iter().filter(|boot| boot.neighbours.as_ref().is_some_and(is_busy));
+    let cpus: BTreeSet<&str> = disturbed.filter_map(|boot| boot.cpus.as_deref()).collect();
+    let cpus = match cpus.first() {
+        Some(only) if cpus.len() == 1 => format!("CPUs {only}"),
+        _ => "their CPUs".to_owned(),
+    };
+    Some(format!(
+        "warning: busy neighbours: others used {range} % of {cpus} while {} of {} guests ran;\n         \
+         times may vary more for it, and intervals be wider",
+        shares.len(),
+        boots.len()
+    ))
 }
 
 fn compare(comparison: &Comparison) -> String {

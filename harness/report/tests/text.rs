@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use evidence::neighbours::Neighbours;
 use report::document::Document;
 
 fn document() -> Document {
@@ -66,4 +67,34 @@ fn what_a_boot_could_not_show_is_in_the_text() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+#[test]
+fn busy_neighbours_are_warned_of_and_quiet_ones_are_not() {
+    let met = |share: f64| {
+        let mut document = document();
+        for (number, boot) in document.results.iter_mut().flat_map(|result| &mut result.boots).enumerate() {
+            let share = if number == 0 { 0.43 } else { share };
+            let met = Neighbours { cpus: "0-1".to_owned(), share, stolen: 0.0, pressure: Some(0.9) };
+            boot.met(Some(&met));
+        }
+        document
+    };
+    let disturbed = met(0.02);
+    let boots: usize = disturbed.results.iter().map(|result| result.boots.len()).sum();
+    let text = report::text::render(&disturbed);
+    let warning = |range: &str, number: usize| {
+        format!(
+            "warning: busy neighbours: others used {range} % of CPUs 0-1 while {number} of {boots} guests ran;"
+        )
+    };
+    assert!(text.contains(&warning("43", 1)), "{text}");
+    assert!(report::text::render(&met(0.126)).contains(&warning("13 to 43", boots)));
+    let first = &disturbed.results[0].boots[0];
+    assert_eq!(first.remarks, ["busy neighbour: others used 43 % of CPUs 0-1 while it ran"]);
+    assert_eq!((first.neighbours, first.cpus.as_deref()), (Some(0.43), Some("0-1")));
+    assert!(disturbed.results[0].boots[1].remarks.is_empty());
+    // A remark is no verdict.
+    assert_eq!(disturbed.outcome, document().outcome);
+    assert!(!report::text::render(&document()).contains("warning"));
 }
