@@ -10,7 +10,7 @@ use lab::kernel::Behaviour;
 use lab::run::{self, Bootable, Ending, Lineup};
 use lab::watch::Watch;
 
-use crate::case::Case;
+use crate::case::{Case, Circumstances};
 use crate::verdict::{End, Seen};
 
 /// The boots of one kernel, in order.
@@ -143,6 +143,7 @@ pub fn carry_out(
         Rounds::Just(_) => ("", Some(total as u64)),
         Rounds::UntilClear { .. } => ("at most ", None),
     };
+    let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
     let s = if total == 1 { "" } else { "s" };
     watch.stage(&format!("boot {most}{total} guest{s}, {}", lineup.choice.accelerator));
     for (number, (name, place)) in order.into_iter().enumerate() {
@@ -154,7 +155,7 @@ pub fn carry_out(
             Ok(Ending::Well(record)) => record.left.blind_spots.clone(),
             Ok(Ending::Died { .. }) | Err(_) => Vec::new(),
         };
-        let end = Seen::of(&name, ending)?.end;
+        let end = Seen::of(case, &circumstances, &name, ending)?.end;
         results[place].boots.push(BootResult { folder: name, end, blind_spots });
         let done = number + 1;
         let ill = || results.iter().flat_map(|result| &result.boots).any(|boot| boot.boot().is_none());

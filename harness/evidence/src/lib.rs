@@ -8,12 +8,15 @@
 
 pub mod boot;
 pub mod console;
+pub mod counted;
 pub mod dmesg;
 mod expectation;
 pub mod ftrace;
 mod initcalls;
 pub mod judge;
 pub mod kmsg;
+mod lines;
+mod needle;
 pub mod sequential;
 mod splats;
 pub mod stats;

@@ -234,7 +234,7 @@ impl BootEntry {
             folder: folder.to_owned(),
             facts: FactsEntry::from(&boot.facts),
             differences: boot.differences.clone(),
-            leftovers: boot.unpaired.clone(),
+            leftovers: boot.unpaired.told(),
             blind_spots: blind_spots.to_vec(),
         }
     }
