@@ -5,7 +5,7 @@ mod log;
 mod pairs;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -176,12 +176,9 @@ impl<'a> Measured<'a> {
         Self(phase.devices.iter().map(|d| (d.name.as_str(), (d, by_ours(d)))).collect())
     }
 
-    fn is_measured(&self, device: &str) -> bool {
-        self.0.get(device).is_some_and(|(_, measured)| *measured)
-    }
-
-    fn is_there(&self, device: &str) -> bool {
-        self.0.contains_key(device)
+    /// Whether it is looked at; `None` for a device that is not there.
+    fn look(&self, device: &str) -> Option<bool> {
+        self.0.get(device).map(|(_, measured)| *measured)
     }
 
     fn node(&self, device: &str) -> Option<NodeId> {
@@ -235,12 +232,13 @@ fn conclude(
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
     let (placeable, local_probes) = placement(&best.probes, cpus, measured);
+    let counts = counts(&best.probes);
     let last = loads.last();
     let facts = Facts {
         devices: phase.devices.len(),
-        probes: best.probes.iter().map(|probe| &probe.device).collect::<BTreeSet<_>>().len(),
+        probes: counts.len(),
         bound: phase.devices.iter().filter(|d| d.driver.as_deref() == Some(phase.driver)).count(),
-        probes_of_one: probes_of_one(&best.probes, phase.devices),
+        probes_of_one: probes_of_one(&counts, phase.devices),
         failed: best.probes.iter().filter(|probe| probe.returned != 0).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
@@ -283,13 +281,20 @@ pub fn under_way(kmsg: &str, trace: Option<&str>) -> usize {
     begun.abs_diff(ended) + started.abs_diff(returned)
 }
 
-/// The fewest and the most probes that one of these devices had.
-fn probes_of_one(probes: &[Probe], devices: &[Device]) -> (usize, usize) {
-    let mut counts: HashMap<&str, usize> = devices.iter().map(|d| (d.name.as_str(), 0)).collect();
+/// How many probes each device had.
+fn counts(probes: &[Probe]) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
     for probe in probes {
-        *counts.entry(&probe.device).or_default() += 1;
+        *counts.entry(probe.device.as_str()).or_default() += 1;
     }
-    (counts.values().min().copied().unwrap_or(0), counts.values().max().copied().unwrap_or(0))
+    counts
+}
+
+/// The fewest and the most probes that one of these devices had.
+fn probes_of_one(counts: &HashMap<&str, usize>, devices: &[Device]) -> (usize, usize) {
+    let of_each = || devices.iter().map(|d| counts.get(d.name.as_str()).copied().unwrap_or(0));
+    let all = || of_each().chain(counts.values().copied());
+    (all().min().unwrap_or(0), all().max().unwrap_or(0))
 }
 
 /// Probes of devices that have a node with CPUs, and of these those that ran there.
@@ -298,7 +303,7 @@ fn placement(
     cpus: &[(CpuId, Option<NodeId>)],
     devices: &Measured<'_>,
 ) -> (Option<usize>, Option<usize>) {
-    let nodes: HashMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
+    let nodes: BTreeMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
     let (mut placeable, mut local) = (0, 0);
     for probe in probes {
         let Some((at_start, at_end)) = probe.cpus else { return (None, None) };

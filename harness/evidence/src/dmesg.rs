@@ -153,8 +153,9 @@ fn split_took<'a>(text: &'a str, unit: &str) -> Option<(&'a str, Duration)> {
 }
 
 fn split_thread(text: &str) -> Option<(&str, ThreadId)> {
-    let (rest, number) = split_number(text)?;
-    Some((rest, ThreadId(u32::try_from(number).ok()?)))
+    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (rest, digits) = text.split_at_checked(text.len() - digits)?;
+    Some((rest, digits.parse().ok()?))
 }
 
 /// The number at the end, and what stands before it.

@@ -98,14 +98,15 @@ fn read_entry(text: &str, line: usize) -> Option<Entry<'_>> {
     let (event, fields) = split_colon(rest)?;
     // First, as most lines of a trace that others use too are of other events.
     let event = match event {
-        START => Event::Start { device: string(fields, " name=\"")?, driver: string(fields, " drv=\"")? },
-        END => Event::End { returned: fields.rsplit_once(" ret=")?.1.trim().parse().ok()? },
+        START => Event::Start { device: string(fields, " name")?, driver: string(fields, " drv")? },
+        END => Event::End { returned: number(fields, " ret")? },
         CALL => Event::Call { function: fields.strip_prefix('(')?.split(['+', ')']).next()? },
         _ => return None,
     };
     // From the right, as a command name may have spaces, dashes and brackets too: the stamp, the flags, the CPU.
     let (rest, time) = head.trim_end().rsplit_once(' ')?;
-    let (who, place) = split_last(rest, " [")?;
+    let opens = memchr::memrchr_iter(b'[', rest.as_bytes()).find(|at| rest[..*at].ends_with(' '))?;
+    let (who, place) = (&rest[..opens], &rest[opens + 1..]);
     let (cpu, _flags) = place.split_once(']')?;
     let (_, thread) = who.trim_end().rsplit_once('-')?;
     Some(Entry {
@@ -125,16 +126,19 @@ fn split_colon(text: &str) -> Option<(&str, &str)> {
     Some((&text[..at], &text[at + 2..]))
 }
 
-/// Splits at the last place where this stands.
-fn split_last<'a>(text: &'a str, at: &str) -> Option<(&'a str, &'a str)> {
-    let found = memchr::memmem::rfind(text.as_bytes(), at.as_bytes())?;
-    Some((&text[..found], &text[found + at.len()..]))
+/// The value of a string field: in quotes, or `(fault)` where the kernel could not read it.
+#[inline]
+fn string<'a>(fields: &'a str, key: &str) -> Option<&'a str> {
+    let follows = |at: &usize| fields.as_bytes()[..*at].ends_with(key.as_bytes());
+    let at = memchr::memchr_iter(b'=', fields.as_bytes()).find(follows)?;
+    fields[at + 1..].strip_prefix('"')?.split_once('"').map(|(value, _)| value)
 }
 
-/// The value of a string field: in quotes, or `(fault)` where the kernel could not read it.
-fn string<'a>(fields: &'a str, key: &str) -> Option<&'a str> {
-    let at = memchr::memmem::find(fields.as_bytes(), key.as_bytes())?;
-    fields[at + key.len()..].split_once('"').map(|(value, _)| value)
+/// The value of a field with a number, the last one.
+#[inline]
+fn number(fields: &str, key: &str) -> Option<i64> {
+    let (before, value) = fields.rsplit_once('=')?;
+    if before.ends_with(key) { value.trim().parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -168,6 +172,8 @@ mod tests {
         let lines = [
             "kworker/u4:1-23  [001] .....     3.143",
             "kworker/u4:1-23  [001] .....     3.143456: start: (really_probe+0x0/0x3d0) name=(fault) drv=\"sd\"",
+            "kworker/u4:1-23  [001] .....     3.143456: start: (really_probe+0x0/0x3d0) name= name=\"0:0:0:3\" drv=\"sd\"",
+            "kworker/u4:1-23  [001]3.143456: end: (__driver_probe_device+0x78/0xd0 <- really_probe) ret=0",
             "CPU:1 [LOST 12 EVENTS]",
         ];
         let text = lines.join("\n");

@@ -74,7 +74,8 @@ struct Head {
 /// The fields of a record and its message.
 #[inline]
 fn read_head(record: &str) -> Option<(Head, &str)> {
-    let (_priority, rest) = read_number(record)?;
+    let (priority, rest) = read_number(record)?;
+    u32::try_from(priority).ok()?;
     let (sequence, rest) = read_number(rest.strip_prefix(',')?)?;
     let (micros, rest) = read_number(rest.strip_prefix(',')?)?;
     let rest = rest.strip_prefix(',')?;

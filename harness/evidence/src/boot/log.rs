@@ -220,7 +220,7 @@ impl<'a> Phase<'a> {
     fn probed(&mut self, record: &Record<'_>, device: &str, returned: i64, took: std::time::Duration) {
         // Without a phase there is no end to it but that of the log: what comes late is to be seen.
         let looks = self.is_within() || self.begins.is_none();
-        if !looks || !self.measured.is_measured(device) {
+        if !looks || self.measured.look(device) != Some(true) {
             return;
         }
         self.late += usize::from(!self.is_within());

@@ -110,10 +110,10 @@ impl<'a> Phase<'a> {
         if !self.is_within(end.time) {
             return;
         }
-        let probes = match (self.measured.is_measured(device), self.measured.is_there(device)) {
-            (true, _) => &mut self.trace.testimony.probes,
-            (false, false) => &mut self.trace.gone,
-            (false, true) => return,
+        let probes = match self.measured.look(device) {
+            Some(true) => &mut self.trace.testimony.probes,
+            None => &mut self.trace.gone,
+            Some(false) => return,
         };
         probes.push(Probe {
             device: device.to_owned(),
