@@ -11,7 +11,7 @@ use lab::kernel::Behaviour;
 use lab::run::{self, Bootable, Ending, Lineup, Step};
 use lab::watch::Watch;
 
-use crate::case::Case;
+use crate::case::{Case, Circumstances};
 use crate::verdict::{End, Seen};
 
 /// The boots of one kernel, in order.
@@ -168,6 +168,7 @@ pub fn carry_out(
     let forked = if forks == 0 { String::new() } else { format!(", each forked {forks} times") };
     watch.stage(&format!("boot {most}{} guest{s}{forked}, {}", order.len(), lineup.choice.accelerator));
     let accelerator = lineup.choice.accelerator;
+    let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
     let mut done = 0;
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
         let mut saved = Vec::new();
@@ -183,7 +184,9 @@ pub fn carry_out(
                     ending
                 })
             };
-            results[*place].boots.push(BootResult { samples: vec![sample(name, ending)?] });
+            results[*place]
+                .boots
+                .push(BootResult { samples: vec![sample(case, &circumstances, name, ending)?] });
             done += 1;
         }
         let order: Vec<(String, usize)> = run::interleaved(saved.len(), forks)
@@ -208,7 +211,7 @@ pub fn carry_out(
             // While the logs of one are fetched, QEMU starts with the next.
             next = Ok(None);
             let ending = run::carry_on(fork, &boot, &mut || next = begin(number + 1));
-            let sample = sample(name, ending)?;
+            let sample = sample(case, &circumstances, name, ending)?;
             if let Some(boot) = results[place].boots.last_mut() {
                 boot.samples.push(sample);
             }
@@ -225,12 +228,18 @@ pub fn carry_out(
     Ok(results)
 }
 
-fn sample(name: &str, ending: Result<Ending, Failure>) -> Result<Sample, Failure> {
+fn sample(
+    case: &Case,
+    circumstances: &Circumstances,
+    name: &str,
+    ending: Result<Ending, Failure>,
+) -> Result<Sample, Failure> {
     let (blind_spots, neighbours) = match &ending {
         Ok(Ending::Well(record)) => (record.left.blind_spots.clone(), record.left.neighbours.clone()),
         Ok(Ending::Died { .. }) | Err(_) => (Vec::new(), None),
     };
-    Ok(Sample { folder: name.to_owned(), end: Seen::of(name, ending)?.end, blind_spots, neighbours })
+    let end = Seen::of(case, circumstances, name, ending)?.end;
+    Ok(Sample { folder: name.to_owned(), end, blind_spots, neighbours })
 }
 
 #[cfg(test)]

@@ -147,6 +147,17 @@ impl Case {
         Step::modules(self.steps)
     }
 
+    /// What its boots have to listen for in the log: what its expectations and those of the other judge are about.
+    pub fn asks(&self, circumstances: &Circumstances) -> Vec<&'static str> {
+        let second = self.second_opinion.iter().flat_map(|second| second.ours.iter().chain([&second.theirs]));
+        let promises = self.promises.iter().chain(second);
+        let mut asked: Vec<_> =
+            promises.filter_map(|promise| (promise.expect)(circumstances).asks()).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        asked
+    }
+
     /// Why it is not carried out on a kernel of this kind, if it is not. A kernel of which nobody knows how it behaves
     /// may be of the wrong kind.
     pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<String> {
@@ -209,6 +220,16 @@ mod tests {
     fn least(luns: u32, vcpus: u32, latency: Duration) -> usize {
         let topology = Topology { vcpus, ..Topology::new(2, 4, luns, latency) };
         a_quarter_of_the_luns(&Circumstances { topology, host_cores: 2 })
+    }
+
+    #[test]
+    fn a_case_listens_for_what_is_promised_and_for_what_the_other_judge_looks_at() {
+        const SAYS: Promise = Promise::of(EVERY, |_| Expectation::Says { text: "ours", times: 1 });
+        const THEIRS: Promise = Promise::of(EVERY, |_| Expectation::Says { text: "theirs", times: 1 });
+        let second_opinion = Some(SecondOpinion { ours: &[SAYS], theirs: THEIRS });
+        let case = Case { promises: &[SAYS, SAYS], second_opinion, ..Case::PLAIN };
+        let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
+        assert_eq!(case.asks(&circumstances), ["ours", "theirs"]);
     }
 
     #[test]

@@ -39,13 +39,18 @@ pub enum End {
 }
 
 impl Seen {
-    /// Reads what a boot left.
+    /// Reads what a boot of this case left.
     ///
     /// # Errors
     /// The failure of the boot, unless it says something about the kernel.
-    pub fn of(folder: &str, ending: Result<Ending, Failure>) -> Result<Self, Failure> {
+    pub fn of(
+        case: &Case,
+        circumstances: &Circumstances,
+        folder: &str,
+        ending: Result<Ending, Failure>,
+    ) -> Result<Self, Failure> {
         let end = match ending {
-            Ok(Ending::Well(record)) => End::Well(record.read()),
+            Ok(Ending::Well(record)) => End::Well(record.read(&case.asks(circumstances))),
             Ok(Ending::Died { lost, log }) => End::Died { cause: lost.cause, doing: lost.doing, log },
             Err(failure) if failure.kind == Kind::Refused => {
                 End::Refused(format!("could not {}: {}", failure.attempt, failure.seen))

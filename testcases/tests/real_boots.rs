@@ -14,13 +14,18 @@ use lab::kernel::Behaviour;
 use lab::run::Record;
 use testcases::{Circumstances, DRIVER_AFTER_DEVICES, End, Seen, Verdict};
 
+/// Stands in every line: the golden files have all that is said.
+const EVERYTHING: &str = "";
+/// What sd says of a new LUN.
+const SAYS_SD: &str = "Power-on or device reset occurred";
+
 fn record(kernel: &str) -> Record {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_boots").join(kernel);
     Record::load(&folder).unwrap()
 }
 
 fn only_phase(record: &Record) -> Boot {
-    record.read().pop().unwrap()
+    record.read(&[EVERYTHING, SAYS_SD]).pop().unwrap()
 }
 
 fn boot(kernel: &str) -> Boot {
@@ -54,6 +59,14 @@ fn each_kernel_fails_what_is_expected_of_the_other() {
     assert_eq!(outcome(Expectation::InFlightAtMost(1), "with"), Outcome::Refuted);
     assert_eq!(outcome(Expectation::WorkersAtMost(1), "with"), Outcome::Refuted);
     assert_eq!(outcome(Expectation::InFlightAtLeast(2), "without"), Outcome::Refuted);
+}
+
+#[test]
+fn what_is_said_is_counted_where_it_was_listened_for() {
+    let outcome =
+        |text| judge(&Expectation::Says { text, times: 8 }, &[(String::new(), boot("with"))]).outcome;
+    assert_eq!(outcome(SAYS_SD), Outcome::Supported);
+    assert_eq!(outcome("Power-on"), Outcome::Inconclusive);
 }
 
 #[test]

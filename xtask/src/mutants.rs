@@ -219,7 +219,7 @@ fn examine(case: &Case, on: &Recipe, kernel: &Bootable, lineup: &mut Lineup) -> 
         let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, kernel.name));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let ending = testcases::boot(case, &case.topology, kernel, lineup.choice.accelerator, seed, &folder);
-        match Seen::of(&name, ending) {
+        match Seen::of(case, &circumstances(&case.topology), &name, ending) {
             Ok(seen) => boots.push(seen),
             // The host's fault, perhaps: the hunt for other faults goes on.
             Err(failure) if failure.kind == Kind::Guest => {
@@ -267,7 +267,8 @@ fn against_itself(kernel: &str, round: usize, lineup: &Lineup) -> Result<SelfEnt
         let name = run::boot_name(number, &format!("{kernel}-{}", ["a", "b"][side]));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let ending = testcases::boot(case, &case.topology, bootable, lineup.choice.accelerator, 0, &folder);
-        sides[side].push(Seen::of(&name, ending)?);
+        let seen = Seen::of(case, &circumstances(&case.topology), &name, ending)?;
+        sides[side].push(seen);
         if sides[0].len() != sides[1].len() {
             continue;
         }

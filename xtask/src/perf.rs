@@ -153,7 +153,7 @@ fn folder(lineup: &mut Lineup, name: &str) -> Result<std::path::PathBuf, Failure
 /// How long loading sd_mod took, by the guest's clock: the part of a boot that is measured.
 fn measured_part(ending: run::Ending) -> Result<Duration, Failure> {
     let seen = match ending {
-        run::Ending::Well(record) => record.read().pop().and_then(|boot| boot.facts.insmod),
+        run::Ending::Well(record) => record.read(&[]).pop().and_then(|boot| boot.facts.insmod),
         run::Ending::Died { .. } => None,
     };
     let next = "read the logs in the folder of the run";

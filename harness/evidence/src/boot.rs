@@ -1,19 +1,21 @@
 //! Reads one phase of a boot: from log, trace and sysfs facts to the numbers a verdict rests on.
 
+mod loads;
 mod log;
+mod pairs;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counted::Counted;
 use crate::dmesg::{self, Line};
-use crate::ftrace::{self, Trace};
-use crate::kmsg::Log;
 use crate::timeline::{self, Probe};
 use crate::units::{CpuId, KernelTime, LunAddress, NodeId};
 use crate::witnesses;
+use crate::{ftrace, kmsg};
 
 /// What a boot left behind, as text, and what sysfs said about it.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +28,26 @@ pub struct Texts<'a> {
     pub kprobe_profile: Option<&'a str>,
     /// CPUs with their nodes.
     pub cpus: &'a [(CpuId, Option<NodeId>)],
-    /// The devices that the driver is for, after the probes.
-    pub devices: &'a [Device],
-    /// The driver: `sd`.
-    pub driver: &'a str,
     /// What the text after a mark of the harness begins with: `parprobe:`.
     pub mark: &'a str,
-    /// The phase, between marks with this name; `None` for the whole boot up to the start of `/init`.
-    pub phase: Option<&'a str>,
+    /// What is looked at.
+    pub phases: &'a [Phase<'a>],
+    /// What expectations ask the log for: lines of a phase with one of these texts are kept. See
+    /// [`Expectation::asks`](crate::judge::Expectation::asks).
+    pub asked: &'a [&'a str],
     /// The initcalls of the kernel image, in the order in which it runs them; empty where nobody asks.
     pub initcalls: &'a [String],
+}
+
+/// A phase of a boot, in which the probes of one driver are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Phase<'a> {
+    /// Its name, as in the marks in the log; `None` for the whole boot up to the start of `/init`.
+    pub name: Option<&'a str>,
+    /// The driver: `sd`.
+    pub driver: &'a str,
+    /// The devices that the driver is for, after the probes.
+    pub devices: &'a [Device],
 }
 
 /// A device as sysfs shows it.
@@ -121,14 +133,17 @@ pub struct Boot {
     /// Where the witnesses differ, in words.
     pub differences: Vec<String>,
     /// What did not pair or could not be read, in words.
-    pub unpaired: Vec<String>,
+    pub unpaired: Counted<String>,
     /// What the kernel complained about, anywhere in the log: the first line of each splat, with its number.
-    pub splats: Vec<(usize, String)>,
+    pub splats: Counted<(usize, String)>,
     /// Probes of devices that are not there any more, as the trace shows them.
     pub gone: Vec<Probe>,
-    /// What drivers said about their devices in this phase, and other lines that no witness is made of.
-    pub said: Vec<Said>,
+    /// For each text that was asked for, the lines of the phase that have it and that no witness is made of.
+    pub said: BTreeMap<String, Heard>,
 }
+
+/// Lines with a text: more than any case has moments that are to meet probes.
+pub type Heard = Counted<Said, 10_000>;
 
 /// A line of the log.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -151,31 +166,79 @@ impl Boot {
     }
 }
 
-/// Reads a boot.
-pub fn read(texts: &Texts<'_>) -> Boot {
-    let mut unpaired = Vec::new();
-    // The log does not name the driver of a probe: devices of another one are not looked at.
-    let others = |d: &&Device| d.driver.as_deref().is_none_or(|driver| driver == texts.driver);
-    let measured: HashMap<&str, &Device> =
-        texts.devices.iter().filter(others).map(|d| (d.name.as_str(), d)).collect();
-    let is_measured = |device: &str| measured.contains_key(device);
+/// The devices of a phase by name.
+struct Measured<'a>(HashMap<&'a str, (&'a Device, bool)>);
 
-    let log = log::read(texts, &is_measured, &mut unpaired);
-    let mut gone = Vec::new();
-    let trace =
-        texts.trace.map(|text| trace::read(text, texts, &log, &is_measured, &mut gone, &mut unpaired));
-    let log::ReadLog { testimony: log, loads, window: _, said, splats, initcalls, pending_at_init } = log;
+impl<'a> Measured<'a> {
+    /// The log does not name the driver of a probe: devices of another one are not looked at.
+    fn of(phase: &Phase<'a>) -> Self {
+        let by_ours = |d: &Device| d.driver.as_deref().is_none_or(|driver| driver == phase.driver);
+        Self(phase.devices.iter().map(|d| (d.name.as_str(), (d, by_ours(d)))).collect())
+    }
+
+    /// Whether it is looked at; `None` for a device that is not there.
+    fn look(&self, device: &str) -> Option<bool> {
+        self.0.get(device).map(|(_, measured)| *measured)
+    }
+
+    fn node(&self, device: &str) -> Option<NodeId> {
+        self.0.get(device).filter(|(_, measured)| *measured).and_then(|(device, _)| device.node)
+    }
+}
+
+/// Reads a boot: what each of its phases says. Log and trace are gone through once, and of what they say only probes and
+/// findings are kept.
+pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
+    let measured: Vec<Measured<'_>> = texts.phases.iter().map(Measured::of).collect();
+    let log::ReadLog { phases: logs, splats, initcalls, unpaired } = log::read(texts, &measured);
+    let trace = texts.trace.map(|text| trace::read(text, texts, &measured, &logs));
+    let (traces, in_trace) = match trace {
+        Some(trace::ReadTrace { phases, unpaired }) => (phases.into_iter().map(Some).collect(), unpaired),
+        None => (logs.iter().map(|_| None).collect::<Vec<_>>(), Counted::default()),
+    };
+    let phases = texts.phases.iter().zip(&measured).zip(logs.into_iter().zip(traces));
+    let boot = |((phase, measured), (log, trace)): ((&Phase<'_>, &Measured<'_>), (log::PhaseLog, _))| {
+        let mut unpaired = unpaired.clone();
+        log.unmarked.iter().for_each(|mark| unpaired.append_one(mark.clone()));
+        unpaired.append(in_trace.clone());
+        let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), unpaired };
+        conclude(phase, measured, texts.cpus, log, trace, found)
+    };
+    phases.map(boot).collect()
+}
+
+/// What was found anywhere in a boot.
+struct Found {
+    splats: Counted<(usize, String)>,
+    initcalls: Option<Vec<String>>,
+    unpaired: Counted<String>,
+}
+
+/// The numbers of a phase, from what log and trace say of it.
+fn conclude(
+    phase: &Phase<'_>,
+    measured: &Measured<'_>,
+    cpus: &[(CpuId, Option<NodeId>)],
+    log: log::PhaseLog,
+    trace: Option<trace::PhaseTrace>,
+    found: Found,
+) -> Boot {
+    let Found { splats, initcalls, unpaired } = found;
+    let log::PhaseLog { testimony: log, loads, window: _, said, pending_at_init, unmarked: _ } = log;
+    let (trace, gone) =
+        trace.map_or((None, Vec::new()), |trace::PhaseTrace { testimony, gone }| (Some(testimony), gone));
     let differences = trace.as_ref().map(|trace| witnesses::differences(&log, trace)).unwrap_or_default();
 
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
-    let (placeable, local_probes) = placement(&best.probes, texts.cpus, &measured);
+    let (placeable, local_probes) = placement(&best.probes, cpus, measured);
+    let counts = counts(&best.probes);
     let last = loads.last();
     let facts = Facts {
-        devices: texts.devices.len(),
-        probes: best.probes.iter().map(|probe| &probe.device).collect::<BTreeSet<_>>().len(),
-        bound: texts.devices.iter().filter(|d| d.driver.as_deref() == Some(texts.driver)).count(),
-        probes_of_one: probes_of_one(&best.probes, texts.devices),
+        devices: phase.devices.len(),
+        probes: counts.len(),
+        bound: phase.devices.iter().filter(|d| d.driver.as_deref() == Some(phase.driver)).count(),
+        probes_of_one: probes_of_one(&counts, phase.devices),
         failed: best.probes.iter().filter(|probe| probe.returned != 0).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
@@ -183,11 +246,11 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         local_probes,
         makespan: timeline::makespan(&best.probes),
         insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
-        late_probes: log::late_probes(&best.probes, &loads),
+        late_probes: loads::late_probes(&best.probes, &loads),
         initcall: last.and_then(|load| load.initcall),
         initcalls_out_of_order: initcalls,
         pending_at_init,
-        letters_out_of_order: letters_out_of_order(texts.devices),
+        letters_out_of_order: letters_out_of_order(phase.devices),
         attach_calls: attach_calls.clone(),
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
@@ -199,43 +262,59 @@ pub fn read(texts: &Texts<'_>) -> Boot {
 /// after those of the probes in it and after their events. `None` where the log shows no such call at all: a kernel
 /// without dynamic debug output does not say.
 pub fn calls_under_way(kmsg: &str) -> Option<usize> {
-    let count = |(begun, ended): (usize, usize), line: Line<'_>| match line {
-        Line::AsyncBegins { .. } => (begun + 1, ended),
-        Line::AsyncEnds { .. } => (begun, ended + 1),
-        _ => (begun, ended),
-    };
-    let log = Log::read(kmsg);
-    let (begun, ended) = log.records.iter().map(|record| dmesg::recognise(record.text)).fold((0, 0), count);
+    let (mut begun, mut ended) = (0usize, 0usize);
+    for piece in kmsg::read(kmsg) {
+        let kmsg::Piece::Record(record) = piece else { continue };
+        match dmesg::recognise(record.text) {
+            Line::AsyncBegins { .. } => begun += 1,
+            Line::AsyncEnds { .. } => ended += 1,
+            _ => {}
+        }
+    }
     (begun + ended > 0).then(|| begun.abs_diff(ended))
 }
 
 /// How many probes have begun and not ended, as far as the trace shows it.
 pub fn probes_under_way(trace: &str) -> usize {
-    let entries = Trace::read(trace).entries;
-    let of = |wanted: fn(&ftrace::Event<'_>) -> bool| entries.iter().filter(|e| wanted(&e.event)).count();
-    let started = of(|event| matches!(event, ftrace::Event::Start { .. }));
-    started.abs_diff(of(|event| matches!(event, ftrace::Event::End { .. })))
+    let (mut started, mut returned) = (0usize, 0usize);
+    for piece in ftrace::read(trace) {
+        let ftrace::Piece::Entry(entry) = piece else { continue };
+        match entry.event {
+            ftrace::Event::Start { .. } => started += 1,
+            ftrace::Event::End { .. } => returned += 1,
+            ftrace::Event::Call { .. } => {}
+        }
+    }
+    started.abs_diff(returned)
+}
+
+/// How many probes each device had.
+fn counts(probes: &[Probe]) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for probe in probes {
+        *counts.entry(probe.device.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 /// The fewest and the most probes that one of these devices had.
-fn probes_of_one(probes: &[Probe], devices: &[Device]) -> (usize, usize) {
-    let mut counts: HashMap<&str, usize> = devices.iter().map(|d| (d.name.as_str(), 0)).collect();
-    for probe in probes {
-        *counts.entry(&probe.device).or_default() += 1;
-    }
-    (counts.values().min().copied().unwrap_or(0), counts.values().max().copied().unwrap_or(0))
+fn probes_of_one(counts: &HashMap<&str, usize>, devices: &[Device]) -> (usize, usize) {
+    let of_each = || devices.iter().map(|d| counts.get(d.name.as_str()).copied().unwrap_or(0));
+    let all = || of_each().chain(counts.values().copied());
+    (all().min().unwrap_or(0), all().max().unwrap_or(0))
 }
+
 /// Probes of devices that have a node with CPUs, and of these those that ran there.
 fn placement(
     probes: &[Probe],
     cpus: &[(CpuId, Option<NodeId>)],
-    devices: &HashMap<&str, &Device>,
+    devices: &Measured<'_>,
 ) -> (Option<usize>, Option<usize>) {
-    let nodes: HashMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
+    let nodes: BTreeMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
     let (mut placeable, mut local) = (0, 0);
     for probe in probes {
         let Some((at_start, at_end)) = probe.cpus else { return (None, None) };
-        let wanted = devices.get(probe.device.as_str()).and_then(|device| device.node);
+        let wanted = devices.node(&probe.device);
         if let Some(wanted) = wanted.filter(|wanted| nodes.values().any(|node| node == wanted)) {
             placeable += 1;
             let there = |cpu: CpuId| nodes.get(&cpu) == Some(&wanted);
@@ -258,6 +337,7 @@ fn letters_out_of_order(devices: &[Device]) -> usize {
     letters.sort_unstable();
     letters.windows(2).filter(|pair| pair[0].1 > pair[1].1).count()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,17 +349,19 @@ mod tests {
             7,2,58000,-,caller=T9;probe of 0:0:0:1 returned 0 after 28500 usecs\n\
             6,3,59000,-,caller=T9;parprobe: phase main ends\n";
         let lun = |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None };
+        let devices = [lun("0:0:0:0"), lun("0:0:0:1")];
+        let phases = [Phase { name: Some("main"), driver: "sd", devices: &devices }];
         let texts = Texts {
             kmsg,
             trace: None,
             kprobe_profile: None,
             cpus: &[],
-            devices: &[lun("0:0:0:0"), lun("0:0:0:1")],
-            driver: "sd",
             mark: "parprobe:",
-            phase: Some("main"),
+            phases: &phases,
+            asked: &[],
             initcalls: &[],
         };
+        let read = |texts: &Texts<'_>| read(texts).remove(0);
         let boot = read(&texts);
         assert_eq!((boot.facts.probes, boot.facts.max_in_flight), (2, 1), "{boot:?}");
         // In two threads it is as it looks.

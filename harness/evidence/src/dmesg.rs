@@ -74,41 +74,30 @@ pub enum Line<'a> {
 }
 
 /// Recognises a line.
+#[inline]
 pub fn recognise(text: &str) -> Line<'_> {
-    let known = if let Some(rest) = text.strip_prefix("probe of ") {
-        probed(rest)
-    } else if let Some(rest) = text.strip_prefix("calling  ") {
-        begins(rest)
-    } else if let Some(rest) = text.strip_prefix("initcall ") {
-        // do_one_initcall() warns so about what an initcall left behind; do_initcall_level() about blacklists.
-        if rest.ends_with(" blacklisted") || rest.contains(" returned with ") {
-            Some(Line::Other)
-        } else {
-            ends(rest)
-        }
-    } else if let Some(rest) = text.strip_prefix("async_waiting @ ") {
-        rest.parse().ok().map(|thread| Line::AsyncWaiting { thread })
-    } else if let Some(rest) = text.strip_prefix("async_continuing @ ") {
-        rest.split_once(" after ")
-            .filter(|(_, took)| read_took(took, " usec").is_some())
-            .and_then(|(thread, _)| Some(Line::AsyncContinuing { thread: thread.parse().ok()? }))
-    } else {
-        Some(Line::Other)
+    // Most lines are none of these, and their first byte says so.
+    let known = match text.as_bytes().first() {
+        Some(b'p') => text.strip_prefix("probe of ").map(probed),
+        Some(b'c') => text.strip_prefix("calling  ").map(begins),
+        Some(b'i') => text.strip_prefix("initcall ").map(ends),
+        Some(b'a') => text.strip_prefix("async_").and_then(waits),
+        _ => None,
     };
-    known.unwrap_or(Line::NotUnderstood)
+    known.map_or(Line::Other, |line| line.unwrap_or(Line::NotUnderstood))
 }
 
+// All are read from the right: a device or a symbol may have any name.
+
 fn probed(rest: &str) -> Option<Line<'_>> {
-    // From the right: a device may have any name.
-    let (rest, took) = rest.rsplit_once(" after ")?;
-    let (device, returned) = rest.rsplit_once(" returned ")?;
-    let took = read_took(took, " usecs")?;
-    Some(Line::Probed { device, returned: returned.parse().ok()?, took })
+    let (rest, took) = split_took(rest, " usecs")?;
+    let (rest, returned) = split_number(rest)?;
+    Some(Line::Probed { device: rest.strip_suffix(" returned ")?, returned, took })
 }
 
 fn begins(rest: &str) -> Option<Line<'_>> {
-    let (symbol, thread) = rest.rsplit_once(" @ ")?;
-    let thread = thread.parse().ok()?;
+    let (rest, thread) = split_thread(rest)?;
+    let symbol = rest.strip_suffix(" @ ")?;
     Some(match read_cookie(symbol) {
         Some((cookie, function)) => Line::AsyncBegins { cookie, function, thread },
         None => Line::InitcallBegins { symbol, thread },
@@ -116,27 +105,66 @@ fn begins(rest: &str) -> Option<Line<'_>> {
 }
 
 fn ends(rest: &str) -> Option<Line<'_>> {
-    let (symbol, rest) = rest.rsplit_once(" returned ")?;
-    if let Some((cookie, function)) = read_cookie(symbol) {
-        let rest = rest.strip_prefix("0 ").unwrap_or(rest);
-        read_took(rest.strip_prefix("after ")?, " usecs")?;
-        return Some(Line::AsyncEnds { cookie, function });
+    // do_one_initcall() warns so about what an initcall left behind; do_initcall_level() about blacklists.
+    if rest.ends_with(" blacklisted") || (!rest.ends_with(" usecs") && rest.contains(" returned with ")) {
+        return Some(Line::Other);
     }
-    let (returned, took) = rest.split_once(" after ")?;
-    Some(Line::InitcallEnds { symbol, returned: returned.parse().ok()?, took: read_took(took, " usecs")? })
+    let (rest, took) = split_took(rest, " usecs")?;
+    let (symbol, returned) = match rest.strip_suffix(" returned") {
+        Some(symbol) => (symbol, None),
+        None => {
+            let (rest, returned) = split_number(rest)?;
+            (rest.strip_suffix(" returned ")?, Some(returned))
+        }
+    };
+    match (read_cookie(symbol), returned) {
+        (Some((cookie, function)), None | Some(0)) => Some(Line::AsyncEnds { cookie, function }),
+        (None, Some(returned)) => Some(Line::InitcallEnds { symbol, returned, took }),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+fn waits(rest: &str) -> Option<Option<Line<'_>>> {
+    let whole = |(rest, thread): (&str, ThreadId)| rest.is_empty().then_some(thread);
+    if let Some(rest) = rest.strip_prefix("waiting @ ") {
+        Some(split_thread(rest).and_then(whole).map(|thread| Line::AsyncWaiting { thread }))
+    } else {
+        let rest = rest.strip_prefix("continuing @ ")?;
+        let thread = split_took(rest, " usec").and_then(|(rest, _)| split_thread(rest)).and_then(whole);
+        Some(thread.map(|thread| Line::AsyncContinuing { thread }))
+    }
 }
 
 /// `17_sd_probe_async+0x0/0x80`: no C symbol begins with a digit.
 fn read_cookie(symbol: &str) -> Option<(u64, &str)> {
+    if !symbol.as_bytes().first()?.is_ascii_digit() {
+        return None;
+    }
     let (cookie, function) = symbol.split_once('_')?;
     let function = function.split_once('+').map_or(function, |(name, _)| name);
     Some((cookie.parse().ok()?, function))
 }
 
-fn read_took(text: &str, unit: &str) -> Option<Duration> {
-    let number = text.strip_suffix(unit)?;
+/// ` after 20113 usecs` at the end, and what stands before it.
+fn split_took<'a>(text: &'a str, unit: &str) -> Option<(&'a str, Duration)> {
+    let (rest, number) = split_number(text.strip_suffix(unit)?)?;
     // The kernel prints a signed number: a clock that stepped back makes it negative.
-    number.parse::<i64>().ok().map(|n| Duration::from_micros(u64::try_from(n).unwrap_or(0)))
+    Some((rest.strip_suffix(" after ")?, Duration::from_micros(u64::try_from(number).unwrap_or(0))))
+}
+
+fn split_thread(text: &str) -> Option<(&str, ThreadId)> {
+    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (rest, digits) = text.split_at_checked(text.len() - digits)?;
+    Some((rest, digits.parse().ok()?))
+}
+
+/// The number at the end, and what stands before it.
+fn split_number(text: &str) -> Option<(&str, i64)> {
+    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (rest, digits) = text.split_at_checked(text.len() - digits)?;
+    let (rest, negative) = rest.strip_suffix('-').map_or((rest, false), |rest| (rest, true));
+    let number = digits.parse::<i64>().ok()?;
+    Some((rest, if negative { -number } else { number }))
 }
 
 #[cfg(test)]
@@ -171,6 +199,31 @@ mod tests {
         #[test]
         fn no_line_makes_it_panic(line in "(probe of |calling  |initcall |async_waiting @ |async_continuing @ )?[ -~]{0,60}") {
             recognise(&line);
+        }
+
+        #[test]
+        fn a_line_is_read_as_it_was_written(
+            name in "[ -~]{0,20}( after | returned | @ )?[ -~]{0,9}",
+            returned in -600i64..600,
+            took in 0u64..1_000_000,
+            pid in 0u32..99_999,
+            cookie in 0u64..9999,
+        ) {
+            let (took_is, thread) = (Duration::from_micros(took), ThreadId(pid));
+            let line = format!("probe of {name} returned {returned} after {took} usecs");
+            assert_eq!(recognise(&line), Line::Probed { device: &name, returned, took: took_is });
+            let symbol = format!("f_{name}");
+            let line = format!("calling  {symbol} @ {pid}");
+            assert_eq!(recognise(&line), Line::InitcallBegins { symbol: &symbol, thread });
+            let line = format!("initcall {symbol} returned {returned} after {took} usecs");
+            let ends = Line::InitcallEnds { symbol: &symbol, returned, took: took_is };
+            assert_eq!(recognise(&line), ends);
+            let line = format!("calling  {cookie}_some_function+0x0/0x{pid:x} @ {pid}");
+            assert_eq!(recognise(&line), Line::AsyncBegins { cookie, function: "some_function", thread });
+            for zero in ["", "0 "] {
+                let line = format!("initcall {cookie}_some_function+0x0/0x1 returned {zero}after {took} usecs");
+                assert_eq!(recognise(&line), Line::AsyncEnds { cookie, function: "some_function" });
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::boot::{Boot, Testimony};
+use crate::boot::{Boot, Heard, Said, Testimony};
 use crate::timeline::{self, Probe};
 
 /// Something expected of every boot of a kernel.
@@ -130,6 +130,31 @@ impl fmt::Display for Expectation {
     }
 }
 
+impl Expectation {
+    /// What a boot has to listen for in the log, so that this can be judged.
+    pub fn asks(&self) -> Option<&'static str> {
+        match *self {
+            Self::NeverProbed { device: _, gone: text }
+            | Self::MeetsProbes { which: _, when: text }
+            | Self::Says { text, times: _ } => Some(text),
+            Self::AllBound { .. }
+            | Self::AllBoundInTheEnd { .. }
+            | Self::Bound { .. }
+            | Self::AttachedBy { .. }
+            | Self::InFlightAtLeast(_)
+            | Self::InFlightAtMost(_)
+            | Self::WorkersAtMost(_)
+            | Self::LocalAtLeast { .. }
+            | Self::LoadWaits
+            | Self::LoadReturnsEarly
+            | Self::SlowestHoldsUpNobody
+            | Self::NoComplaint
+            | Self::InitcallsInOrder
+            | Self::NothingPendingAtInit => None,
+        }
+    }
+}
+
 fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
@@ -152,6 +177,11 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
     }
     if let Some(doubt) = boot.doubt() {
         return Ruling::CannotTell(doubt);
+    }
+    if let Some(text) = expectation.asks()
+        && !boot.said.contains_key(text)
+    {
+        return Ruling::CannotTell(format!("nobody listened for \"{text}\" in the log"));
     }
     let facts = &boot.facts;
     let all_bound = |of: usize| facts.devices == of && facts.bound == of;
@@ -190,7 +220,7 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         Expectation::LoadWaits => facts.late_probes.map(|late| late == 0),
         Expectation::LoadReturnsEarly => facts.late_probes.map(|late| late > 0),
         Expectation::NeverProbed { device, gone } => {
-            let went = boot.said.iter().find(|said| said.text.ends_with(gone)).map(|said| said.time);
+            let went = lines_with(boot, gone).find(|said| said.text.ends_with(gone)).map(|said| said.time);
             match (probed_though_gone(boot, device), went, &boot.trace) {
                 (_, None, _) | (_, _, None) => None,
                 (None, Some(_), Some(_)) => Some(true),
@@ -207,7 +237,7 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
             Met { .. } => Some(true),
         },
         Expectation::SlowestHoldsUpNobody => held_up(boot).map(|(_, held)| held.is_empty()),
-        Expectation::Says { text, times } => Some(lines_with(boot, text).len() == times),
+        Expectation::Says { text, times } => Some(how_many(boot, text) == times),
         Expectation::NoComplaint => Some(true),
         Expectation::InitcallsInOrder => facts.initcalls_out_of_order.as_ref().map(Vec::is_empty),
         Expectation::NothingPendingAtInit => facts.pending_at_init.map(|pending| pending == 0),
@@ -233,7 +263,6 @@ struct Met {
 }
 
 fn met(boot: &Boot, which: Which, when: &str) -> Met {
-    let moments: Vec<_> = boot.said.iter().filter(|said| said.text.contains(when)).collect();
     let all = || best(boot).probes.iter().chain(&boot.gone);
     let of_kind = |probe: &Probe, time| match which {
         Which::UnderWay => probe.start <= time && time < probe.end,
@@ -241,9 +270,9 @@ fn met(boot: &Boot, which: Which, when: &str) -> Met {
     };
     let count = |time| all().filter(|probe| of_kind(probe, time)).count();
     Met {
-        moments: moments.len(),
-        probes: moments.iter().map(|said| count(said.time)).max().unwrap_or(0),
-        lines: moments.iter().map(|said| said.line).collect(),
+        moments: how_many(boot, when),
+        probes: lines_with(boot, when).map(|said| count(said.time)).max().unwrap_or(0),
+        lines: lines_with(boot, when).map(|said| said.line).collect(),
     }
 }
 
@@ -258,8 +287,14 @@ fn held_up(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
     Some((slow, probes.iter().filter(held).collect()))
 }
 
-fn lines_with(boot: &Boot, text: &str) -> Vec<usize> {
-    boot.said.iter().filter(|said| said.text.contains(text)).map(|said| said.line).collect()
+/// The lines with this text that are kept.
+fn lines_with<'a>(boot: &'a Boot, text: &str) -> impl Iterator<Item = &'a Said> {
+    boot.said.get(text).into_iter().flat_map(Heard::iter)
+}
+
+/// How many lines have this text.
+fn how_many(boot: &Boot, text: &str) -> usize {
+    boot.said.get(text).map_or(0, Heard::len)
 }
 
 /// The witness the facts are taken from, and its file.
@@ -312,7 +347,10 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
             None => value,
         },
         Expectation::Says { text, .. } => {
-            format!("{value} in {}", range("kmsg.txt", &lines_with(boot, text)))
+            format!(
+                "{value} in {}",
+                range("kmsg.txt", &lines_with(boot, text).map(|said| said.line).collect::<Vec<_>>())
+            )
         }
         Expectation::NoComplaint => match boot.splats.first() {
             Some((line, _)) => format!("{value} in {}", range("kmsg.txt", &[*line])),
@@ -367,11 +405,11 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             }
             None => "no probe".to_owned(),
         },
-        Expectation::Says { text, .. } => lines_with(boot, text).len().to_string(),
-        Expectation::NoComplaint => match &boot.splats[..] {
-            [] => "none".to_owned(),
-            [(_, text)] => text.clone(),
-            [(_, text), more @ ..] => format!("{text} (and {} more)", more.len()),
+        Expectation::Says { text, .. } => how_many(boot, text).to_string(),
+        Expectation::NoComplaint => match (boot.splats.first(), boot.splats.len()) {
+            (None, _) => "none".to_owned(),
+            (Some((_, text)), 1) => text.clone(),
+            (Some((_, text)), all) => format!("{text} (and {} more)", all - 1),
         },
         Expectation::InitcallsInOrder => match facts.initcalls_out_of_order.as_deref() {
             Some([]) => "in order".to_owned(),

@@ -3,6 +3,7 @@
 //! A line is `<comm>-<pid> [<cpu>] <flags> <seconds>: <event>: (<place>) <field>=<value>…`
 //! (Documentation/trace/ftrace.rst). A command name may hold spaces, dashes and brackets.
 
+use crate::lines::Lines;
 use crate::units::{CpuId, KernelTime, ThreadId};
 
 /// Event at the entry of `really_probe()`: fields `name` (device) and `drv` (driver).
@@ -59,32 +60,29 @@ pub enum Event<'a> {
     },
 }
 
-/// A trace, read.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Trace<'a> {
-    /// The entries, in the order of the file: by time.
-    pub entries: Vec<Entry<'a>>,
-    /// Entries that the ring buffer overwrote: written less kept, from the header.
-    pub lost: u64,
-    /// Lines that could not be read.
-    pub broken: Vec<&'a str>,
+/// What a line of the trace is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Piece<'a> {
+    /// An entry.
+    Entry(Entry<'a>),
+    /// A comment, and how many entries it says that the ring buffer overwrote: written less kept.
+    Comment {
+        /// How many.
+        lost: u64,
+    },
+    /// It could not be read.
+    Broken(&'a str),
 }
 
-impl<'a> Trace<'a> {
-    /// Reads the text. Every line is a comment, an entry, or in `broken`.
-    pub fn read(text: &'a str) -> Self {
-        let mut trace = Self::default();
-        for (number, line) in text.lines().enumerate() {
-            if let Some(comment) = line.strip_prefix('#') {
-                trace.lost += read_lost(comment).unwrap_or(0);
-            } else if let Some(entry) = read_entry(line, number + 1) {
-                trace.entries.push(entry);
-            } else if !line.is_empty() {
-                trace.broken.push(line);
-            }
+/// Reads the text as it goes: a piece for every line that is not empty. Entries come in the order of the file: by time.
+pub fn read(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    Lines::of(text).filter(|line| !line.text.is_empty()).map(|line| {
+        if let Some(comment) = line.text.strip_prefix('#') {
+            Piece::Comment { lost: read_lost(comment).unwrap_or(0) }
+        } else {
+            read_entry(line.text, line.number).map_or(Piece::Broken(line.text), Piece::Entry)
         }
-        trace
-    }
+    })
 }
 
 /// `entries-in-buffer/entries-written: 205/210   #P:2`
@@ -94,32 +92,53 @@ fn read_lost(comment: &str) -> Option<u64> {
     Some(written.parse::<u64>().ok()?.saturating_sub(kept.parse().ok()?))
 }
 
+#[inline]
 fn read_entry(text: &str, line: usize) -> Option<Entry<'_>> {
-    // The last "[digits] " before the colon of the time stamp: a command name may have brackets too.
-    let (head, rest) = text.split_once(": ")?;
-    let (who, place) = head.rsplit_once(" [")?;
-    let (cpu, rest_of_head) = place.split_once(']')?;
-    let time = rest_of_head.split_whitespace().next_back()?;
-    let (_, thread) = who.trim().rsplit_once('-')?;
-    let (event, fields) = rest.split_once(": ")?;
+    let (head, rest) = split_colon(text)?;
+    let (event, fields) = split_colon(rest)?;
+    // First, as most lines of a trace that others use too are of other events.
+    let event = match event {
+        START => Event::Start { device: string(fields, " name")?, driver: string(fields, " drv")? },
+        END => Event::End { returned: number(fields, " ret")? },
+        CALL => Event::Call { function: fields.strip_prefix('(')?.split(['+', ')']).next()? },
+        _ => return None,
+    };
+    // From the right, as a command name may have spaces, dashes and brackets too: the stamp, the flags, the CPU.
+    let (rest, time) = head.trim_end().rsplit_once(' ')?;
+    let opens = memchr::memrchr_iter(b'[', rest.as_bytes()).find(|at| rest[..*at].ends_with(' '))?;
+    let (who, place) = (&rest[..opens], &rest[opens + 1..]);
+    let (cpu, _flags) = place.split_once(']')?;
+    let (_, thread) = who.trim_end().rsplit_once('-')?;
     Some(Entry {
         thread: thread.parse().ok()?,
         cpu: cpu.parse().ok()?,
         time: time.parse().ok()?,
         line,
-        event: match event {
-            START => Event::Start { device: string(fields, " name=")?, driver: string(fields, " drv=")? },
-            END => Event::End { returned: fields.rsplit_once(" ret=")?.1.trim().parse().ok()? },
-            CALL => Event::Call { function: fields.strip_prefix('(')?.split(['+', ')']).next()? },
-            _ => return None,
-        },
+        event,
     })
 }
 
+/// Splits at the first ": ".
+#[inline]
+fn split_colon(text: &str) -> Option<(&str, &str)> {
+    let bytes = text.as_bytes();
+    let at = memchr::memchr_iter(b':', bytes).find(|at| bytes.get(at + 1) == Some(&b' '))?;
+    Some((&text[..at], &text[at + 2..]))
+}
+
 /// The value of a string field: in quotes, or `(fault)` where the kernel could not read it.
+#[inline]
 fn string<'a>(fields: &'a str, key: &str) -> Option<&'a str> {
-    let (_, rest) = fields.split_once(key)?;
-    rest.strip_prefix('"')?.split_once('"').map(|(value, _)| value)
+    let follows = |at: &usize| fields.as_bytes()[..*at].ends_with(key.as_bytes());
+    let at = memchr::memchr_iter(b'=', fields.as_bytes()).find(follows)?;
+    fields[at + 1..].strip_prefix('"')?.split_once('"').map(|(value, _)| value)
+}
+
+/// The value of a field with a number, the last one.
+#[inline]
+fn number(fields: &str, key: &str) -> Option<i64> {
+    let (before, value) = fields.rsplit_once('=')?;
+    if before.ends_with(key) { value.trim().parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -132,7 +151,6 @@ mod tests {
             \x20   kworker/u4:1-23      [001] .....     3.123456: call: (__driver_attach_async_helper+0x0/0xb0)\n\
             \x20   odd [1] a-b-7        [000] ...1.     3.123460: start: (really_probe+0x0/0x3d0) name=\"0:0:0:3\" drv=\"sd\"\n\
             \x20   kworker/u4:1-23      [001] .....     3.143456: end: (__driver_probe_device+0x78/0xd0 <- really_probe) ret=-19\n";
-        let trace = Trace::read(text);
         let entry = |line, thread, cpu, micros, event| Entry {
             line,
             thread: ThreadId(thread),
@@ -140,18 +158,13 @@ mod tests {
             time: KernelTime::from_micros(micros),
             event,
         };
-        assert_eq!(
-            trace,
-            Trace {
-                entries: vec![
-                    entry(5, 23, 1, 3_123_456, Event::Call { function: "__driver_attach_async_helper" }),
-                    entry(6, 7, 0, 3_123_460, Event::Start { device: "0:0:0:3", driver: "sd" }),
-                    entry(7, 23, 1, 3_143_456, Event::End { returned: -19 }),
-                ],
-                lost: 2,
-                broken: vec![],
-            }
-        );
+        let expected = [
+            entry(5, 23, 1, 3_123_456, Event::Call { function: "__driver_attach_async_helper" }),
+            entry(6, 7, 0, 3_123_460, Event::Start { device: "0:0:0:3", driver: "sd" }),
+            entry(7, 23, 1, 3_143_456, Event::End { returned: -19 }),
+        ];
+        let lost = [0, 0, 2, 0].map(|lost| Piece::Comment { lost });
+        assert!(read(text).eq(lost.into_iter().chain(expected.map(Piece::Entry))));
     }
 
     #[test]
@@ -159,19 +172,21 @@ mod tests {
         let lines = [
             "kworker/u4:1-23  [001] .....     3.143",
             "kworker/u4:1-23  [001] .....     3.143456: start: (really_probe+0x0/0x3d0) name=(fault) drv=\"sd\"",
+            "kworker/u4:1-23  [001] .....     3.143456: start: (really_probe+0x0/0x3d0) name= name=\"0:0:0:3\" drv=\"sd\"",
+            "kworker/u4:1-23  [001]3.143456: end: (__driver_probe_device+0x78/0xd0 <- really_probe) ret=0",
             "CPU:1 [LOST 12 EVENTS]",
         ];
         let text = lines.join("\n");
-        assert_eq!(Trace::read(&text).broken, lines);
+        assert!(read(&text).eq(lines.map(Piece::Broken)));
     }
 
     proptest::proptest! {
         #[test]
         fn every_line_is_a_comment_an_entry_or_broken(lines in proptest::collection::vec("[ -~]{1,60}", 0..30)) {
             let text = lines.join("\n");
-            let trace = Trace::read(&text);
             let comments = text.lines().filter(|line| line.starts_with('#')).count();
-            assert_eq!(trace.entries.len() + trace.broken.len() + comments, text.lines().count());
+            let seen = read(&text).filter(|piece| matches!(piece, Piece::Comment { .. })).count();
+            assert_eq!((seen, read(&text).count()), (comments, text.lines().count()));
         }
     }
 }

@@ -226,7 +226,8 @@ mod tests {
         let pulled_out_at = |micros| {
             boot(|boot| {
                 let time = KernelTime::from_micros(micros);
-                boot.said.push(crate::boot::Said { line: 7, time, text: "pulls out LUN 3".to_owned() });
+                let said = crate::boot::Said { line: 7, time, text: "pulls out LUN 3".to_owned() };
+                boot.said.entry("pulls out LUN".to_owned()).or_default().push(said);
             })
         };
         // The probes of these boots last from 1 to 2.

@@ -4,6 +4,7 @@
 //! then, for some records, lines that begin with a space and belong to the record. With
 //! `CONFIG_PRINTK_CALLER` a key `caller` names the thread (`T12`) or, outside of a thread, the CPU (`C0`).
 
+use crate::lines::Lines;
 use crate::units::{CpuId, KernelTime, ThreadId};
 
 /// Who printed a record.
@@ -20,6 +21,8 @@ pub enum Caller {
 pub struct Record<'a> {
     /// Number of the record since boot. The kernel leaves none out.
     pub sequence: u64,
+    /// How many records before it the ring has dropped.
+    pub missing: u64,
     /// When it was printed.
     pub time: KernelTime,
     /// Who printed it; `None` on kernels without `CONFIG_PRINTK_CALLER`.
@@ -28,57 +31,75 @@ pub struct Record<'a> {
     pub text: &'a str,
     /// Its line in the text, from 1.
     pub line: usize,
+    /// Where in the text the message begins, in bytes.
+    pub at: usize,
 }
 
-/// A kernel log, split.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Log<'a> {
-    /// The records, as they came.
-    pub records: Vec<Record<'a>>,
-    /// Records that the ring dropped: how many are missing, and before which sequence number.
-    pub gaps: Vec<Gap>,
-    /// Lines that are no record and belong to none.
-    pub broken: Vec<&'a str>,
-}
-
-/// Missing records.
+/// What a line of the log is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Gap {
-    /// How many.
-    pub missing: u64,
-    /// Sequence number of the first record after them.
-    pub before: u64,
+pub enum Piece<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// It belongs to the record before it.
+    Attached(&'a str),
+    /// It is no record and belongs to none.
+    Broken(&'a str),
 }
 
-impl<'a> Log<'a> {
-    /// Splits the text. Every line becomes a record, belongs to the record before it, or is in `broken`.
-    pub fn read(text: &'a str) -> Self {
-        let mut log = Self::default();
-        let mut expected = 0;
-        for (number, line) in text.lines().enumerate() {
-            if let Some(record) = read_record(line, number + 1) {
-                if record.sequence > expected {
-                    log.gaps.push(Gap { missing: record.sequence - expected, before: record.sequence });
-                }
-                expected = record.sequence.saturating_add(1);
-                log.records.push(record);
-            } else if !line.starts_with(' ') || log.records.is_empty() {
-                log.broken.push(line);
-            }
+/// Splits the text as it goes: a piece for every line.
+pub fn read(text: &str) -> impl Iterator<Item = Piece<'_>> {
+    let (mut expected, mut any) = (0, false);
+    Lines::of(text).map(move |line| {
+        if let Some((head, text)) = read_head(line.text) {
+            let missing = head.sequence.saturating_sub(expected);
+            (expected, any) = (head.sequence.saturating_add(1), true);
+            let Head { sequence, time, caller } = head;
+            let at = line.at + line.text.len() - text.len();
+            Piece::Record(Record { sequence, missing, time, caller, text, line: line.number, at })
+        } else if any && line.text.starts_with(' ') {
+            Piece::Attached(line.text)
+        } else {
+            Piece::Broken(line.text)
         }
-        log
-    }
+    })
 }
 
-fn read_record(record: &str, line: usize) -> Option<Record<'_>> {
-    let (head, text) = record.split_once(';')?;
-    let mut fields = head.split(',');
-    let _priority: u32 = fields.next()?.parse().ok()?;
-    let sequence = fields.next()?.parse().ok()?;
-    let time = KernelTime::from_micros(fields.next()?.parse().ok()?);
-    let _flags = fields.next()?;
-    let caller = fields.find_map(|field| read_caller(field.strip_prefix("caller=")?));
-    Some(Record { sequence, time, caller, text, line })
+/// What stands before the semicolon.
+struct Head {
+    sequence: u64,
+    time: KernelTime,
+    caller: Option<Caller>,
+}
+
+/// The fields of a record and its message.
+#[inline]
+fn read_head(record: &str) -> Option<(Head, &str)> {
+    let (priority, rest) = read_number(record)?;
+    u32::try_from(priority).ok()?;
+    let (sequence, rest) = read_number(rest.strip_prefix(',')?)?;
+    let (micros, rest) = read_number(rest.strip_prefix(',')?)?;
+    let rest = rest.strip_prefix(',')?;
+    let (fields, text) = rest.split_at_checked(memchr::memchr(b';', rest.as_bytes())?)?;
+    let caller = match fields.split_once(',') {
+        Some((_flags, keys)) => keys.split(',').find_map(|key| read_caller(key.strip_prefix("caller=")?)),
+        None => None,
+    };
+    Some((Head { sequence, time: KernelTime::from_micros(micros), caller }, &text[1..]))
+}
+
+/// The digits at the beginning, and what follows them.
+#[inline]
+fn read_number(text: &str) -> Option<(u64, &str)> {
+    let mut number = 0u64;
+    let mut digits = 0;
+    for byte in text.bytes() {
+        if !byte.is_ascii_digit() {
+            break;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        digits += 1;
+    }
+    if digits == 0 { None } else { Some((number, &text[digits..])) }
 }
 
 fn read_caller(text: &str) -> Option<Caller> {
@@ -93,41 +114,69 @@ fn read_caller(text: &str) -> Option<Caller> {
 mod tests {
     use super::*;
 
+    fn records(text: &str) -> Vec<Record<'_>> {
+        let record = |piece| match piece {
+            Piece::Record(record) => Some(record),
+            Piece::Attached(_) | Piece::Broken(_) => None,
+        };
+        read(text).filter_map(record).collect()
+    }
+
     #[test]
     fn a_record_has_number_time_and_caller() {
-        let log =
-            Log::read("7,0,1234567,-,caller=T42;probe of 0:0:0:1 returned 0 after 20 usecs\n DEVICE=+x\n");
+        let text = "7,0,1234567,-,caller=T42;probe of 0:0:0:1 returned 0 after 20 usecs\n DEVICE=+x\n";
         let expected = Record {
             sequence: 0,
+            missing: 0,
             time: KernelTime::from_micros(1_234_567),
             caller: Some(Caller::Thread(ThreadId(42))),
             text: "probe of 0:0:0:1 returned 0 after 20 usecs",
             line: 1,
+            at: 25,
         };
-        assert_eq!(log, Log { records: vec![expected], ..Log::default() });
+        assert!(read(text).eq([Piece::Record(expected), Piece::Attached(" DEVICE=+x")]));
+    }
+
+    #[test]
+    fn a_caller_is_found_behind_other_keys_and_a_message_may_have_semicolons() {
+        let [record] = records("6,0,1,c,key=value,caller=C3;a;b")[..] else { panic!() };
+        assert_eq!((record.caller, record.text), (Some(Caller::Cpu(CpuId(3))), "a;b"));
+        assert_eq!(records("6,0,1,-,color=T3;a")[0].caller, None);
     }
 
     #[test]
     fn missing_sequence_numbers_are_a_gap() {
-        let log = Log::read("6,3,10,-;a\n6,4,11,-;b\n6,9,12,-;c\n");
-        assert_eq!(log.gaps, [Gap { missing: 3, before: 3 }, Gap { missing: 4, before: 9 }]);
+        let records = records("6,3,10,-;a\n6,4,11,-;b\n6,9,12,-;c\n");
+        assert!(records.iter().map(|record| record.missing).eq([3, 0, 4]));
     }
 
     #[test]
     fn a_line_that_is_no_record_is_kept_as_broken() {
-        let log = Log::read(" belongs to nothing\n6,0,10,-;a\n6,x,11,-;b\nplain\n");
-        assert_eq!(log.broken, [" belongs to nothing", "6,x,11,-;b", "plain"]);
-        assert_eq!(log.records.len(), 1);
+        let pieces: Vec<Piece<'_>> = read(
+            " belongs to nothing\n6,0,10,-;a\n6,x,11,-;b\nplain\n6,1,12,-\n6,99999999999999999999,1,-;c",
+        )
+        .collect();
+        let broken = [0, 2, 3, 4, 5].map(|line| pieces[line]);
+        let expected =
+            [" belongs to nothing", "6,x,11,-;b", "plain", "6,1,12,-", "6,99999999999999999999,1,-;c"];
+        assert_eq!(broken, expected.map(Piece::Broken));
+        assert_eq!(pieces.len(), 6);
     }
 
     proptest::proptest! {
         #[test]
-        fn every_line_is_accounted_for(lines in proptest::collection::vec("[ -~]{0,40}", 0..40)) {
+        fn every_line_is_accounted_for(lines in proptest::collection::vec("[ -~]{0,40}|6,[0-9]{1,3},[0-9]{1,3},-;[ -~]{0,9}", 0..40)) {
             let text = lines.join("\n");
-            let log = Log::read(&text);
-            let attached = text.lines().filter(|line| read_record(line, 1).is_none() && line.starts_with(' ')).count();
-            let seen = log.records.len() + log.broken.len();
-            assert!(seen <= text.lines().count() && text.lines().count() <= seen + attached);
+            let seen: Vec<&str> = read(&text)
+                .map(|piece| match piece {
+                    Piece::Record(record) => {
+                        assert!(text[record.at..].starts_with(record.text));
+                        text.lines().nth(record.line - 1).unwrap()
+                    }
+                    Piece::Attached(line) | Piece::Broken(line) => line,
+                })
+                .collect();
+            assert!(seen.into_iter().eq(text.lines()));
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod boot;
 pub mod console;
+pub mod counted;
 pub mod cpus;
 pub mod dmesg;
 mod expectation;
@@ -16,6 +17,8 @@ pub mod ftrace;
 mod initcalls;
 pub mod judge;
 pub mod kmsg;
+mod lines;
+mod needle;
 pub mod neighbours;
 pub mod sequential;
 mod splats;

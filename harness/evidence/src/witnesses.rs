@@ -1,6 +1,6 @@
 //! Holds the two witnesses of a boot against each other.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use crate::boot::Testimony;
 use crate::timeline::{self, Probe};
@@ -9,15 +9,8 @@ use crate::timeline::{self, Probe};
 /// how many ran at once.
 pub(crate) fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
     let mut found = Vec::new();
-    let by_device = |testimony: &Testimony| -> BTreeMap<String, Vec<Probe>> {
-        let mut by_device: BTreeMap<String, Vec<Probe>> = BTreeMap::new();
-        for probe in &testimony.probes {
-            by_device.entry(probe.device.clone()).or_default().push(probe.clone());
-        }
-        by_device
-    };
     let (mut in_log, in_trace) = (by_device(log), by_device(trace));
-    for (device, traced) in &in_trace {
+    for (device, traced) in in_order(&in_trace) {
         let Some(logged) = in_log.remove(device) else {
             found.push(format!("only the trace shows a probe of {device}"));
             continue;
@@ -43,12 +36,29 @@ pub(crate) fn differences(log: &Testimony, trace: &Testimony) -> Vec<String> {
             }
         }
     }
-    found.extend(in_log.keys().map(|device| format!("only the log shows a probe of {device}")));
+    let only_logged = in_order(&in_log).into_iter();
+    found.extend(only_logged.map(|(device, _)| format!("only the log shows a probe of {device}")));
     let (in_log, in_trace) = (timeline::max_in_flight(&log.probes), timeline::max_in_flight(&trace.probes));
     if in_log.abs_diff(in_trace) > in_trace / SLACK {
         found.push(format!("most in flight: {in_log} in the log, {in_trace} in the trace"));
     }
     found
+}
+
+/// The probes of each device.
+fn by_device(testimony: &Testimony) -> HashMap<&str, Vec<&Probe>> {
+    let mut by_device: HashMap<&str, Vec<&Probe>> = HashMap::new();
+    for probe in &testimony.probes {
+        by_device.entry(&probe.device).or_default().push(probe);
+    }
+    by_device
+}
+
+/// By the names of the devices: witnesses that differ do so in the same order each time.
+fn in_order<'m, 'p>(by_device: &'m HashMap<&'p str, Vec<&'p Probe>>) -> Vec<(&'p str, &'m [&'p Probe])> {
+    let mut devices: Vec<_> = by_device.iter().map(|(device, probes)| (*device, probes.as_slice())).collect();
+    devices.sort_unstable_by_key(|(device, _)| *device);
+    devices
 }
 
 /// The witnesses may differ by one in so many in how many probes they saw at once, rounded down: below ten

@@ -258,7 +258,7 @@ impl BootEntry {
             fork_of: None,
             facts: FactsEntry::from(&boot.facts),
             differences: boot.differences.clone(),
-            leftovers: boot.unpaired.clone(),
+            leftovers: boot.unpaired.told(),
             blind_spots: blind_spots.to_vec(),
             cpus: None,
             neighbours: None,

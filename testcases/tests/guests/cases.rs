@@ -50,13 +50,14 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
     }
     let bootable = laboratory::kernel(kernel)?;
     let accelerator = laboratory::accelerator()?;
+    let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let mut seen = Vec::new();
     for seed in 1..=case.seeds_in(kernel) {
         let (folder, _) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(folder.display().to_string());
-        match Seen::of(&folder.display().to_string(), ending) {
+        match Seen::of(case, &circumstances, &folder.display().to_string(), ending) {
             Ok(boot) => seen.push(boot),
             Err(failure) => {
                 // "Not run" is a result: without it the others would look like all there is.
@@ -66,7 +67,6 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
             }
         }
     }
-    let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
     entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
     (entry.findings, entry.others) = (findings, others);

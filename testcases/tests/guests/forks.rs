@@ -61,7 +61,7 @@ fn show_what_their_boot_shows() -> Result<(), Failed> {
 
 fn facts(ending: Ending) -> Result<Boot, Failed> {
     match ending {
-        Ending::Well(record) => record.read().pop().ok_or_else(|| "no phase".into()),
+        Ending::Well(record) => record.read(&[]).pop().ok_or_else(|| "no phase".into()),
         Ending::Died { lost, .. } => Err(format!("it died: {}", lost.cause).into()),
     }
 }

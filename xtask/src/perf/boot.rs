@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use evidence::dmesg::{self, Line};
-use evidence::kmsg::Log;
+use evidence::kmsg::{self, Piece, Record};
 use evidence::units::KernelTime;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
@@ -113,19 +113,24 @@ fn to_line(lineup: &mut Lineup, luns: u32, initramfs: &Path) -> Result<Duration,
     Ok(lab::guest::time_to_line(&order(lineup, &topology, &kernel, initramfs, &at), protocol::BARE)?)
 }
 
+fn records(text: &str) -> impl Iterator<Item = Record<'_>> {
+    kmsg::read(text).filter_map(|piece| match piece {
+        Piece::Record(record) => Some(record),
+        Piece::Attached(_) | Piece::Broken(_) => None,
+    })
+}
+
 /// The kernel's own time, from its first line to the start of `/init`.
 fn kernel_part(kmsg: &str) -> Duration {
-    let log = Log::read(kmsg);
-    let start = log.records.iter().find(|record| record.text.starts_with("Run /init"));
+    let start = records(kmsg).find(|record| record.text.starts_with("Run /init"));
     start.map_or(Duration::ZERO, |record| record.time.since(KernelTime::default()))
 }
 
 /// What in the kernel's log took long: initcalls, and silences between two lines, with the line that ended each.
 fn slow_parts(kmsg: &str) -> Vec<(String, Duration)> {
-    let log = Log::read(kmsg);
     let mut parts = Vec::new();
     let mut last = KernelTime::default();
-    for record in &log.records {
+    for record in records(kmsg) {
         if record.text.starts_with("Run /init") {
             break;
         }

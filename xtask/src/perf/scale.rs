@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use evidence::kmsg::{self, Piece};
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::run::{self, Ending, Lineup, Record};
@@ -73,8 +74,10 @@ fn boot(lineup: &mut Lineup, topology: &Topology) -> Result<Spent, Failure> {
 fn scan(record: &Record) -> Duration {
     let time = |what: &str| {
         let mark = format!("{} insmod virtio_scsi {what}", protocol::MARK);
-        let log = evidence::kmsg::Log::read(&record.kmsg);
-        log.records.iter().find(|record| record.text == mark).map(|record| record.time)
+        kmsg::read(&record.kmsg).find_map(|piece| match piece {
+            Piece::Record(record) if record.text == mark => Some(record.time),
+            _ => None,
+        })
     };
     match (time("begins"), time("ends")) {
         (Some(from), Some(to)) => to.since(from),

@@ -1,54 +1,41 @@
-//! Reads a phase in the log: probes, asynchronous attaches, loads of modules, what the kernel says.
+//! Reads the log in one pass, for all phases at once: probes, asynchronous attaches, loads of modules, what the kernel
+//! says.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use super::{Said, Testimony, Texts};
+use super::loads::{self, Load};
+use super::pairs::{Pairs, What};
+use super::{Heard, Measured, Said, Testimony, Texts};
+use crate::counted::{Counted, beginning};
 use crate::dmesg::{self, Line};
-use crate::kmsg::{Caller, Log};
+use crate::kmsg::{self, Caller, Piece, Record};
+use crate::needle::Needle;
 use crate::timeline::Probe;
 use crate::units::{KernelTime, ThreadId};
 use crate::{ftrace, initcalls, splats};
 
-/// How a load of a module in the phase went.
-pub(super) struct Load {
-    pub(super) module: String,
-    pub(super) begun: KernelTime,
-    pub(super) returned: Option<KernelTime>,
-    pub(super) initcall: Option<Duration>,
+/// What the log says.
+pub(super) struct ReadLog {
+    pub(super) phases: Vec<PhaseLog>,
+    pub(super) splats: Counted<(usize, String)>,
+    pub(super) initcalls: Option<Vec<String>>,
+    pub(super) unpaired: Counted<String>,
 }
 
-/// Probes that a load should have waited for: they ended after it had returned, and began before the next one did.
-/// While another load is under way nobody is to wait: its probes come and go.
-pub(super) fn late_probes(probes: &[Probe], loads: &[Load]) -> Option<usize> {
-    let mut late = None;
-    for (number, load) in loads.iter().enumerate() {
-        let Some(returned) = load.returned else { continue };
-        let under_way = |other: &Load| {
-            other.begun < returned && other.returned.is_none_or(|its_return| its_return > returned)
-        };
-        if loads.iter().enumerate().any(|(other, its)| other != number && under_way(its)) {
-            continue;
-        }
-        let next = loads.iter().map(|other| other.begun).filter(|begun| *begun > returned).min();
-        let missed = |probe: &&Probe| probe.end > returned && next.is_none_or(|next| probe.start < next);
-        *late.get_or_insert(0) += probes.iter().filter(missed).count();
-    }
-    late
-}
 /// What the log says of a phase.
-pub(super) struct ReadLog {
+#[derive(Default)]
+pub(super) struct PhaseLog {
     pub(super) testimony: Testimony,
     pub(super) loads: Vec<Load>,
     /// From when to when the phase lasted.
     pub(super) window: (KernelTime, KernelTime),
-    pub(super) said: Vec<Said>,
-    pub(super) splats: Vec<(usize, String)>,
-    pub(super) initcalls: Option<Vec<String>>,
+    pub(super) said: BTreeMap<String, Heard>,
     pub(super) pending_at_init: Option<usize>,
+    /// The mark that is not there.
+    pub(super) unmarked: Option<String>,
 }
 
-/// Where in the log the phase is.
+/// Where in the log a phase is.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Where {
     Before,
@@ -59,162 +46,216 @@ enum Where {
 /// What `run_init_process()` says (init/main.c): the end of the kernel's own start.
 const INIT_STARTS: &str = "Run /init as init process";
 
-pub(super) fn read(
-    texts: &Texts<'_>,
-    is_measured: &impl Fn(&str) -> bool,
-    unpaired: &mut Vec<String>,
-) -> ReadLog {
-    let log = Log::read(texts.kmsg);
-    unpaired.extend(log.broken.iter().map(|line| format!("log: no record: {line}")));
-    unpaired.extend(
-        log.gaps.iter().map(|gap| format!("log: {} records missing before {}", gap.missing, gap.before)),
-    );
-
-    let begins = texts.phase.map(|phase| format!("{} phase {phase} begins", texts.mark));
-    let ends = match texts.phase {
-        Some(phase) => format!("{} phase {phase} ends", texts.mark),
-        None => INIT_STARTS.to_owned(),
-    };
-    let mut place = if begins.is_some() { Where::Before } else { Where::Within };
-    let mut window = (KernelTime::default(), KernelTime::from_micros(u64::MAX));
-    let mut loads: Vec<Load> = Vec::new();
-    let mut testimony = Testimony::default();
-    let mut said = Vec::new();
-    let mut late = 0;
-    let mut ran: Vec<&str> = Vec::new();
-    let mut last_end: HashMap<ThreadId, KernelTime> = HashMap::new();
-    // Open initcalls and async calls, with the number of times each is open.
-    let mut open: BTreeMap<String, i64> = BTreeMap::new();
-    for record in &log.records {
-        if begins.as_deref() == Some(record.text) {
-            (place, window.0) = (Where::Within, record.time);
-        } else if record.text == ends {
-            (place, window.1) = (Where::After, record.time);
+pub(super) fn read(texts: &Texts<'_>, measured: &[Measured<'_>]) -> ReadLog {
+    let (mut broken, mut gaps) = (Counted::default(), Counted::default());
+    let mut pass = Pass::new(texts, measured);
+    for piece in kmsg::read(texts.kmsg) {
+        match piece {
+            Piece::Record(record) => {
+                if record.missing > 0 {
+                    let (missing, before) = (record.missing, record.sequence);
+                    gaps.push_with(|| format!("log: {missing} records missing before {before}"));
+                }
+                pass.see(&record);
+            }
+            Piece::Attached(_) => {}
+            Piece::Broken(line) => broken.push_with(|| format!("log: no record: {}", beginning(line))),
         }
-        let within = place == Where::Within;
-        if within && let Some(mark) = record.text.strip_prefix(texts.mark) {
-            note_load(&mut loads, mark.trim_start(), record.time);
+    }
+    let mut unpaired: Counted<String> = broken;
+    unpaired.append(gaps);
+    pass.end(unpaired)
+}
+
+/// What is known so far.
+struct Pass<'a> {
+    mark: &'a str,
+    /// What is asked for, with where it stands in the log.
+    asked: Vec<(&'a str, Needle<'a, 'a>)>,
+    phases: Vec<Phase<'a>>,
+    pairs: Pairs<'a>,
+    complaints: splats::Complaints<'a>,
+    splats: Counted<(usize, String)>,
+    order: initcalls::Order<'a>,
+    not_understood: Counted<String>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(texts: &Texts<'a>, measured: &'a [Measured<'a>]) -> Self {
+        let phase = |(phase, measured): (&super::Phase<'a>, _)| {
+            Phase::new(phase.name, texts.mark, measured, texts.asked)
+        };
+        Self {
+            mark: texts.mark,
+            asked: texts.asked.iter().map(|text| (*text, Needle::new(text, texts.kmsg))).collect(),
+            phases: texts.phases.iter().zip(measured).map(phase).collect(),
+            pairs: Pairs::default(),
+            complaints: splats::Complaints::of(texts.kmsg),
+            splats: Counted::default(),
+            order: initcalls::Order::of(texts.initcalls),
+            not_understood: Counted::default(),
+        }
+    }
+
+    #[inline]
+    fn see(&mut self, record: &Record<'a>) {
+        if self.complaints.is(record) {
+            self.splats.push_with(|| (record.line, beginning(record.text).to_owned()));
+        }
+        if record.text.starts_with(self.mark) || record.text == INIT_STARTS {
+            for phase in &mut self.phases {
+                phase.see_mark(record, self.mark);
+            }
         }
         match dmesg::recognise(record.text) {
-            // Without a phase there is no end to it but that of the log: what comes late is to be seen.
-            Line::Probed { device, returned, took }
-                if (within || texts.phase.is_none()) && is_measured(device) =>
-            {
-                late += usize::from(!within);
-                let thread = match record.caller {
-                    Some(Caller::Thread(thread)) => Some(thread),
-                    Some(Caller::Cpu(_)) | None => None,
-                };
-                // The duration is ktime's, the stamp local_clock()'s, and the two drift: seen 0.7 ms over a
-                // probe of 28 ms. But a thread does not begin a probe before it has ended the last one.
-                let free = thread.and_then(|thread| last_end.insert(thread, record.time));
-                testimony.probes.push(Probe {
-                    device: device.to_owned(),
-                    start: (record.time - took).max(free.unwrap_or_default()),
-                    end: record.time,
-                    returned,
-                    thread,
-                    lines: (record.line, record.line),
-                    cpus: None,
-                });
+            Line::Other => self.hear(record),
+            Line::Probed { device, returned, took } => {
+                for phase in &mut self.phases {
+                    phase.probed(record, device, returned, took);
+                }
             }
             Line::InitcallBegins { symbol, .. } => {
-                *open.entry(format!("initcall {symbol}")).or_default() += 1;
-                ran.push(symbol);
+                self.pairs.begins(What::Initcall(symbol), record.line);
+                self.order.ran(symbol);
             }
             Line::InitcallEnds { symbol, returned, took } => {
-                *open.entry(format!("initcall {symbol}")).or_default() -= 1;
-                if within
-                    && let Some(load) = loads.last_mut()
-                    && symbol.ends_with(&format!("[{}]", load.module))
-                {
-                    load.initcall = (returned == 0).then_some(took);
+                self.pairs.ends(What::Initcall(symbol), record.line);
+                let took = (returned == 0).then_some(took);
+                for phase in self.phases.iter_mut().filter(|phase| phase.is_within()) {
+                    loads::note_initcall(&mut phase.log.loads, symbol, took);
                 }
             }
             Line::AsyncBegins { cookie, function, .. } => {
-                *open.entry(format!("async call {cookie}_{function}")).or_default() += 1;
-                if within && ftrace::ATTACH_FUNCTIONS.contains(&function) {
-                    *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
-                    testimony.call_lines.push(record.line);
+                self.pairs.begins(What::Call(cookie, function), record.line);
+                if ftrace::ATTACH_FUNCTIONS.contains(&function) {
+                    for phase in self.phases.iter_mut().filter(|phase| phase.is_within()) {
+                        let testimony = &mut phase.log.testimony;
+                        *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
+                        testimony.call_lines.push(record.line);
+                    }
                 }
             }
             Line::AsyncEnds { cookie, function } => {
-                *open.entry(format!("async call {cookie}_{function}")).or_default() -= 1;
-                // The agent's own loads come later, and have marks.
-                late += usize::from(texts.phase.is_none() && !within);
+                self.pairs.ends(What::Call(cookie, function), record.line);
+                self.phases.iter_mut().for_each(Phase::call_ended);
             }
-            Line::AsyncWaiting { thread } => *open.entry(format!("async wait of {thread}")).or_default() += 1,
-            Line::AsyncContinuing { thread } => {
-                *open.entry(format!("async wait of {thread}")).or_default() -= 1
+            Line::AsyncWaiting { thread } => self.pairs.begins(What::Wait(thread), record.line),
+            Line::AsyncContinuing { thread } => self.pairs.ends(What::Wait(thread), record.line),
+            Line::NotUnderstood => {
+                self.not_understood.push_with(|| format!("log: not understood: {}", beginning(record.text)));
             }
-            Line::NotUnderstood => unpaired.push(format!("log: not understood: {}", record.text)),
-            Line::Other if within => {
-                let (line, time, text) = (record.line, record.time, record.text.to_owned());
-                said.push(Said { line, time, text });
-            }
-            Line::Probed { .. } | Line::Other => {}
         }
     }
-    for (what, count) in open {
-        match count {
-            0 => {}
-            1.. => unpaired.push(format!("log: {what} has {count} begins without an end")),
-            _ => unpaired.push(format!("log: {what} has {} ends without a begin", -count)),
-        }
-    }
-    if let (Some(begins), Where::Before) = (&begins, place) {
-        unpaired.push(format!("log: no mark \"{begins}\""));
-    } else if place != Where::After {
-        unpaired.push(format!("log: no mark \"{ends}\""));
-    }
-    let initcalls = initcalls::out_of_order(texts.initcalls, &ran);
-    let pending_at_init = texts.phase.is_none().then_some(late);
-    let splats = splats::find(&log.records);
-    ReadLog { testimony, loads, window, said, splats, initcalls, pending_at_init }
-}
 
-/// `insmod sd_mod begins`, `insmod sd_mod ends`.
-fn note_load(loads: &mut Vec<Load>, mark: &str, time: KernelTime) {
-    let Some(rest) = mark.strip_prefix("insmod ") else { return };
-    if let Some(module) = rest.strip_suffix(" begins") {
-        loads.push(Load { module: module.to_owned(), begun: time, returned: None, initcall: None });
-    } else if let Some(module) = rest.strip_suffix(" ends") {
-        let open = loads.iter_mut().rev().find(|load| load.module == module && load.returned.is_none());
-        if let Some(load) = open {
-            load.returned = Some(time);
+    /// Keeps of what is said what is asked for: the rest is most of a log.
+    #[inline]
+    fn hear(&mut self, record: &Record<'_>) {
+        let (from, to) = (record.at, record.at + record.text.len());
+        for (text, needle) in &mut self.asked {
+            if needle.is_in(from, to) {
+                for phase in self.phases.iter_mut().filter(|phase| phase.is_within()) {
+                    let heard = phase.log.said.entry((*text).to_owned()).or_default();
+                    heard.push_with(|| Said {
+                        line: record.line,
+                        time: record.time,
+                        text: beginning(record.text).to_owned(),
+                    });
+                }
+            }
         }
+    }
+
+    fn end(self, mut unpaired: Counted<String>) -> ReadLog {
+        let Self { mark: _, asked: _, phases, pairs, complaints: _, splats, order, not_understood } = self;
+        unpaired.append(not_understood);
+        unpaired.append(pairs.open());
+        let phases = phases.into_iter().map(Phase::end).collect();
+        ReadLog { phases, splats, initcalls: order.out_of_order(), unpaired }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is known so far of a phase.
+struct Phase<'a> {
+    measured: &'a Measured<'a>,
+    /// The marks of its begin and its end; without a begin it is the whole boot.
+    begins: Option<String>,
+    ends: String,
+    place: Where,
+    last_end: HashMap<ThreadId, KernelTime>,
+    /// How many calls and probes ended after its end.
+    late: usize,
+    log: PhaseLog,
+}
 
-    #[test]
-    fn a_load_has_to_wait_for_the_probes_of_its_round_unless_another_is_under_way() {
-        let at = KernelTime::from_micros;
-        let probe = |start, end| Probe {
-            device: String::new(),
-            start: at(start),
-            end: at(end),
-            returned: 0,
-            thread: None,
-            lines: (1, 1),
+impl<'a> Phase<'a> {
+    fn new(name: Option<&str>, mark: &str, measured: &'a Measured<'a>, asked: &[&str]) -> Self {
+        let begins = name.map(|name| format!("{mark} phase {name} begins"));
+        let ends = name.map_or(INIT_STARTS.to_owned(), |name| format!("{mark} phase {name} ends"));
+        let place = if begins.is_some() { Where::Before } else { Where::Within };
+        let log = PhaseLog {
+            window: (KernelTime::default(), KernelTime::from_micros(u64::MAX)),
+            said: asked.iter().map(|text| ((*text).to_owned(), Heard::default())).collect(),
+            ..PhaseLog::default()
+        };
+        Self { measured, begins, ends, place, last_end: HashMap::new(), late: 0, log }
+    }
+
+    fn is_within(&self) -> bool {
+        self.place == Where::Within
+    }
+
+    fn see_mark(&mut self, record: &Record<'_>, mark: &str) {
+        if self.begins.as_deref() == Some(record.text) {
+            (self.place, self.log.window.0) = (Where::Within, record.time);
+        } else if record.text == self.ends {
+            (self.place, self.log.window.1) = (Where::After, record.time);
+        }
+        if self.is_within()
+            && let Some(text) = record.text.strip_prefix(mark)
+        {
+            loads::note(&mut self.log.loads, text.trim_start(), record.time);
+        }
+    }
+
+    fn probed(&mut self, record: &Record<'_>, device: &str, returned: i64, took: std::time::Duration) {
+        // Without a phase there is no end to it but that of the log: what comes late is to be seen.
+        let looks = self.is_within() || self.begins.is_none();
+        if !looks || self.measured.look(device) != Some(true) {
+            return;
+        }
+        self.late += usize::from(!self.is_within());
+        let thread = match record.caller {
+            Some(Caller::Thread(thread)) => Some(thread),
+            Some(Caller::Cpu(_)) | None => None,
+        };
+        // The duration is ktime's, the stamp local_clock()'s, and the two drift: seen 0.7 ms over a
+        // probe of 28 ms. But a thread does not begin a probe before it has ended the last one.
+        let free = thread.and_then(|thread| self.last_end.insert(thread, record.time));
+        self.log.testimony.probes.push(Probe {
+            device: device.to_owned(),
+            start: (record.time - took).max(free.unwrap_or_default()),
+            end: record.time,
+            returned,
+            thread,
+            lines: (record.line, record.line),
             cpus: None,
+        });
+    }
+
+    fn call_ended(&mut self) {
+        // The agent's own loads come later, and have marks.
+        self.late += usize::from(self.begins.is_none() && !self.is_within());
+    }
+
+    fn end(self) -> PhaseLog {
+        let Self { measured: _, begins, ends, place, last_end: _, late, log } = self;
+        let pending_at_init = begins.is_none().then_some(late);
+        let missing = match (place, begins) {
+            (Where::After, _) => None,
+            (Where::Before, Some(begins)) => Some(begins),
+            (Where::Before, None) | (Where::Within, _) => Some(ends),
         };
-        let load = |begun, returned| Load {
-            module: String::new(),
-            begun: at(begun),
-            returned: Some(at(returned)),
-            initcall: None,
-        };
-        let probes = [probe(1, 9), probe(21, 35)];
-        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 40)]), Some(0));
-        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 30)]), Some(1));
-        // The first round is judged as well as the last.
-        assert_eq!(late_probes(&probes, &[load(0, 5), load(20, 40)]), Some(1));
-        // The second load returns while the first, whose scan goes on, is under way.
-        assert_eq!(late_probes(&probes, &[load(0, 40), load(20, 30)]), Some(0));
-        assert_eq!(late_probes(&probes, &[]), None);
+        let unmarked = missing.map(|mark| format!("log: no mark \"{mark}\""));
+        PhaseLog { pending_at_init, unmarked, ..log }
     }
 }

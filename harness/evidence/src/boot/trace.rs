@@ -1,80 +1,130 @@
-//! Reads a phase in the trace: probes with their CPUs, and asynchronous attaches.
+//! Reads the trace in one pass, for all phases at once: probes with their CPUs, and asynchronous attaches.
 
 use std::collections::BTreeMap;
 
-use super::log::ReadLog;
-use super::{Testimony, Texts};
-use crate::ftrace::{self, Entry, Trace};
+use super::log::PhaseLog;
+use super::{Measured, Testimony, Texts};
+use crate::counted::{Counted, beginning};
+use crate::ftrace::{self, Entry, Event, Piece};
 use crate::timeline::Probe;
 use crate::units::{KernelTime, ThreadId};
 
-/// Reads it. Probes of devices that are not there any more go into `gone`.
-pub(super) fn read(
-    text: &str,
-    texts: &Texts<'_>,
-    log: &ReadLog,
-    is_measured: &impl Fn(&str) -> bool,
-    gone: &mut Vec<Probe>,
-    unpaired: &mut Vec<String>,
-) -> Testimony {
-    let (from, to) = match texts.phase {
-        Some(_) => log.window,
-        None => (KernelTime::default(), KernelTime::from_micros(u64::MAX)),
-    };
-    let within = |time: KernelTime| from <= time && time <= to;
-    let trace = Trace::read(text);
-    unpaired.extend(trace.broken.iter().map(|line| format!("trace: not understood: {line}")));
-    if trace.lost > 0 {
-        unpaired.push(format!("trace: {} entries overwritten", trace.lost));
-    }
-    unpaired.extend(texts.kprobe_profile.into_iter().flat_map(misses));
+/// What the trace says.
+pub(super) struct ReadTrace {
+    pub(super) phases: Vec<PhaseTrace>,
+    pub(super) unpaired: Counted<String>,
+}
 
-    let mut testimony = Testimony::default();
+/// What the trace says of a phase.
+#[derive(Default)]
+pub(super) struct PhaseTrace {
+    pub(super) testimony: Testimony,
+    /// Probes of devices that are not there any more.
+    pub(super) gone: Vec<Probe>,
+}
+
+/// Reads it, for phases of which the log is read.
+pub(super) fn read(text: &str, texts: &Texts<'_>, measured: &[Measured<'_>], logs: &[PhaseLog]) -> ReadTrace {
+    let mut phases: Vec<Phase<'_>> = texts
+        .phases
+        .iter()
+        .zip(measured)
+        .zip(logs)
+        .map(|((phase, m), log)| Phase::new(phase, m, log))
+        .collect();
+    let (mut broken, mut endings) = (Counted::default(), Counted::default());
+    let mut lost = 0;
     // Probes nest within a thread: the probe of an HBA adds its LUNs, whose probes may run inside it.
     let mut open: BTreeMap<ThreadId, Vec<(Entry<'_>, &str, &str)>> = BTreeMap::new();
-    for entry in &trace.entries {
-        match entry.event {
-            ftrace::Event::Start { device, driver } => {
-                open.entry(entry.thread).or_default().push((*entry, device, driver));
+    for piece in ftrace::read(text) {
+        let entry = match piece {
+            Piece::Entry(entry) => entry,
+            Piece::Comment { lost: more } => {
+                lost += more;
+                continue;
             }
-            ftrace::Event::End { returned } => match open.entry(entry.thread).or_default().pop() {
+            Piece::Broken(line) => {
+                broken.push_with(|| format!("trace: not understood: {}", beginning(line)));
+                continue;
+            }
+        };
+        match entry.event {
+            Event::Start { device, driver } => {
+                open.entry(entry.thread).or_default().push((entry, device, driver));
+            }
+            Event::End { returned } => match open.get_mut(&entry.thread).and_then(Vec::pop) {
                 Some((start, device, driver)) => {
-                    if driver == texts.driver && within(entry.time) {
-                        let there = texts.devices.iter().any(|known| known.name == device);
-                        let probes = match (is_measured(device), there) {
-                            (true, _) => &mut testimony.probes,
-                            (false, false) => &mut *gone,
-                            (false, true) => continue,
-                        };
-                        probes.push(Probe {
-                            device: device.to_owned(),
-                            start: start.time,
-                            end: entry.time,
-                            returned,
-                            thread: Some(entry.thread),
-                            lines: (start.line, entry.line),
-                            cpus: Some((start.cpu, entry.cpu)),
-                        });
+                    for phase in phases.iter_mut().filter(|phase| phase.driver == driver) {
+                        phase.probed(&start, &entry, device, returned);
                     }
                 }
-                None => {
-                    unpaired.push(format!("trace: thread {} ends at {} no probe", entry.thread, entry.time));
-                }
+                None => endings
+                    .push_with(|| format!("trace: thread {} ends at {} no probe", entry.thread, entry.time)),
             },
-            ftrace::Event::Call { function } if within(entry.time) => {
-                *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
-                testimony.call_lines.push(entry.line);
+            Event::Call { function } => {
+                for phase in phases.iter_mut().filter(|phase| phase.is_within(entry.time)) {
+                    let testimony = &mut phase.trace.testimony;
+                    *testimony.attach_calls.entry(function.to_owned()).or_default() += 1;
+                    testimony.call_lines.push(entry.line);
+                }
             }
-            ftrace::Event::Call { .. } => {}
         }
     }
-    for (start, device, driver) in open.into_values().flatten() {
-        unpaired.push(format!(
-            "trace: the probe of {device} by {driver} that began at {} has no end",
-            start.time
-        ));
+    let mut unpaired: Counted<String> = broken;
+    if lost > 0 {
+        unpaired.push(format!("trace: {lost} entries overwritten"));
     }
-    testimony
+    texts.kprobe_profile.into_iter().flat_map(misses).for_each(|missed| unpaired.push(missed));
+    for (start, device, driver) in open.into_values().flatten() {
+        endings.push_with(|| {
+            let (device, driver) = (beginning(device), beginning(driver));
+            format!("trace: the probe of {device} by {driver} that began at {} has no end", start.time)
+        });
+    }
+    unpaired.append(endings);
+    ReadTrace { phases: phases.into_iter().map(|phase| phase.trace).collect(), unpaired }
+}
+
+/// What is known so far of a phase.
+struct Phase<'a> {
+    driver: &'a str,
+    measured: &'a Measured<'a>,
+    window: (KernelTime, KernelTime),
+    trace: PhaseTrace,
+}
+
+impl<'a> Phase<'a> {
+    fn new(phase: &super::Phase<'a>, measured: &'a Measured<'a>, log: &PhaseLog) -> Self {
+        let window = match phase.name {
+            Some(_) => log.window,
+            None => (KernelTime::default(), KernelTime::from_micros(u64::MAX)),
+        };
+        Self { driver: phase.driver, measured, window, trace: PhaseTrace::default() }
+    }
+
+    fn is_within(&self, time: KernelTime) -> bool {
+        self.window.0 <= time && time <= self.window.1
+    }
+
+    fn probed(&mut self, start: &Entry<'_>, end: &Entry<'_>, device: &str, returned: i64) {
+        if !self.is_within(end.time) {
+            return;
+        }
+        let probes = match self.measured.look(device) {
+            Some(true) => &mut self.trace.testimony.probes,
+            None => &mut self.trace.gone,
+            Some(false) => return,
+        };
+        probes.push(Probe {
+            device: device.to_owned(),
+            start: start.time,
+            end: end.time,
+            returned,
+            thread: Some(end.thread),
+            lines: (start.line, end.line),
+            cpus: Some((start.cpu, end.cpu)),
+        });
+    }
 }
 
 /// What `kprobe_profile` says of events that were missed: `  end    64    3`.

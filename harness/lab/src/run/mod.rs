@@ -99,6 +99,13 @@ pub struct Phase {
     pub devices: Vec<Device>,
 }
 
+impl Phase {
+    fn to_be_read(&self) -> evidence::boot::Phase<'_> {
+        let Self { name, driver, devices } = self;
+        evidence::boot::Phase { name: name.as_deref(), driver, devices }
+    }
+}
+
 /// A boot that was carried out, with its logs.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -113,24 +120,21 @@ pub struct Record {
 }
 
 impl Record {
-    /// What each of its phases says.
-    pub fn read(&self) -> Vec<evidence::boot::Boot> {
+    /// What each of its phases says, and of what is `asked` the lines of the log.
+    pub fn read(&self, asked: &[&str]) -> Vec<evidence::boot::Boot> {
         let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, neighbours: _, blind_spots: _ } =
             &self.left;
-        let read = |phase: &Phase| {
-            evidence::boot::read(&evidence::boot::Texts {
-                kmsg: &self.kmsg,
-                trace: self.trace.as_deref(),
-                kprobe_profile: self.kprobe_profile.as_deref(),
-                cpus,
-                devices: &phase.devices,
-                driver: &phase.driver,
-                mark: protocol::MARK,
-                phase: phase.name.as_deref(),
-                initcalls,
-            })
-        };
-        phases.iter().map(read).collect()
+        let phases: Vec<_> = phases.iter().map(Phase::to_be_read).collect();
+        evidence::boot::read(&evidence::boot::Texts {
+            kmsg: &self.kmsg,
+            trace: self.trace.as_deref(),
+            kprobe_profile: self.kprobe_profile.as_deref(),
+            cpus,
+            mark: protocol::MARK,
+            phases: &phases,
+            asked,
+            initcalls,
+        })
     }
 
     /// Reads a record back from the folder of its boot.
@@ -140,7 +144,7 @@ impl Record {
     pub fn load(folder: &Path) -> Result<Self, Failure> {
         let read = |name: &str| {
             let path = folder.join(name);
-            fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))
+            fs::read(&path).map(as_text).map_err(|e| Failure::file("read", &path, &e))
         };
         let left = serde_json::from_str(&read("guest.json")?).map_err(|e| {
             let attempt = format!("read {}", folder.join("guest.json").display());
@@ -154,6 +158,11 @@ impl Record {
             kprobe_profile: optional("kprobe_profile.txt")?,
         })
     }
+}
+
+/// Bytes of a guest as text: they themselves, or a copy where some are none.
+fn as_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// How a boot came to its end.
@@ -244,7 +253,7 @@ fn ending<T>(
         Err(Trouble::Lost(lost)) if lost.cause.is_of_the_kernel() => {
             let read = |name: &str| fs::read(boot.folder.join(name)).ok();
             let log = read("kmsg.txt").or_else(|| read("console.log")).unwrap_or_default();
-            Ok((Ending::Died { lost, log: String::from_utf8_lossy(&log).into_owned() }, None))
+            Ok((Ending::Died { lost, log: as_text(log) }, None))
         }
         Err(trouble) => Err(trouble.into()),
     }
@@ -364,6 +373,24 @@ pub fn interleaved(kernels: usize, rounds: usize) -> impl Iterator<Item = (usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_with_bytes_that_are_no_text_is_loaded_as_it_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = Left {
+            release: String::new(),
+            build: String::new(),
+            cmdline: String::new(),
+            cpus: Vec::new(),
+            phases: Vec::new(),
+            initcalls: Vec::new(),
+            neighbours: None,
+            blind_spots: Vec::new(),
+        };
+        write(&folder.path().join("guest.json"), &left).unwrap();
+        fs::write(folder.path().join("kmsg.txt"), b"6,0,1,-;caf\xc3\xa9 \xff\n").unwrap();
+        assert_eq!(Record::load(folder.path()).unwrap().kmsg, "6,0,1,-;caf\u{e9} \u{fffd}\n");
+    }
 
     #[test]
     fn every_round_has_each_kernel_once_and_turns_around() {

@@ -10,7 +10,7 @@ use super::Session;
 use crate::failure::Failure;
 use crate::guest::Trouble;
 use crate::run::witnesses::TRACING;
-use crate::run::{Left, Record};
+use crate::run::{Left, Record, as_text};
 
 impl Session<'_> {
     /// As far as it goes: it is called when something else has failed already.
@@ -61,7 +61,8 @@ impl Session<'_> {
                 .map_err(|why| self.cannot("end the trace", why))?;
         }
         self.read_on()?;
-        let kmsg = self.keep("kmsg.txt", &self.at.kmsg)?;
+        let kmsg = std::mem::take(&mut self.at.kmsg);
+        let kmsg = self.keep("kmsg.txt", kmsg)?;
         // A witness that was called has to be heard: without a trace the kernel would pass as one without.
         let (mut trace, mut kprobe_profile) = (None, None);
         if self.at.traced {
@@ -86,13 +87,13 @@ impl Session<'_> {
     pub(super) fn fetch(&mut self, file: &str, name: &str) -> Result<String, Trouble> {
         let request = Request::ReadFile { path: format!("{TRACING}/{file}") };
         let (_, body) = self.call(&format!("read {file}"), request, self.patience())?;
-        self.keep(name, &body)
+        self.keep(name, body)
     }
 
     /// Writes bytes to the folder of the boot, as they came, and returns them as text.
-    pub(super) fn keep(&self, name: &str, bytes: &[u8]) -> Result<String, Trouble> {
+    pub(super) fn keep(&self, name: &str, bytes: Vec<u8>) -> Result<String, Trouble> {
         let path = self.boot.folder.join(name);
-        fs::write(&path, bytes).map_err(|e| Failure::file("write", &path, &e))?;
-        Ok(String::from_utf8_lossy(bytes).into_owned())
+        fs::write(&path, &bytes).map_err(|e| Failure::file("write", &path, &e))?;
+        Ok(as_text(bytes))
     }
 }
