@@ -1,0 +1,256 @@
+//! Starts QEMU, with a guest that boots or with one that was saved. Nothing else does.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::Qemu;
+use crate::child;
+use crate::cores;
+use crate::failure::{Failure, Kind};
+use crate::guest::arguments::{self, Incoming, Machine, QEMU, Wires};
+use crate::guest::lost::{Cause, Trouble};
+use crate::guest::neighbours::Lookout;
+use crate::guest::qmp::Monitor;
+use crate::guest::running::Order;
+use crate::guest::snapshot::Snapshot;
+use crate::guest::topology::Topology;
+use crate::guest::wire::{self, LastLine};
+use crate::guest::{luns, snapshot};
+
+/// How often the last line of a console is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// The first line of QEMU's `--version`; `None` where there is no QEMU.
+pub fn qemu_version() -> Option<String> {
+    let output = child::output(Command::new(QEMU).arg("--version"), Duration::from_secs(30), vec![]).ok()?;
+    output.stdout.lines().next().map(str::to_owned)
+}
+
+/// Sets up a vCPU under KVM and ends it again. It proves nothing about Linux, but where not even that works
+/// nobody needs to build a kernel to find out.
+///
+/// # Errors
+/// What QEMU said.
+pub(crate) fn try_kvm() -> Result<(), String> {
+    let (ours, theirs) = UnixStream::pair().map_err(|e| e.to_string())?;
+    let mut command = Command::new(QEMU);
+    command.args(arguments::idle_under_kvm(theirs.as_raw_fd()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut qemu =
+        child::spawn(&mut command, Signal::SIGKILL, vec![theirs.into()]).map_err(|e| e.to_string())?;
+    let stderr = qemu.child().stderr.take();
+    let asked = Monitor::greet(ours).and_then(|mut monitor| monitor.quit());
+    let ended = qemu.ended_within(Duration::from_secs(5));
+    if asked.is_ok() && ended.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    // Without a supervisor that could hold the pipe open, it ends with QEMU.
+    drop(qemu);
+    let mut said = String::new();
+    if let Some(mut stderr) = stderr {
+        let _ = io::Read::read_to_string(&mut stderr, &mut said);
+    }
+    Err(match (said.lines().next(), ended) {
+        (Some(line), _) => line.to_owned(),
+        (None, Some(status)) => format!("{QEMU} ended with {status}"),
+        (None, None) => format!("{QEMU} did not end when it was told to"),
+    })
+}
+
+/// Boots a guest and ends it when this text is on its console: how long that took, from the start of QEMU.
+///
+/// # Errors
+/// As [`Guest::start`](crate::guest::Guest::start).
+pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> {
+    let begun = Instant::now();
+    let doing = format!("wait for \"{text}\"");
+    let mut qemu = Qemu::start(order)?;
+    while !qemu.last_line.get().contains(text) {
+        if begun.elapsed() > order.patience.boot {
+            return Err(qemu.lost(&doing, Cause::Silence(order.patience.boot)).into());
+        }
+        // A death ends the wait; of an agent that is not there nothing comes.
+        qemu.next_event(&doing, Instant::now() + LOOK_EVERY)?;
+    }
+    let time = begun.elapsed();
+    if let Some(qmp) = &mut qemu.qmp {
+        let _ = qmp.quit();
+    }
+    qemu.process.ended_within(Duration::from_secs(5));
+    Ok(time)
+}
+
+impl Qemu {
+    /// Starts it with a guest that boots.
+    pub(in crate::guest) fn start(order: &Order<'_>) -> Result<Self, Trouble> {
+        let mut qemu = Self::launch(order, Incoming::Nothing, vec![])?.greet()?;
+        qemu.fill(order.topology)?;
+        if !luns::fit_on_a_command_line(order.topology) {
+            qemu.tell("boot", Monitor::cont)?;
+        }
+        Ok(qemu)
+    }
+
+    /// Starts it with a guest that was saved. It reads the state by itself, as far as it can.
+    pub(in crate::guest) fn begin_restore(
+        order: &Order<'_>,
+        snapshot: &Snapshot,
+    ) -> Result<Restoring, Trouble> {
+        let state = snapshot.feed().map_err(|e| snapshot::failure("read", order.folder, &e))?;
+        let from = state.as_raw_fd();
+        // Devices have to be there before their state comes.
+        let whole = luns::fit_on_a_command_line(order.topology);
+        let incoming = if whole { Incoming::From(from) } else { Incoming::Later };
+        let launched = Self::launch(order, incoming, vec![state])?;
+        Ok(Restoring { launched, from, topology: *order.topology })
+    }
+
+    /// Makes the LUNs that were not on its command line.
+    fn fill(&mut self, topology: &Topology) -> Result<(), Trouble> {
+        if luns::fit_on_a_command_line(topology) {
+            return Ok(());
+        }
+        let (blocks, disks) = luns::commands(topology);
+        self.tell("make the LUNs", |monitor| monitor.fill(&blocks, &disks))
+    }
+
+    fn tell(
+        &mut self,
+        doing: &str,
+        what: impl FnOnce(&mut Monitor) -> io::Result<()>,
+    ) -> Result<(), Trouble> {
+        let done = match &mut self.qmp {
+            Some(monitor) => what(monitor),
+            None => Err(io::Error::other("QEMU does not listen")),
+        };
+        done.map_err(|e| {
+            let cause = match e.kind() {
+                io::ErrorKind::Interrupted => Cause::Interrupted,
+                _ => Cause::QemuEnded(self.how_qemu_ended(&e.to_string())),
+            };
+            self.lost(doing, cause).into()
+        })
+    }
+
+    fn launch(order: &Order<'_>, incoming: Incoming, files: Vec<OwnedFd>) -> Result<Launched, Trouble> {
+        let machine = Machine {
+            kernel: order.kernel,
+            initramfs: order.initramfs,
+            parameters: order.parameters,
+            topology: order.topology,
+            accelerator: order.accelerator,
+        };
+        let in_folder = |name: &str| order.folder.join(name);
+        let file = |name: &str| {
+            File::create(in_folder(name)).map_err(|e| Failure::file("create", &in_folder(name), &e))
+        };
+        std::fs::write(in_folder("qemu.sh"), arguments::shell_command(&machine))
+            .map_err(|e| Failure::file("write", &in_folder("qemu.sh"), &e))?;
+        if !luns::fit_on_a_command_line(order.topology) {
+            std::fs::write(in_folder("luns.qmp"), luns::script(order.topology))
+                .map_err(|e| Failure::file("write", &in_folder("luns.qmp"), &e))?;
+        }
+
+        let not_started = |e: io::Error| {
+            Failure::new(
+                Kind::Host,
+                format!("start {QEMU}"),
+                e.to_string(),
+                "`cargo xtask doctor` says what is missing",
+            )
+        };
+        let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
+        let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
+        let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd(), incoming };
+        let mut command = Command::new(QEMU);
+        command
+            .args(arguments::qemu_arguments(&machine, wires))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file("qemu.log")?);
+        let cpus = cores::lease(order.cpus)?;
+        cpus.confine(&mut command).map_err(not_started)?;
+        let mut inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
+        inherited.extend(files);
+        let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;
+        let lookout = Lookout::begin(cpus.cpus().clone(), qemu.child().id());
+
+        let (sender, events) = channel();
+        let last_line = LastLine::default();
+        if let Some(console) = qemu.child().stdout.take() {
+            wire::listen_to_console(console, file("console.log")?, sender.clone(), last_line.clone());
+        }
+        wire::listen_to_agent(calls.try_clone().map_err(not_started)?, sender);
+        let qemu = Self {
+            process: qemu,
+            lookout,
+            qmp: None,
+            calls,
+            events,
+            last_line,
+            early: HashMap::new(),
+            next_id: 1,
+            patience: order.patience,
+            folder: order.folder.to_owned(),
+            cpus: Some(cpus),
+        };
+        Ok(Launched { qemu, qmp })
+    }
+}
+
+/// QEMU, started, and not spoken to yet.
+#[derive(Debug)]
+struct Launched {
+    qemu: Qemu,
+    qmp: UnixStream,
+}
+
+impl Launched {
+    fn greet(self) -> Result<Qemu, Trouble> {
+        let Self { mut qemu, qmp } = self;
+        match Monitor::greet(qmp) {
+            Ok(monitor) => qemu.qmp = Some(monitor),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                return Err(qemu.lost("start QEMU", Cause::Interrupted).into());
+            }
+            Err(e) => {
+                let cause = Cause::QemuEnded(qemu.how_qemu_ended(&format!("no answer over QMP: {e}")));
+                return Err(qemu.lost("start QEMU", cause).into());
+            }
+        }
+        Ok(qemu)
+    }
+}
+
+/// QEMU with a guest that was saved, and does not run yet.
+#[derive(Debug)]
+pub(in crate::guest) struct Restoring {
+    launched: Launched,
+    from: RawFd,
+    topology: Topology,
+}
+
+impl Restoring {
+    /// Waits for the state, and lets the guest run.
+    pub(in crate::guest) fn finish(self) -> Result<Qemu, Trouble> {
+        let Self { launched, from, topology } = self;
+        let mut qemu = launched.greet()?;
+        qemu.fill(&topology)?;
+        qemu.tell("take up a saved guest", |monitor| {
+            if !luns::fit_on_a_command_line(&topology) {
+                monitor.restore_from(from)?;
+            }
+            monitor.await_restored()?;
+            monitor.cont()
+        })?;
+        Ok(qemu)
+    }
+}
