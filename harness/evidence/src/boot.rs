@@ -12,7 +12,7 @@ use crate::dmesg::{self, Line};
 use crate::ftrace::{self, Trace};
 use crate::kmsg::Log;
 use crate::timeline::{self, Probe};
-use crate::units::{CpuId, KernelTime, LunAddress, NodeId};
+use crate::units::{CpuId, KernelTime, LunAddress, NodeId, ThreadId};
 use crate::witnesses;
 
 /// What a boot left behind, as text, and what sysfs said about it.
@@ -36,6 +36,8 @@ pub struct Texts<'a> {
     pub phase: Option<&'a str>,
     /// The initcalls of the kernel image, in the order in which it runs them; empty where nobody asks.
     pub initcalls: &'a [String],
+    /// CPU time of each thread within the phase; `None` where nobody asked.
+    pub cpu_times: Option<&'a [(ThreadId, Duration)]>,
 }
 
 /// A device as sysfs shows it.
@@ -49,6 +51,9 @@ pub struct Device {
     pub disk: Option<String>,
     /// Its driver.
     pub driver: Option<String>,
+    /// Reads that its disk counted, from its beginning; `None` where it has none or nobody asked.
+    #[serde(default)]
+    pub reads: Option<u64>,
 }
 
 /// What one witness says about the probes of the measured driver.
@@ -84,6 +89,10 @@ pub struct Facts {
     pub placeable: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
+    /// The fewest and the most reads that the disk of one of the devices counted; `None` where one did not count.
+    pub reads_of_one: Option<(u64, u64)>,
+    /// CPU time of the threads that ran probes, within the phase; `None` where it is not known of all of them.
+    pub cpu: Option<Duration>,
     /// From the first start to the last end.
     pub makespan: Option<Duration>,
     /// Wall time of loading the last module of the phase, from the marks in the log.
@@ -142,6 +151,11 @@ pub struct Said {
 }
 
 impl Boot {
+    /// The witness that the facts are taken from.
+    pub(crate) fn best(&self) -> &Testimony {
+        self.trace.as_ref().unwrap_or(&self.log)
+    }
+
     /// Why no claim can rest on this boot; `None` where one can.
     pub fn doubt(&self) -> Option<String> {
         if let Some(what) = self.unpaired.first() {
@@ -181,6 +195,8 @@ pub fn read(texts: &Texts<'_>) -> Boot {
         workers: timeline::workers(&best.probes),
         placeable,
         local_probes,
+        reads_of_one: reads_of_one(texts.devices),
+        cpu: texts.cpu_times.and_then(|times| cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),
         insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
         late_probes: log::late_probes(&best.probes, &loads),
@@ -225,6 +241,20 @@ fn probes_of_one(probes: &[Probe], devices: &[Device]) -> (usize, usize) {
     }
     (counts.values().min().copied().unwrap_or(0), counts.values().max().copied().unwrap_or(0))
 }
+
+/// The fewest and the most reads that one of these devices counted.
+fn reads_of_one(devices: &[Device]) -> Option<(u64, u64)> {
+    let reads: Vec<u64> = devices.iter().map(|device| device.reads).collect::<Option<_>>()?;
+    Some((*reads.iter().min()?, *reads.iter().max()?))
+}
+
+/// CPU time of the threads that ran these probes.
+fn cpu(probes: &[Probe], times: &[(ThreadId, Duration)]) -> Option<Duration> {
+    let threads: BTreeSet<ThreadId> = probes.iter().map(|probe| probe.thread).collect::<Option<_>>()?;
+    let time = |thread: &ThreadId| times.iter().find(|(of, _)| of == thread).map(|(_, time)| *time);
+    threads.iter().map(time).sum()
+}
+
 /// Probes of devices that have a node with CPUs, and of these those that ran there.
 fn placement(
     probes: &[Probe],
@@ -268,7 +298,8 @@ mod tests {
             7,1,30000,-,caller=T9;probe of 0:0:0:0 returned 0 after 28000 usecs\n\
             7,2,58000,-,caller=T9;probe of 0:0:0:1 returned 0 after 28500 usecs\n\
             6,3,59000,-,caller=T9;parprobe: phase main ends\n";
-        let lun = |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None };
+        let lun =
+            |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None, reads: None };
         let texts = Texts {
             kmsg,
             trace: None,
@@ -279,12 +310,28 @@ mod tests {
             mark: "parprobe:",
             phase: Some("main"),
             initcalls: &[],
+            cpu_times: Some(&[
+                (ThreadId(9), Duration::from_millis(3)),
+                (ThreadId(7), Duration::from_millis(9)),
+            ]),
         };
         let boot = read(&texts);
         assert_eq!((boot.facts.probes, boot.facts.max_in_flight), (2, 1), "{boot:?}");
+        assert_eq!(boot.facts.cpu, Some(Duration::from_millis(3)));
         // In two threads it is as it looks.
         let kmsg = kmsg.replace("T9;probe of 0:0:0:1", "T8;probe of 0:0:0:1");
-        assert_eq!(read(&Texts { kmsg: &kmsg, ..texts }).facts.max_in_flight, 2);
+        let boot = read(&Texts { kmsg: &kmsg, ..texts });
+        assert_eq!(boot.facts.max_in_flight, 2);
+        // Of the second thread nobody knows how long it ran.
+        assert_eq!(boot.facts.cpu, None);
+    }
+
+    #[test]
+    fn reads_are_known_where_every_disk_counts_them() {
+        let lun =
+            |reads: Option<u64>| Device { name: String::new(), node: None, disk: None, driver: None, reads };
+        assert_eq!(reads_of_one(&[lun(Some(3)), lun(Some(5)), lun(Some(4))]), Some((3, 5)));
+        assert_eq!(reads_of_one(&[lun(Some(3)), lun(None)]), None);
     }
 
     #[test]
@@ -294,6 +341,7 @@ mod tests {
             node: None,
             disk: Some(disk.to_owned()),
             driver: None,
+            reads: None,
         };
         let ordered = [lun("0:0:0:10", "sdaa"), lun("0:0:0:9", "sdz"), lun("0:0:0:2", "sda")];
         assert_eq!(letters_out_of_order(&ordered), 0);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::boot::{Boot, Testimony};
+use crate::boot::Boot;
 use crate::timeline::{self, Probe};
 
 /// Something expected of every boot of a kernel.
@@ -234,7 +234,7 @@ struct Met {
 
 fn met(boot: &Boot, which: Which, when: &str) -> Met {
     let moments: Vec<_> = boot.said.iter().filter(|said| said.text.contains(when)).collect();
-    let all = || best(boot).probes.iter().chain(&boot.gone);
+    let all = || boot.best().probes.iter().chain(&boot.gone);
     let of_kind = |probe: &Probe, time| match which {
         Which::UnderWay => probe.start <= time && time < probe.end,
         Which::ToBegin => time < probe.start,
@@ -249,7 +249,7 @@ fn met(boot: &Boot, which: Which, when: &str) -> Met {
 
 /// The longest probe, and those that waited for it.
 fn held_up(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
-    let probes = &best(boot).probes;
+    let probes = &boot.best().probes;
     let took = |probe: &Probe| probe.end.since(probe.start);
     let slow = probes.iter().max_by_key(|probe| took(probe))?;
     let held = |probe: &&Probe| {
@@ -262,15 +262,10 @@ fn lines_with(boot: &Boot, text: &str) -> Vec<usize> {
     boot.said.iter().filter(|said| said.text.contains(text)).map(|said| said.line).collect()
 }
 
-/// The witness the facts are taken from, and its file.
-fn best(boot: &Boot) -> &Testimony {
-    boot.trace.as_ref().unwrap_or(&boot.log)
-}
-
 /// What it was, and where in a boot's files it can be read.
 pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> String {
     let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
-    let testimony = best(boot);
+    let testimony = boot.best();
     let range = |file: &str, lines: &[usize]| match (lines.iter().min(), lines.iter().max()) {
         (Some(first), Some(last)) if first == last => format!("{place}/{file}:{first}"),
         (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
@@ -352,7 +347,7 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
         }
         Expectation::LoadWaits | Expectation::LoadReturnsEarly => match facts.late_probes {
             Some(0) => "all probes done".to_owned(),
-            Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
+            Some(late) => format!("{late} of {} probes still to end", boot.best().probes.len()),
             None => "unknown".to_owned(),
         },
         Expectation::NeverProbed { device, .. } => match probed_though_gone(boot, device) {

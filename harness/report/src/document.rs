@@ -143,6 +143,12 @@ pub struct FactsEntry {
     pub placeable: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
+    /// The fewest and the most reads that one LUN counted.
+    #[serde(default)]
+    pub reads_of_one: Option<(u64, u64)>,
+    /// CPU time of the threads that ran probes, in microseconds.
+    #[serde(default)]
+    pub cpu_us: Option<u64>,
     /// First start to last end, in microseconds.
     pub makespan_us: Option<u64>,
     /// Wall time of loading the module, in microseconds.
@@ -260,6 +266,8 @@ impl From<&Facts> for FactsEntry {
             workers,
             placeable,
             local_probes,
+            reads_of_one,
+            cpu,
             makespan,
             insmod,
             late_probes,
@@ -280,6 +288,8 @@ impl From<&Facts> for FactsEntry {
             workers: *workers,
             placeable: *placeable,
             local_probes: *local_probes,
+            reads_of_one: *reads_of_one,
+            cpu_us: cpu.map(micros),
             makespan_us: makespan.map(micros),
             insmod_us: insmod.map(micros),
             late_probes: *late_probes,

@@ -8,9 +8,10 @@ mod witnesses;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use evidence::boot::Device;
-use evidence::units::{CpuId, NodeId};
+use evidence::units::{CpuId, NodeId, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::{Accelerator, Choice};
@@ -92,6 +93,9 @@ pub struct Phase {
     pub driver: String,
     /// Its devices, at the end of the phase.
     pub devices: Vec<Device>,
+    /// How long each thread ran within the phase, those that did not left out; `None` where nobody asked.
+    #[serde(default)]
+    pub cpu_times: Option<Vec<(ThreadId, Duration)>>,
 }
 
 /// A boot that was carried out, with its logs.
@@ -122,6 +126,7 @@ impl Record {
                 mark: protocol::MARK,
                 phase: phase.name.as_deref(),
                 initcalls,
+                cpu_times: phase.cpu_times.as_deref(),
             })
         };
         phases.iter().map(read).collect()
