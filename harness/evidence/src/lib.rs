@@ -2,7 +2,8 @@
 //!
 //! A boot leaves two witnesses of its probes: the kernel log ([`kmsg`], [`dmesg`]) and a kprobe trace
 //! ([`ftrace`]). Both become [`timeline::Probe`]s; [`boot`] holds one against the other and counts;
-//! [`stats`] and [`sequential`] compare boots of two kernels; [`judge`] says what that means for a claim.
+//! [`stats`] and [`sequential`] compare boots of two kernels; [`judge`] says what that means for a claim; [`limit`]
+//! how much faster a kernel could be.
 //!
 //! Nothing here opens a file, starts a process or looks at a clock, and no dependency does.
 
@@ -14,6 +15,7 @@ pub mod ftrace;
 mod initcalls;
 pub mod judge;
 pub mod kmsg;
+pub mod limit;
 pub mod sequential;
 mod splats;
 pub mod stats;

@@ -5,6 +5,7 @@ mod deaths;
 mod endings;
 mod forks;
 mod laboratory;
+mod needs;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     trials.extend(deaths::trials());
     trials.extend(endings::trials());
     trials.extend(forks::trials());
+    trials.extend(needs::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(e) = cases::note(&TestLine::Ended { failed: conclusion.num_failed }) {
         return complain(&format!("the results cannot be written: {e}"));
