@@ -3,6 +3,7 @@
 //! Described for its readers in `docs/bench-schema.md`. Fields may be added under the same `schema`; one that
 //! changes its meaning or goes away needs a new number.
 
+mod limit;
 mod mutants;
 mod test;
 
@@ -14,6 +15,7 @@ use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
 
+pub use limit::{LimitEntry, SpentEntry};
 pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
 pub use test::{TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
 
@@ -86,6 +88,9 @@ pub struct CaseEntry {
     pub source: String,
     /// Whether a kernel was booted that the claim is about, or one of which nobody knows that it is not.
     pub tested: bool,
+    /// How short the makespan can be; `null` where no boot says what a probe needs.
+    #[serde(default)]
+    pub limit: Option<LimitEntry>,
 }
 
 /// What a kernel showed in a case.
@@ -116,6 +121,9 @@ pub struct BootEntry {
     pub fork_of: Option<String>,
     /// Its numbers.
     pub facts: FactsEntry,
+    /// What its makespan was spent on; `null` where the case has no limit or not every device was probed once and well.
+    #[serde(default)]
+    pub spent: Option<SpentEntry>,
     /// Where log and trace differ.
     pub differences: Vec<String>,
     /// What did not pair, was lost or was not understood.
@@ -247,6 +255,7 @@ impl BootEntry {
             folder: folder.to_owned(),
             fork_of: None,
             facts: FactsEntry::from(&boot.facts),
+            spent: None,
             differences: boot.differences.clone(),
             leftovers: boot.unpaired.clone(),
             blind_spots: blind_spots.to_vec(),
