@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use evidence::boot::Facts;
+use evidence::boot::{Boot, Facts};
 use evidence::judge::{self, Outcome};
+use evidence::limit::{Limit, Schedule};
 use evidence::stats::Ratio;
 use evidence::{sequential, stats};
 use lab::failure::{Failure, Kind};
@@ -14,7 +15,8 @@ use lab::kernel::{Behaviour, Catalogue, Recipe};
 use lab::run::{self, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
-    BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, ResultEntry, SCHEMA,
+    BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
+    SCHEMA, SpentEntry,
 };
 use testcases::{
     BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Verdict,
@@ -124,8 +126,9 @@ fn document(
 ) -> Document {
     let host_cores = lab::host::host_cores();
     let circumstances = Circumstances { topology: *topology, host_cores };
+    let limit = limit(&circumstances, results);
     let entries: Vec<ResultEntry> =
-        results.iter().map(|result| judged(case, &circumstances, result)).collect();
+        results.iter().map(|result| judged(case, &circumstances, limit.as_ref(), result)).collect();
     // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
     let about =
         |result: &KernelResult| result.behaves.is_none() || role(case, result) == Some(Role::Candidate);
@@ -161,13 +164,36 @@ fn document(
             claim: case.claim.to_owned(),
             source: case.source.to_owned(),
             tested,
+            limit: limit.as_ref().map(LimitEntry::from),
         }],
         results: entries,
         comparisons,
     }
 }
 
-fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> ResultEntry {
+/// What all boots together say of how short the makespan can be.
+fn limit(circumstances: &Circumstances, results: &[KernelResult]) -> Option<Limit> {
+    let Circumstances { topology, host_cores } = circumstances;
+    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+    let schedules: Vec<Schedule> = samples.filter_map(|sample| schedule(topology, sample.boot()?)).collect();
+    Limit::of(&schedules, topology.vcpus.min(*host_cores))
+}
+
+/// The probes of a boot. No LUN of a bench is slower than another.
+fn schedule(topology: &Topology, boot: &Boot) -> Option<Schedule> {
+    Schedule::of(boot, |_| topology.latency)
+}
+
+fn judged(
+    case: &Case,
+    circumstances: &Circumstances,
+    limit: Option<&Limit>,
+    result: &KernelResult,
+) -> ResultEntry {
+    let spent = |boot: &Boot| {
+        let schedule = schedule(&circumstances.topology, boot)?;
+        Some(SpentEntry::from(&limit?.spent(&schedule)))
+    };
     let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
     let seen: Vec<Seen> = result.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect();
     let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
@@ -177,14 +203,19 @@ fn judged(case: &Case, circumstances: &Circumstances, result: &KernelResult) -> 
         outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
         findings,
         others,
-        boots: result.boots.iter().flat_map(entries).collect(),
+        boots: result.boots.iter().flat_map(|boot| entries(boot, &spent)).collect(),
     }
 }
 
-fn entries(boot: &BootResult) -> impl Iterator<Item = BootEntry> {
+fn entries(
+    boot: &BootResult,
+    spent: &impl Fn(&Boot) -> Option<SpentEntry>,
+) -> impl Iterator<Item = BootEntry> {
     let origin = boot.samples.first().map(|sample| sample.folder.clone());
     boot.samples.iter().filter_map(move |sample| {
-        let mut entry = BootEntry::new(&sample.folder, sample.boot()?, &sample.blind_spots);
+        let boot = sample.boot()?;
+        let mut entry = BootEntry::new(&sample.folder, boot, &sample.blind_spots);
+        entry.spent = spent(boot);
         entry.met(sample.neighbours.as_ref());
         entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
         Some(entry)

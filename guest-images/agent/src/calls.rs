@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use protocol::{Answer, Countable, Request};
 
-use crate::{kmsg, sysfs};
+use crate::{cputime, kmsg, sysfs};
 
 /// How often a count is taken while waiting: a look costs one folder listing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -39,6 +39,10 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
         Request::DescribeDevices { bus } => {
             let devices = sysfs::describe(&bus).map_err(|e| format!("reading sysfs: {e}"))?;
             Ok((Answer::Devices(devices), Vec::new()))
+        }
+        Request::ReadCpuTimes => {
+            let times = cputime::of_all().map_err(|e| format!("reading CPU times: {e}"))?;
+            Ok((Answer::CpuTimes(times), Vec::new()))
         }
     }
 }

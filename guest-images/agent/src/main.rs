@@ -4,6 +4,7 @@
 //! panics ("Attempted to kill init!") and the reason stands in the line above.
 
 mod calls;
+mod cputime;
 mod kmsg;
 mod mounts;
 mod port;

@@ -88,15 +88,23 @@ pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
             Some(node) => *node,
             None => *nodes.entry(parent.to_owned()).or_insert_with(|| node_of(parent)),
         };
+        let disk = entries(&format!("{}/block", place.display()))?.into_iter().next();
         Ok(DeviceFacts {
             node: own_node_of(&place).unwrap_or_else(inherited),
-            disk: entries(&format!("{}/block", place.display()))?.into_iter().next(),
+            reads: disk.as_deref().and_then(|disk| reads_of(&place, disk)),
+            disk,
             driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
             name,
         })
     };
     let described = devices(bus)?.into_iter().map(describe);
     described.filter(|facts| !matches!(facts, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
+}
+
+/// How many reads a disk has completed: the first number of `stat` (Documentation/block/stat.rst).
+fn reads_of(place: &Path, disk: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(place.join("block").join(disk).join("stat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// Where a device is: the bus has a link to it, `../../../devices/…`.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
@@ -66,6 +66,17 @@ pub struct DeviceFacts {
     pub disk: Option<String>,
     /// The driver it is bound to: `sd`.
     pub driver: Option<String>,
+    /// Reads that the disk counted since it is there; `None` without a disk.
+    pub reads: Option<u64>,
+}
+
+/// How long a thread of the guest ran.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct CpuTime {
+    /// Its process, by PID; a thread of the kernel is a process of its own.
+    pub pid: u32,
+    /// CPU time since it is there, in nanoseconds of the scheduler's clock.
+    pub nanos: u64,
 }
 
 /// A request with its number.
@@ -125,11 +136,13 @@ pub enum Request {
         /// Absolute path.
         path: String,
     },
-    /// Every device of a bus with its node, disk and driver. Answer: [`Answer::Devices`].
+    /// Every device of a bus with its node, disk, driver and reads. Answer: [`Answer::Devices`].
     DescribeDevices {
         /// Name of the bus: `scsi`. Of that only LUNs count, no hosts and no targets.
         bus: String,
     },
+    /// The CPU time of every process. Answer: [`Answer::CpuTimes`].
+    ReadCpuTimes,
 }
 
 /// Devices that [`Request::Await`] can count.
@@ -177,6 +190,8 @@ pub enum Answer {
     },
     /// The devices of the bus.
     Devices(Vec<DeviceFacts>),
+    /// The processes. One that ended meanwhile is not among them.
+    CpuTimes(Vec<CpuTime>),
 }
 
 /// Everything the agent says.

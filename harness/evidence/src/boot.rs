@@ -5,7 +5,7 @@ mod log;
 mod pairs;
 mod trace;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::counted::Counted;
 use crate::dmesg::{self, Line};
 use crate::timeline::{self, Probe};
-use crate::units::{CpuId, KernelTime, LunAddress, NodeId};
+use crate::units::{CpuId, KernelTime, LunAddress, NodeId, ThreadId};
 use crate::witnesses;
 use crate::{ftrace, kmsg};
 
@@ -48,6 +48,8 @@ pub struct Phase<'a> {
     pub driver: &'a str,
     /// The devices that the driver is for, after the probes.
     pub devices: &'a [Device],
+    /// CPU time of each thread within the phase; `None` where nobody asked.
+    pub cpu_times: Option<&'a [(ThreadId, Duration)]>,
 }
 
 /// A device as sysfs shows it.
@@ -61,6 +63,9 @@ pub struct Device {
     pub disk: Option<String>,
     /// Its driver.
     pub driver: Option<String>,
+    /// Reads that its disk counted, from its beginning; `None` where it has none or nobody asked.
+    #[serde(default)]
+    pub reads: Option<u64>,
 }
 
 /// What one witness says about the probes of the measured driver.
@@ -96,6 +101,10 @@ pub struct Facts {
     pub placeable: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
+    /// The fewest and the most reads that the disk of one of the devices counted; `None` where one did not count.
+    pub reads_of_one: Option<(u64, u64)>,
+    /// CPU time of the threads that ran probes, within the phase; `None` where it is not known of all of them.
+    pub cpu: Option<Duration>,
     /// From the first start to the last end.
     pub makespan: Option<Duration>,
     /// Wall time of loading the last module of the phase, from the marks in the log.
@@ -157,6 +166,11 @@ pub struct Said {
 }
 
 impl Boot {
+    /// The witness that the facts are taken from.
+    pub(crate) fn best(&self) -> &Testimony {
+        self.trace.as_ref().unwrap_or(&self.log)
+    }
+
     /// Why no claim can rest on this boot; `None` where one can.
     pub fn doubt(&self) -> Option<String> {
         if let Some(what) = self.unpaired.first() {
@@ -244,6 +258,8 @@ fn conclude(
         workers: timeline::workers(&best.probes),
         placeable,
         local_probes,
+        reads_of_one: reads_of_one(phase.devices),
+        cpu: phase.cpu_times.and_then(|times| cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),
         insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
         late_probes: loads::late_probes(&best.probes, &loads),
@@ -304,6 +320,19 @@ fn probes_of_one(counts: &HashMap<&str, usize>, devices: &[Device]) -> (usize, u
     (all().min().unwrap_or(0), all().max().unwrap_or(0))
 }
 
+/// The fewest and the most reads that one of these devices counted.
+fn reads_of_one(devices: &[Device]) -> Option<(u64, u64)> {
+    let reads: Vec<u64> = devices.iter().map(|device| device.reads).collect::<Option<_>>()?;
+    Some((*reads.iter().min()?, *reads.iter().max()?))
+}
+
+/// CPU time of the threads that ran these probes.
+fn cpu(probes: &[Probe], times: &[(ThreadId, Duration)]) -> Option<Duration> {
+    let threads: BTreeSet<ThreadId> = probes.iter().map(|probe| probe.thread).collect::<Option<_>>()?;
+    let time = |thread: &ThreadId| times.iter().find(|(of, _)| of == thread).map(|(_, time)| *time);
+    threads.iter().map(time).sum()
+}
+
 /// Probes of devices that have a node with CPUs, and of these those that ran there.
 fn placement(
     probes: &[Probe],
@@ -348,9 +377,11 @@ mod tests {
             7,1,30000,-,caller=T9;probe of 0:0:0:0 returned 0 after 28000 usecs\n\
             7,2,58000,-,caller=T9;probe of 0:0:0:1 returned 0 after 28500 usecs\n\
             6,3,59000,-,caller=T9;parprobe: phase main ends\n";
-        let lun = |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None };
+        let lun =
+            |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None, reads: None };
         let devices = [lun("0:0:0:0"), lun("0:0:0:1")];
-        let phases = [Phase { name: Some("main"), driver: "sd", devices: &devices }];
+        let times = [(ThreadId(9), Duration::from_millis(3)), (ThreadId(7), Duration::from_millis(9))];
+        let phases = [Phase { name: Some("main"), driver: "sd", devices: &devices, cpu_times: Some(&times) }];
         let texts = Texts {
             kmsg,
             trace: None,
@@ -364,9 +395,21 @@ mod tests {
         let read = |texts: &Texts<'_>| read(texts).remove(0);
         let boot = read(&texts);
         assert_eq!((boot.facts.probes, boot.facts.max_in_flight), (2, 1), "{boot:?}");
+        assert_eq!(boot.facts.cpu, Some(Duration::from_millis(3)));
         // In two threads it is as it looks.
         let kmsg = kmsg.replace("T9;probe of 0:0:0:1", "T8;probe of 0:0:0:1");
-        assert_eq!(read(&Texts { kmsg: &kmsg, ..texts }).facts.max_in_flight, 2);
+        let boot = read(&Texts { kmsg: &kmsg, ..texts });
+        assert_eq!(boot.facts.max_in_flight, 2);
+        // Of the second thread nobody knows how long it ran.
+        assert_eq!(boot.facts.cpu, None);
+    }
+
+    #[test]
+    fn reads_are_known_where_every_disk_counts_them() {
+        let lun =
+            |reads: Option<u64>| Device { name: String::new(), node: None, disk: None, driver: None, reads };
+        assert_eq!(reads_of_one(&[lun(Some(3)), lun(Some(5)), lun(Some(4))]), Some((3, 5)));
+        assert_eq!(reads_of_one(&[lun(Some(3)), lun(None)]), None);
     }
 
     #[test]
@@ -376,6 +419,7 @@ mod tests {
             node: None,
             disk: Some(disk.to_owned()),
             driver: None,
+            reads: None,
         };
         let ordered = [lun("0:0:0:10", "sdaa"), lun("0:0:0:9", "sdz"), lun("0:0:0:2", "sda")];
         assert_eq!(letters_out_of_order(&ordered), 0);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::boot::{Boot, Heard, Said, Testimony};
+use crate::boot::{Boot, Heard, Said};
 use crate::timeline::{self, Probe};
 
 /// Something expected of every boot of a kernel.
@@ -263,7 +263,7 @@ struct Met {
 }
 
 fn met(boot: &Boot, which: Which, when: &str) -> Met {
-    let all = || best(boot).probes.iter().chain(&boot.gone);
+    let all = || boot.best().probes.iter().chain(&boot.gone);
     let of_kind = |probe: &Probe, time| match which {
         Which::UnderWay => probe.start <= time && time < probe.end,
         Which::ToBegin => time < probe.start,
@@ -278,7 +278,7 @@ fn met(boot: &Boot, which: Which, when: &str) -> Met {
 
 /// The longest probe, and those that waited for it.
 fn held_up(boot: &Boot) -> Option<(&Probe, Vec<&Probe>)> {
-    let probes = &best(boot).probes;
+    let probes = &boot.best().probes;
     let took = |probe: &Probe| probe.end.since(probe.start);
     let slow = probes.iter().max_by_key(|probe| took(probe))?;
     let held = |probe: &&Probe| {
@@ -297,15 +297,10 @@ fn how_many(boot: &Boot, text: &str) -> usize {
     boot.said.get(text).map_or(0, Heard::len)
 }
 
-/// The witness the facts are taken from, and its file.
-fn best(boot: &Boot) -> &Testimony {
-    boot.trace.as_ref().unwrap_or(&boot.log)
-}
-
 /// What it was, and where in a boot's files it can be read.
 pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> String {
     let file = if boot.trace.is_some() { "trace.txt" } else { "kmsg.txt" };
-    let testimony = best(boot);
+    let testimony = boot.best();
     let range = |file: &str, lines: &[usize]| match (lines.iter().min(), lines.iter().max()) {
         (Some(first), Some(last)) if first == last => format!("{place}/{file}:{first}"),
         (Some(first), Some(last)) => format!("{place}/{file}:{first}-{last}"),
@@ -390,7 +385,7 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
         }
         Expectation::LoadWaits | Expectation::LoadReturnsEarly => match facts.late_probes {
             Some(0) => "all probes done".to_owned(),
-            Some(late) => format!("{late} of {} probes still to end", best(boot).probes.len()),
+            Some(late) => format!("{late} of {} probes still to end", boot.best().probes.len()),
             None => "unknown".to_owned(),
         },
         Expectation::NeverProbed { device, .. } => match probed_though_gone(boot, device) {

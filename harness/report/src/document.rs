@@ -3,6 +3,7 @@
 //! Described for its readers in `docs/bench-schema.md`. Fields may be added under the same `schema`; one that
 //! changes its meaning or goes away needs a new number.
 
+mod limit;
 mod mutants;
 mod test;
 
@@ -15,6 +16,7 @@ use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
 
+pub use limit::{LimitEntry, SpentEntry};
 pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
 pub use test::{TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
 
@@ -87,6 +89,9 @@ pub struct CaseEntry {
     pub source: String,
     /// Whether a kernel was booted that the claim is about, or one of which nobody knows that it is not.
     pub tested: bool,
+    /// How short the makespan can be; `null` where no boot says what a probe needs.
+    #[serde(default)]
+    pub limit: Option<LimitEntry>,
 }
 
 /// What a kernel showed in a case.
@@ -117,6 +122,9 @@ pub struct BootEntry {
     pub fork_of: Option<String>,
     /// Its numbers.
     pub facts: FactsEntry,
+    /// What its makespan was spent on; `null` where the case has no limit or not every device was probed once and well.
+    #[serde(default)]
+    pub spent: Option<SpentEntry>,
     /// Where log and trace differ.
     pub differences: Vec<String>,
     /// What did not pair, was lost or was not understood.
@@ -159,6 +167,12 @@ pub struct FactsEntry {
     pub placeable: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
+    /// The fewest and the most reads that one LUN counted.
+    #[serde(default)]
+    pub reads_of_one: Option<(u64, u64)>,
+    /// CPU time of the threads that ran probes, in microseconds.
+    #[serde(default)]
+    pub cpu_us: Option<u64>,
     /// First start to last end, in microseconds.
     pub makespan_us: Option<u64>,
     /// Wall time of loading the module, in microseconds.
@@ -257,6 +271,7 @@ impl BootEntry {
             folder: folder.to_owned(),
             fork_of: None,
             facts: FactsEntry::from(&boot.facts),
+            spent: None,
             differences: boot.differences.clone(),
             leftovers: boot.unpaired.told(),
             blind_spots: blind_spots.to_vec(),
@@ -290,6 +305,8 @@ impl From<&Facts> for FactsEntry {
             workers,
             placeable,
             local_probes,
+            reads_of_one,
+            cpu,
             makespan,
             insmod,
             late_probes,
@@ -310,6 +327,8 @@ impl From<&Facts> for FactsEntry {
             workers: *workers,
             placeable: *placeable,
             local_probes: *local_probes,
+            reads_of_one: *reads_of_one,
+            cpu_us: cpu.map(micros),
             makespan_us: makespan.map(micros),
             insmod_us: insmod.map(micros),
             late_probes: *late_probes,

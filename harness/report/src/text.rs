@@ -1,5 +1,7 @@
 //! The verdict as text: what was claimed, what was seen, what follows, where to look, how to repeat it.
 
+mod limit;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
@@ -50,6 +52,8 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
             table.row(row(result));
         }
         out.push_str(&table.render());
+        writeln!(out)?;
+        out.push_str(&limit::render(case.limit.as_ref(), &results));
         writeln!(out)?;
         for result in &results {
             let kernel = kernel_of(result);

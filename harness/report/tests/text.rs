@@ -1,4 +1,5 @@
-//! The text of a real bench.
+//! The text of real benches. `verdict.json` is of one from before there was a limit; `one_boot.json`, with a boot of each
+//! kernel, was made while the host had other things to do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,10 +15,58 @@ fn the_verdict_of_a_real_bench_as_text() {
     insta::assert_snapshot!(report::text::render(&document()));
 }
 
+fn of_one_boot() -> Document {
+    serde_json::from_str(include_str!("one_boot.json")).unwrap()
+}
+
+#[test]
+fn a_bench_of_one_boot_says_what_is_possible_and_where_the_rest_is_lost() {
+    insta::assert_snapshot!(report::text::render(&of_one_boot()));
+}
+
+#[test]
+fn a_boot_that_cannot_be_held_against_the_limit_has_dashes() {
+    let mut document = of_one_boot();
+    document.results[1].boots[0].spent = None;
+    let text = report::text::render(&document);
+    let row = text.lines().filter(|line| line.starts_with("with ")).nth(1).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["with", "-", "-", "-", "-", "-"]);
+}
+
+#[test]
+fn the_parts_are_those_of_the_boot_in_the_middle() {
+    let mut document = of_one_boot();
+    let boots = &mut document.results[1].boots;
+    // The row of the middle one adds up; a median of each part would not.
+    for (number, makespan) in [(1, 3), (2, 1)] {
+        let mut boot = boots[0].clone();
+        boot.facts.makespan_us = Some(makespan);
+        boot.spent.as_mut().unwrap().stretched_us = number * 1_000_000;
+        boots.push(boot);
+    }
+    boots[0].facts.makespan_us = Some(2);
+    boots[0].spent.as_mut().unwrap().stretched_us = 7_000_000;
+    let text = report::text::render(&document);
+    assert!(
+        text.contains("7.000 s\n") && !text.contains("1.000 s\n") && !text.contains("2.000 s\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_parts_of_every_boot_are_its_makespan() {
+    for boot in of_one_boot().results.iter().flat_map(|result| &result.boots) {
+        let spent = boot.spent.as_ref().unwrap();
+        let parts = [spent.reads_us, spent.cpu_us, spent.late_start_us, spent.stretched_us];
+        assert_eq!(Some(parts.iter().sum()), boot.facts.makespan_us, "{}", boot.folder);
+    }
+}
+
 #[test]
 fn the_document_reads_back_as_it_was_written() {
-    let document = document();
-    assert_eq!(serde_json::from_str::<Document>(&document.to_json()).unwrap(), document);
+    for document in [document(), of_one_boot()] {
+        assert_eq!(serde_json::from_str::<Document>(&document.to_json()).unwrap(), document);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod deaths;
 mod endings;
 mod forks;
 mod laboratory;
+mod needs;
 mod neighbours;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     trials.extend(endings::trials());
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());
+    trials.extend(needs::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(e) = cases::note(&TestLine::Ended { failed: conclusion.num_failed }) {
         return complain(&format!("the results cannot be written: {e}"));

@@ -195,13 +195,14 @@ pub(crate) fn devices() -> Vec<Device> {
         node: Some(NodeId(0)),
         disk: None,
         driver: Some("sd".to_owned()),
+        reads: None,
     };
     (0..DEVICES).map(device).collect()
 }
 
 /// Reads it.
 pub(crate) fn boot(kmsg: &str, trace: Option<&str>, devices: &[Device], asked: &[&str]) -> Boot {
-    let phases = [Phase { name: Some("main"), driver: "sd", devices }];
+    let phases = [Phase { name: Some("main"), driver: "sd", devices, cpu_times: None }];
     let cpus = [0, 1, 2, 3].map(|cpu| (CpuId(cpu), Some(NodeId(0))));
     let texts = Texts {
         kmsg,

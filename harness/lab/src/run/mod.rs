@@ -8,10 +8,11 @@ mod witnesses;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use evidence::boot::Device;
 use evidence::neighbours::Neighbours;
-use evidence::units::{CpuId, NodeId};
+use evidence::units::{CpuId, NodeId, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::{Accelerator, Choice};
@@ -97,12 +98,16 @@ pub struct Phase {
     pub driver: String,
     /// Its devices, at the end of the phase.
     pub devices: Vec<Device>,
+    /// How long each thread ran within the phase, those that did not left out; `None` where nobody asked.
+    #[serde(default)]
+    pub cpu_times: Option<Vec<(ThreadId, Duration)>>,
 }
 
 impl Phase {
     fn to_be_read(&self) -> evidence::boot::Phase<'_> {
-        let Self { name, driver, devices } = self;
-        evidence::boot::Phase { name: name.as_deref(), driver, devices }
+        let Self { name, driver, devices, cpu_times } = self;
+        let (name, cpu_times) = (name.as_deref(), cpu_times.as_deref());
+        evidence::boot::Phase { name, driver, devices, cpu_times }
     }
 }
 

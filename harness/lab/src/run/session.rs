@@ -1,5 +1,6 @@
 //! Leads one guest through the steps of a boot.
 
+mod cputimes;
 mod devices;
 mod loads;
 mod logs;
@@ -7,6 +8,8 @@ mod logs;
 use std::time::Duration;
 
 use protocol::{Answer, Request};
+
+use cputimes::CpuTimes;
 
 use crate::failure::Kind;
 use crate::guest::{CallError, Guest, Lost, Patience, Pending, Snapshot, Trouble};
@@ -114,7 +117,7 @@ impl<'a> Session<'a> {
                 Step::Phase { name, of, steps } => self.phase(name, of, steps)?,
                 Step::FromBoot { of } => {
                     self.await_quiet()?;
-                    self.close_phase(None, of)?;
+                    self.close_phase(None, of, None)?;
                 }
             }
         }
@@ -156,6 +159,7 @@ impl<'a> Session<'a> {
 
     fn phase(&mut self, name: &'static str, of: Measured, steps: &[Step]) -> Result<(), Trouble> {
         self.call_witnesses()?;
+        let ran = self.cpu_times()?;
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
         self.await_quiet()?;
@@ -166,7 +170,8 @@ impl<'a> Session<'a> {
             measured();
         }
         self.mark(&format!("phase {name} ends"))?;
-        self.close_phase(Some(name), of)
+        let cpu_times = self.cpu_times_since(ran)?;
+        self.close_phase(Some(name), of, cpu_times)
     }
 
     fn call_witnesses(&mut self) -> Result<(), Trouble> {
@@ -177,10 +182,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn close_phase(&mut self, name: Option<&str>, of: Measured) -> Result<(), Trouble> {
+    fn close_phase(
+        &mut self,
+        name: Option<&str>,
+        of: Measured,
+        cpu_times: Option<CpuTimes>,
+    ) -> Result<(), Trouble> {
         let devices = self.describe(of.bus)?;
         let (name, driver) = (name.map(str::to_owned), of.driver.to_owned());
-        self.at.phases.push(Phase { name, driver, devices });
+        self.at.phases.push(Phase { name, driver, devices, cpu_times });
         Ok(())
     }
 

@@ -120,8 +120,8 @@ impl Session<'_> {
             }
         };
         let device = |facts: protocol::DeviceFacts| {
-            let protocol::DeviceFacts { name, node, disk, driver } = facts;
-            Device { name, node: node.map(NodeId), disk, driver }
+            let protocol::DeviceFacts { name, node, disk, driver, reads } = facts;
+            Device { name, node: node.map(NodeId), disk, driver, reads }
         };
         let mut devices: Vec<Device> = answer.into_iter().map(device).collect();
         devices.retain(|device| device.driver.as_deref() != Some("virtio_console"));
