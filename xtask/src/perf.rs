@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
         watch.stage(subject.what());
         let measured = match subject {
             Subject::Forks => forks::measure(&mut lineup, watch),
-            Subject::Boot => boot::measure(&mut lineup, watch),
+            Subject::Boot => boot::measure(workspace, &mut lineup, watch),
             Subject::Pair => pair::measure(&catalogue, watch),
             Subject::Scale => scale::measure(&mut lineup, watch),
             Subject::Edit => edit::measure(workspace, &catalogue, arguments.accel.into(), &lineup.run, watch),

@@ -23,9 +23,9 @@ const MOST: f64 = 1.1;
 /// What is shown of the kernel's part.
 const SHOWN: Duration = Duration::from_millis(10);
 
-pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
     let bare = lineup.run.join("bare.cpio");
-    image::write(&bare, &image::bare_beside(&lineup.agent), &[])?;
+    image::write(&bare, &image::bare_beside(&image::build_agent(workspace)?), &[])?;
     let agent = bootable(lineup)?.initramfs;
     let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut log = String::new();

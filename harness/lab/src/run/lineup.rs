@@ -55,7 +55,7 @@ pub struct Request<'a> {
 pub struct Lineup {
     /// The kernels, as asked for.
     pub kernels: Vec<(Kernel, Bootable)>,
-    /// The agent's binary.
+    /// The agent's binary, in the folder of the run.
     pub agent: PathBuf,
     /// The accelerator.
     pub choice: Choice,
@@ -92,6 +92,10 @@ impl Lineup {
         };
         // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
+        // Of its own, as the kernels are: another harness may build another agent meanwhile.
+        let kept = run.join("agent");
+        fs::copy(&agent, &kept).map_err(|e| Failure::file("write", &kept, &e))?;
+        let agent = kept;
         let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store, boots: 0 };
         for kernel in built {
             lineup.pack(kernel, request.modules, watch)?;
