@@ -274,10 +274,8 @@ fn conclude(
     Boot { facts, log, trace, differences, unpaired, splats, gone, said }
 }
 
-/// How many asynchronous calls have begun and not ended, as far as the log shows it. The line at the end of a call comes
-/// after those of the probes in it and after their events. `None` where the log shows no such call at all: a kernel
-/// without dynamic debug output does not say.
-pub fn calls_under_way(kmsg: &str) -> Option<usize> {
+/// How many asynchronous calls have begun and not ended, as far as the log shows it.
+pub fn calls_under_way(kmsg: &str) -> usize {
     let (mut begun, mut ended) = (0usize, 0usize);
     for piece in kmsg::read(kmsg) {
         let kmsg::Piece::Record(record) = piece else { continue };
@@ -287,7 +285,7 @@ pub fn calls_under_way(kmsg: &str) -> Option<usize> {
             _ => {}
         }
     }
-    (begun + ended > 0).then(|| begun.abs_diff(ended))
+    begun.abs_diff(ended)
 }
 
 /// How many probes have begun and not ended, as far as the trace shows it.

@@ -34,14 +34,14 @@ impl Session<'_> {
         let (mut last, mut still) = (usize::MAX, 0);
         while Instant::now() < deadline && still < 100 {
             self.read_on()?;
-            let left = match evidence::boot::calls_under_way(&String::from_utf8_lossy(&self.at.kmsg)) {
-                Some(left) => left,
-                None if self.at.traced => {
-                    let request = Request::ReadFile { path: format!("{TRACING}/trace") };
-                    let (_, trace) = self.call("read the trace", request, self.patience())?;
-                    evidence::boot::probes_under_way(&String::from_utf8_lossy(&trace))
-                }
-                None => 0,
+            let calls = evidence::boot::calls_under_way(&String::from_utf8_lossy(&self.at.kmsg));
+            // The trace also shows the probes that run in no asynchronous call; as long as one does, it is not needed.
+            let left = if calls > 0 || !self.at.traced {
+                calls
+            } else {
+                let request = Request::ReadFile { path: format!("{TRACING}/trace") };
+                let (_, trace) = self.call("read the trace", request, self.patience())?;
+                evidence::boot::probes_under_way(&String::from_utf8_lossy(&trace))
             };
             if left == 0 {
                 break;
