@@ -1,6 +1,7 @@
 //! Carries a case out on several kernels, boots interleaved, and reads what each boot says.
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use evidence::boot::Boot;
 use evidence::neighbours::Neighbours;
@@ -192,31 +193,22 @@ pub fn carry_out(
         let order: Vec<(String, usize)> = run::interleaved(saved.len(), forks)
             .map(|(fork, at)| (format!("{}-fork-{}", saved[at].0, fork + 1), at))
             .collect();
-        let begin = |number: usize| {
-            let next = order.get(number).map(|(name, at)| {
-                let (_, place, snapshot) = &saved[*at];
-                let folder = run::make_boot_folder(&lineup.run, name)?;
-                let kernel = &lineup.kernels[*place].1;
-                run::fork(snapshot, &ordered(case, topology, kernel, accelerator, 0, &folder))
-            });
-            next.transpose()
-        };
-        let mut next = begin(0);
-        for (number, (name, at)) in order.iter().enumerate() {
-            watch.count(done, of);
-            let Some(fork) = next? else { break };
-            let place = saved[*at].1;
-            let folder = lineup.run.join(name);
-            let boot = ordered(case, topology, &lineup.kernels[place].1, accelerator, 0, &folder);
-            // While the logs of one are fetched, QEMU starts with the next.
-            next = Ok(None);
-            let ending = run::carry_on(fork, &boot, &mut || next = begin(number + 1));
+        let folders: Vec<PathBuf> = order.iter().map(|(name, _)| lineup.run.join(name)).collect();
+        let boots = order.iter().zip(&folders).map(|((_, at), folder)| {
+            let (_, place, snapshot) = &saved[*at];
+            (snapshot, ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, folder))
+        });
+        run::carry_on_each(&boots.collect::<Vec<_>>(), |number, ending| {
+            let (name, at) = &order[number];
             let sample = sample(case, &circumstances, name, ending)?;
-            if let Some(boot) = results[place].boots.last_mut() {
+            done += 1;
+            watch.count(done, of);
+            let died = sample.boot().is_none();
+            if let Some(boot) = results[saved[*at].1].boots.last_mut() {
                 boot.samples.push(sample);
             }
-            done += 1;
-        }
+            Ok(if died { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         // A kernel that died is a finding, and may take minutes to die again.
         let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
         let ill = samples.into_iter().any(|sample| sample.boot().is_none());

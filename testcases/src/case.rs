@@ -88,6 +88,9 @@ pub struct Circumstances {
 /// The flavour with lockdep, KASAN and the like.
 pub(crate) const DEBUG: &str = "debug";
 
+/// Why a case is not carried out with the debug flavour of a kernel with one asynchronous call for each driver.
+const NOT_DEBUGGED: &str = "the debug kernel takes ten times as long, and is for kernels with the change, whose races are in question";
+
 /// With and without what finds a race or a wrong reference when it happens.
 pub(crate) const DEBUGGED: &[&str] = &["", DEBUG];
 /// How often a race is run, each time with another seed.
@@ -125,16 +128,9 @@ impl Case {
         baselines: &[],
     };
 
-    /// The flavours in which it is carried out on a kernel of this kind. The debug one takes ten times as long: it
-    /// is for kernels with the change, whose races are in question.
-    pub fn flavours_on(&self, kernel: Option<Behaviour>) -> impl Iterator<Item = &'static str> {
-        let without = kernel == Some(Behaviour::PerDriver);
-        self.flavours.iter().copied().filter(move |flavour| !(without && *flavour == DEBUG))
-    }
-
-    /// How many boots it has in a flavour.
-    pub fn seeds_in(&self, kernel: &str) -> u64 {
-        if kernel.ends_with(DEBUG) { 1 } else { self.seeds }
+    /// How many boots it has in a flavour. The debug one takes ten times as long.
+    pub fn seeds_in(&self, flavour: &str) -> u64 {
+        if flavour == DEBUG { 1 } else { self.seeds }
     }
 
     /// The name of a kernel in one of the flavours.
@@ -158,9 +154,12 @@ impl Case {
         asked
     }
 
-    /// Why it is not carried out on a kernel of this kind, if it is not. A kernel of which nobody knows how it behaves
-    /// may be of the wrong kind.
-    pub fn skipped_on(&self, kernel: Option<Behaviour>) -> Option<String> {
+    /// Why it is not carried out on a kernel of this kind and flavour, if it is not. A kernel of which nobody knows how it
+    /// behaves may be of the wrong kind.
+    pub fn skipped_on(&self, kernel: Option<Behaviour>, flavour: &str) -> Option<String> {
+        if flavour == DEBUG && kernel == Some(Behaviour::PerDriver) {
+            return Some(NOT_DEBUGGED.to_owned());
+        }
         let (only, why) = self.only?;
         match kernel {
             Some(kernel) => (!only.contains(&kernel)).then(|| why.to_owned()),
@@ -230,6 +229,20 @@ mod tests {
         let case = Case { promises: &[SAYS, SAYS], second_opinion, ..Case::PLAIN };
         let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
         assert_eq!(case.asks(&circumstances), ["ours", "theirs"]);
+    }
+
+    #[test]
+    fn a_debug_kernel_is_booted_once_and_only_with_the_change() {
+        let case = Case { flavours: DEBUGGED, seeds: SEEDS, ..Case::PLAIN };
+        assert_eq!(
+            case.flavours.iter().map(|flavour| case.seeds_in(flavour)).collect::<Vec<_>>(),
+            [SEEDS, 1]
+        );
+        let skipped =
+            |kernel| case.flavours.iter().map(move |flavour| case.skipped_on(kernel, flavour).is_some());
+        assert!(skipped(Some(Behaviour::PerDriver)).eq([false, true]));
+        assert!(skipped(Some(Behaviour::PerNode)).eq([false, false]));
+        assert!(skipped(None).eq([false, false]));
     }
 
     #[test]

@@ -52,26 +52,47 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         },
         watch,
     )?;
+    let plan = Plan {
+        case,
+        topology: &topology,
+        rounds: arguments.boots,
+        forks: arguments.forks.number(case, &recipes),
+        command: &repeat(arguments, &topology),
+    };
+    let document = carry_out(&plan, &lineup, watch)?;
+    print(&if arguments.json { document.to_json() + "\n" } else { report::text::render(&document) });
+    Ok(exit::code_of_outcome(document.outcome))
+}
+
+/// What to boot, and how often.
+pub(crate) struct Plan<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) topology: &'a Topology,
+    pub(crate) rounds: Rounds,
+    pub(crate) forks: usize,
+    /// The command that repeats it.
+    pub(crate) command: &'a str,
+}
+
+/// Boots, judges, and writes the verdict to the folder of the run.
+pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
+    let Plan { case, topology, rounds, forks, command } = *plan;
     let clear = |results: &[KernelResult]| {
         let told = |comparison: &Comparison| {
             matches!(comparison.outcome, Some(Outcome::Supported | Outcome::Refuted))
         };
-        compared(case, arguments.boots, results).iter().all(told)
+        compared(case, rounds, results).iter().all(told)
     };
-    let forks = arguments.forks.number(case, &recipes);
-    let results = testcases::carry_out(case, &topology, &lineup, arguments.boots, forks, clear, watch)
+    let results = testcases::carry_out(case, topology, lineup, rounds, forks, clear, watch)
         .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
-    let comparisons = compared(case, arguments.boots, &results);
-    let document = document(case, &topology, &lineup, &results, comparisons, &repeat(arguments, &topology));
-
-    let text = report::text::render(&document);
-    let json = document.to_json();
-    for (name, content) in [("verdict.txt", &text), ("verdict.json", &json)] {
+    let comparisons = compared(case, rounds, &results);
+    let document = document(case, topology, lineup, &results, comparisons, command);
+    let (text, json) = (report::text::render(&document), document.to_json());
+    for (name, content) in [("verdict.txt", text), ("verdict.json", json)] {
         let path = lineup.run.join(name);
         fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
     }
-    print(&if arguments.json { json + "\n" } else { text });
-    Ok(exit::code_of_outcome(document.outcome))
+    Ok(document)
 }
 
 /// A kernel named twice could not be told from itself in the tables.
@@ -85,16 +106,23 @@ fn refuse_twice(kernels: &[String]) -> Result<(), Failure> {
 }
 
 impl Forks {
-    /// How many, of each boot. Where a kernel is claimed to be faster than another, three boots show it; where they are to be as
-    /// fast, a tenth counts, and forks narrow the interval.
+    /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one is to
+    /// be as fast, a tenth counts, and forks narrow the interval.
     fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
         let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
-        let claimed = |of| recipes.iter().any(|recipe| role(recipe) == Some(of));
+        let as_fast = |first: &Recipe, other: &Recipe| {
+            !matches!(
+                (role(first), role(other)),
+                (Some(Role::Baseline), Some(Role::Candidate)) | (Some(Role::Candidate), Some(Role::Baseline))
+            )
+        };
+        let any = recipes
+            .split_first()
+            .is_some_and(|(first, others)| others.iter().any(|other| as_fast(first, other)));
         match self {
             Self::Just(forks) => forks,
-            Self::Auto if recipes.len() < 2 || !testcases::can_fork(case) => 0,
-            Self::Auto if claimed(Role::Baseline) && claimed(Role::Candidate) => 0,
-            Self::Auto => 3,
+            Self::Auto if any && testcases::can_fork(case) => 3,
+            Self::Auto => 0,
         }
     }
 }
@@ -331,5 +359,26 @@ fn role_of(case: &Case, behaves: Behaviour) -> Option<Role> {
         Some(Role::Candidate)
     } else {
         case.baselines.contains(&behaves).then_some(Role::Baseline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boots_are_forked_where_a_kernel_is_to_be_as_fast_as_the_first() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        let forks = |forks: Forks, names: &[&str]| {
+            let recipes: Vec<Recipe> = names.iter().map(|name| catalogue.recipe(name).unwrap()).collect();
+            forks.number(&DRIVER_AFTER_DEVICES, &recipes)
+        };
+        assert_eq!(forks(Forks::Auto, &["without", "with", "mainline"]), 0);
+        assert_eq!(forks(Forks::Auto, &["with", "mainline"]), 3);
+        // The second is claimed to be slower than the first, and the third to be as fast.
+        assert_eq!(forks(Forks::Auto, &["with", "without", "mainline"]), 3);
+        assert_eq!(forks(Forks::Auto, &["with"]), 0);
+        assert_eq!(forks(Forks::Just(7), &["with"]), 7);
     }
 }

@@ -34,5 +34,5 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
         out.push_str("\nEverything that a bench needs is here.\n");
     }
     print(&out);
-    Ok(if missing.is_empty() && !blocked { exit::SUPPORTED } else { exit::code_of(Kind::Host) })
+    Ok(if missing.is_empty() && !blocked { exit::SUPPORTED } else { Kind::Host.exit_code() })
 }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use lab::failure::Kind;
 
 use crate::cli::{Cli, Verb};
 use crate::screen::{Screen, complain};
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
             let asked_for = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // clap prints help on standard output and errors on standard error.
             let _ = e.print();
-            return ExitCode::from(if asked_for { exit::SUPPORTED } else { exit::ASKED });
+            return ExitCode::from(if asked_for { exit::SUPPORTED } else { Kind::Asked.exit_code() });
         }
     };
     if let Err(e) = ctrlc::set_handler(interrupted) {
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             complain(&format!("error: {failure}"));
-            ExitCode::from(exit::code_of(failure.kind))
+            ExitCode::from(failure.kind.exit_code())
         }
     }
 }
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
 fn interrupted() {
     if lab::cancel::request() {
         #[allow(clippy::exit)]
-        std::process::exit(i32::from(exit::INTERRUPTED));
+        std::process::exit(i32::from(Kind::Interrupted.exit_code()));
     }
 }
 

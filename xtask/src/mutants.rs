@@ -140,20 +140,8 @@ fn hunt(
     lineup: &mut Lineup,
     watch: &dyn Watch,
 ) -> Result<MutantEntry, Failure> {
-    let mut entry = MutantEntry {
-        name: mutant.name.clone(),
-        breaks: mutant.breaks.clone(),
-        happened: mutant.happened.clone(),
-        outcome: Fate::Survived,
-        caught_by: None,
-        finding: None,
-        seed: None,
-        also_caught_by: Vec::new(),
-        missed_by: Vec::new(),
-        untold_by: Vec::new(),
-        cases: Vec::new(),
-        survives: mutant.survives.clone(),
-    };
+    let Mutant { name, breaks, happened, survives, .. } = mutant.clone();
+    let mut entry = MutantEntry::new(name, breaks, happened, survives);
     for case in cases_of(mutant)? {
         let mut said = Said::Passed;
         for flavour in case.flavours {
@@ -164,7 +152,7 @@ fn hunt(
             let kernel = lineup.add(&recipe, watch)?.clone();
             watch.stage(&format!("carry out {} on {}", case.name, recipe.name));
             entry.cases.push(format!("{}::{}", case.name, recipe.name));
-            said = said.or(examine(case, on, &kernel, lineup)?);
+            said = said.or(examine(case, case.seeds_in(flavour), on, &kernel, lineup)?);
             if matches!(said, Said::Caught(..)) {
                 break;
             }
@@ -212,10 +200,16 @@ impl Said {
 }
 
 /// What a case says of this kernel, which passes for the one it is made from. Boots until one refutes something.
-fn examine(case: &Case, on: &Recipe, kernel: &Bootable, lineup: &mut Lineup) -> Result<Said, Failure> {
+fn examine(
+    case: &Case,
+    seeds: u64,
+    on: &Recipe,
+    kernel: &Bootable,
+    lineup: &mut Lineup,
+) -> Result<Said, Failure> {
     let mut boots = Vec::new();
     let mut lost = None;
-    for seed in 1..=case.seeds {
+    for seed in 1..=seeds {
         let name = run::boot_name(lineup.next_boot(), &format!("{}-{}", case.name, kernel.name));
         let folder = run::make_boot_folder(&lineup.run, &name)?;
         let ending = testcases::boot(case, &case.topology, kernel, lineup.choice.accelerator, seed, &folder);

@@ -11,12 +11,13 @@ mod scale;
 use std::path::Path;
 use std::time::Duration;
 
+use evidence::judge::Outcome;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::Catalogue;
 use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
-use testcases::{Case, DRIVER_AFTER_DEVICES};
+use testcases::{Case, Circumstances, DRIVER_AFTER_DEVICES, End, Seen, Verdict};
 
 use crate::cli::{PerfArguments, Subject};
 use crate::exit;
@@ -150,18 +151,35 @@ fn folder(lineup: &mut Lineup, name: &str) -> Result<std::path::PathBuf, Failure
     run::make_boot_folder(&lineup.run, &name)
 }
 
-/// How long loading sd_mod took, by the guest's clock: the part of a boot that is measured.
-fn measured_part(ending: run::Ending) -> Result<Duration, Failure> {
-    let seen = match ending {
-        run::Ending::Well(record) => record.read(&[]).pop().and_then(|boot| boot.facts.insmod),
-        run::Ending::Died { .. } => None,
+/// How long loading sd_mod took, by the guest's clock: the part of a boot that is measured. A boot whose verdict is not
+/// what it should be is no sample.
+fn measured_part(lineup: &Lineup, topology: &Topology, ending: run::Ending) -> Result<Duration, Failure> {
+    let behaves = lineup.kernels.first().and_then(|(kernel, _)| kernel.behaves);
+    let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
+    let seen = Seen::of(CASE, &circumstances, "the boot", Ok(ending))?;
+    let verdict = Verdict::of(CASE, behaves, &circumstances, std::slice::from_ref(&seen));
+    let wrong = verdict.findings.iter().find(|finding| finding.outcome != Outcome::Supported);
+    let insmod = match &seen.end {
+        End::Well(phases) => phases.first().and_then(|boot| boot.facts.insmod),
+        End::Died { .. } | End::Refused(_) => None,
     };
-    let next = "read the logs in the folder of the run";
-    seen.ok_or_else(|| Failure::new(Kind::Guest, "time a guest", "it did not load sd_mod", next))
+    match (wrong, insmod) {
+        (None, Some(time)) => Ok(time),
+        (wrong, _) => {
+            let seen = wrong.map_or("it did not load sd_mod".to_owned(), |finding| {
+                format!("{}: {}; {}", finding.expected, finding.seen, finding.outcome)
+            });
+            let next = format!("read the logs in {}", lineup.run.display());
+            Err(Failure::new(Kind::Guest, "time a guest", seen, next))
+        }
+    }
 }
 
-fn mean(times: &[Duration]) -> Duration {
-    times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap_or(u32::MAX).max(1)
+/// Of at least one.
+fn mean(times: &[Duration]) -> Result<Duration, Failure> {
+    let count = u32::try_from(times.len()).ok().filter(|count| *count > 0);
+    let none = || Failure::new(Kind::Guest, "time guests", "there is no sample", "this is a bug");
+    Ok(times.iter().sum::<Duration>() / count.ok_or_else(none)?)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use lab::host;
 use lab::kernel::{Catalogue, Store};
 use lab::run::Place;
 use lab::watch::Watch;
-use report::document::{Host, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
+use report::document::{
+    HarnessEntry, Host, LostEntry, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
+};
 use testcases::{CASES, Case};
 
 use crate::cli::TestArguments;
@@ -55,8 +57,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
-    let (mut fast_passed, mut guests_passed, mut found) = (true, true, false);
-    let mut processes = 0;
+    let (mut fast, mut guests) = (Vec::new(), Vec::new());
     let mut folder = None;
     for part in parts {
         for filter in filters.iter().copied() {
@@ -65,10 +66,9 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             {
                 continue;
             }
-            found = true;
             if *part != GUESTS {
                 // Every part runs, so that one failure does not hide another.
-                fast_passed &= tests.cargo_test(part, filter.as_slice())?;
+                fast.push(tests.cargo_test(part, filter.as_slice())?);
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
@@ -80,32 +80,27 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
                 None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
             };
             let tests = Tests { run: Some(run), ..tests };
-            guests_passed &= tests.cargo_test(part, filter.as_slice())?;
-            processes += 1;
+            guests.push(tests.cargo_test(part, filter.as_slice())?);
         }
     }
-    if !found {
+    if fast.is_empty() && guests.is_empty() {
         let attempt = format!("run the tests named {}", arguments.filters.join(", "));
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
-    let (results, ended) = folder.as_deref().map(read_results).transpose()?.unwrap_or_default();
-    let outcomes = results.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let worst = if !fast_passed {
-        Some(TestResult::Failed)
-    } else if guests_passed {
-        results.iter().map(|entry| entry.result).max()
-    } else {
-        Some(worst_of_guests(&results, &ended, processes))
-    };
+    let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
+    let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
+    let exit_code = exit_code(&fast, guests.len(), &noted);
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
-        passed: fast_passed && guests_passed,
+        passed: fast.iter().chain(&guests).all(|passed| *passed),
+        exit_code,
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
         run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
         command: repeat(arguments),
-        results,
+        results: noted.cases,
+        harness: noted.harness,
     };
     let json = document.to_json() + "\n";
     if let Some(folder) = &folder {
@@ -113,17 +108,29 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
     }
     print(&if arguments.json { json } else { report::text::render_unknown(&document) });
-    Ok(worst.map_or(exit::SUPPORTED, exit::code_of_result))
+    Ok(exit_code)
 }
 
-/// The worst result of guest tests that did not all pass. One that is no case, or of which nothing is known, has failed.
-fn worst_of_guests(results: &[TestEntry], ended: &[u64], processes: usize) -> TestResult {
-    let not_passed = |entry: &&TestEntry| entry.result > TestResult::Passed;
-    let of_cases = results.iter().filter(not_passed).count();
-    if ended.len() < processes || usize::try_from(ended.iter().sum::<u64>()) != Ok(of_cases) {
-        return TestResult::Failed;
+/// The exit code for tests that boot no guest, a verdict for each process, and for so many processes of guest tests. A test
+/// of which nothing is known has failed.
+fn exit_code(fast: &[bool], processes: usize, noted: &Noted) -> u8 {
+    let results = || noted.results().map(|(result, _)| result);
+    let not_passed = results().filter(|result| *result > TestResult::Passed).count();
+    let all_known = usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed);
+    if fast.contains(&false) || noted.ended.len() < processes || !all_known {
+        return exit::REFUTED;
     }
-    results.iter().map(|entry| entry.result).max().unwrap_or(TestResult::Failed)
+    match results().max() {
+        None | Some(TestResult::Passed) => exit::SUPPORTED,
+        Some(TestResult::Skipped) if fast.is_empty() => exit::INCONCLUSIVE,
+        Some(TestResult::Skipped) => exit::SUPPORTED,
+        Some(TestResult::Inconclusive) => exit::INCONCLUSIVE,
+        Some(TestResult::Lost) => {
+            let first = noted.results().find_map(|(_, lost)| lost);
+            first.map_or(Kind::Guest.exit_code(), |lost| lost.exit_code)
+        }
+        Some(TestResult::Failed) => exit::REFUTED,
+    }
 }
 
 /// The kernels that guest tests of these names boot, each with its flavour.
@@ -135,7 +142,9 @@ fn kernels_for(
     let mut needed = Vec::new();
     for kernel in &arguments.kernels {
         for case in CASES {
-            for flavour in case.flavours_on(catalogue.recipe(kernel)?.behaves) {
+            let behaves = catalogue.recipe(kernel)?.behaves;
+            for flavour in case.flavours.iter().filter(|flavour| case.skipped_on(behaves, flavour).is_none())
+            {
                 let name = Case::on(kernel, flavour);
                 if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter)) {
                     needed.push(name);
@@ -163,26 +172,43 @@ fn repeat(arguments: &TestArguments) -> String {
     format!("{command} --kernels {} --accel {}", kernels.join(","), accel.name())
 }
 
-/// What the guest tests noted of each case, and how many failed of each process that came to its end.
-fn read_results(run: &Path) -> Result<(Vec<TestEntry>, Vec<u64>), Failure> {
-    let path = results_path(run);
-    let text = match std::fs::read_to_string(&path) {
-        // They could not be compiled.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        read => read.map_err(|e| Failure::file("read", &path, &e))?,
-    };
-    let (mut results, mut ended) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        match serde_json::from_str(line) {
-            Ok(TestLine::Case(entry)) => results.push(*entry),
-            Ok(TestLine::Ended { failed }) => ended.push(failed),
-            Err(e) => {
-                let attempt = format!("read {}", path.display());
-                return Err(Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again"));
+/// What processes of guest tests noted.
+#[derive(Default)]
+struct Noted {
+    cases: Vec<TestEntry>,
+    harness: Vec<HarnessEntry>,
+    /// Of each process that came to its end, how many of its tests did not pass.
+    ended: Vec<u64>,
+}
+
+impl Noted {
+    fn read(run: &Path) -> Result<Self, Failure> {
+        let path = results_path(run);
+        let text = match std::fs::read_to_string(&path) {
+            // They could not be compiled.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(|e| Failure::file("read", &path, &e))?,
+        };
+        let mut noted = Self::default();
+        for line in text.lines() {
+            match serde_json::from_str(line) {
+                Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
+                Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
+                Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
+                Err(e) => {
+                    let attempt = format!("read {}", path.display());
+                    return Err(Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again"));
+                }
             }
         }
+        Ok(noted)
     }
-    Ok((results, ended))
+
+    /// What became of each test, and what it lacked.
+    fn results(&self) -> impl Iterator<Item = (TestResult, Option<&LostEntry>)> {
+        let harness = self.harness.iter().map(|entry| (entry.result, entry.lost.as_ref()));
+        self.cases.iter().map(|entry| (entry.result, entry.lost.as_ref())).chain(harness)
+    }
 }
 
 /// In the folder of the run: what the tests write, until it is part of the document.
@@ -239,39 +265,35 @@ impl Tests<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use TestResult::{Failed, Inconclusive, Lost, Passed, Skipped};
 
-    fn entry(result: TestResult) -> TestEntry {
-        TestEntry {
-            case: String::new(),
-            situation: String::new(),
-            claim: String::new(),
-            source: String::new(),
-            kernel: String::new(),
-            behaves: None,
-            topology: String::new(),
-            outcome: Outcome::NotRun,
-            result,
-            skipped: None,
-            lost: None,
-            seeds: Vec::new(),
-            boots: Vec::new(),
-            findings: Vec::new(),
-            others: Vec::new(),
-        }
+    fn noted(results: &[TestResult], ended: &[u64]) -> Noted {
+        let entry = |result: &TestResult| {
+            let lost = LostEntry { exit_code: Kind::Files.exit_code(), why: "the disk is full".to_owned() };
+            let lost = (*result == Lost).then_some(lost);
+            HarnessEntry { test: String::new(), result: *result, why: None, lost }
+        };
+        let harness = results.iter().map(entry).collect();
+        Noted { cases: Vec::new(), harness, ended: ended.to_vec() }
     }
 
     #[test]
     fn what_cannot_be_told_or_was_lost_is_no_failure_unless_something_failed() {
-        use TestResult::{Failed, Inconclusive, Lost, Passed, Skipped};
-        let worst = |results: &[TestResult], ended: &[u64]| {
-            let entries: Vec<TestEntry> = results.iter().map(|result| entry(*result)).collect();
-            worst_of_guests(&entries, ended, 1)
-        };
-        assert_eq!(worst(&[Passed, Inconclusive, Skipped], &[1]), Inconclusive);
-        assert_eq!(worst(&[Lost, Inconclusive], &[2]), Lost);
-        assert_eq!(worst(&[Lost, Failed], &[2]), Failed);
-        // One more failed, which is no case; or the process did not come to its end.
-        assert_eq!(worst(&[Inconclusive], &[2]), Failed);
-        assert_eq!(worst(&[Inconclusive], &[]), Failed);
+        let code = |results: &[TestResult], ended: &[u64]| exit_code(&[true], 1, &noted(results, ended));
+        assert_eq!(code(&[Passed, Skipped], &[0]), 0);
+        assert_eq!(code(&[Passed, Inconclusive, Skipped], &[1]), 2);
+        assert_eq!(code(&[Lost, Inconclusive], &[2]), Kind::Files.exit_code());
+        assert_eq!(code(&[Lost, Failed], &[2]), 1);
+        // One more failed, of which nothing is known; or the process did not come to its end.
+        assert_eq!(code(&[Inconclusive], &[2]), 1);
+        assert_eq!(code(&[Passed], &[]), 1);
+        assert_eq!(exit_code(&[true, false], 1, &noted(&[Passed], &[0])), 1);
+    }
+
+    #[test]
+    fn nothing_but_skips_is_no_success() {
+        assert_eq!(exit_code(&[], 1, &noted(&[Skipped, Skipped], &[0])), 2);
+        assert_eq!(exit_code(&[true], 1, &noted(&[Skipped], &[0])), 0);
+        assert_eq!(exit_code(&[true], 0, &noted(&[], &[])), 0);
     }
 }

@@ -1,21 +1,20 @@
 //! Reads one phase of a boot: from log, trace and sysfs facts to the numbers a verdict rests on.
 
+mod facts;
 mod loads;
 mod log;
 mod pairs;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counted::Counted;
-use crate::dmesg::{self, Line};
 use crate::timeline::{self, Probe};
-use crate::units::{CpuId, KernelTime, LunAddress, NodeId, ThreadId};
+use crate::units::{CpuId, KernelTime, NodeId, ThreadId};
 use crate::witnesses;
-use crate::{ftrace, kmsg};
 
 /// What a boot left behind, as text, and what sysfs said about it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +49,8 @@ pub struct Phase<'a> {
     pub devices: &'a [Device],
     /// CPU time of each thread within the phase; `None` where nobody asked.
     pub cpu_times: Option<&'a [(ThreadId, Duration)]>,
+    /// What was still under way when the wait for its end was given up.
+    pub unsettled: Option<&'a str>,
 }
 
 /// A device as sysfs shows it.
@@ -213,7 +214,8 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
     let phases = texts.phases.iter().zip(&measured).zip(logs.into_iter().zip(traces));
     let boot = |((phase, measured), (log, trace)): ((&Phase<'_>, &Measured<'_>), (log::PhaseLog, _))| {
         let mut unpaired = unpaired.clone();
-        log.unmarked.iter().for_each(|mark| unpaired.append_one(mark.clone()));
+        let unsettled = phase.unsettled.map(|what| format!("harness: {what}"));
+        log.unmarked.iter().cloned().chain(unsettled).for_each(|what| unpaired.append_one(what));
         unpaired.append(in_trace.clone());
         let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), unpaired };
         conclude(phase, measured, texts.cpus, log, trace, found)
@@ -245,124 +247,33 @@ fn conclude(
 
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
-    let (placeable, local_probes) = placement(&best.probes, cpus, measured);
-    let counts = counts(&best.probes);
+    let (placeable, local_probes) = facts::placement(&best.probes, cpus, measured);
+    let counts = facts::counts(&best.probes);
     let last = loads.last();
     let facts = Facts {
         devices: phase.devices.len(),
         probes: counts.len(),
         bound: phase.devices.iter().filter(|d| d.driver.as_deref() == Some(phase.driver)).count(),
-        probes_of_one: probes_of_one(&counts, phase.devices),
+        probes_of_one: facts::probes_of_one(&counts, phase.devices),
         failed: best.probes.iter().filter(|probe| probe.returned != 0).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
         placeable,
         local_probes,
-        reads_of_one: reads_of_one(phase.devices),
-        cpu: phase.cpu_times.and_then(|times| cpu(&best.probes, times)),
+        reads_of_one: facts::reads_of_one(phase.devices),
+        cpu: phase.cpu_times.and_then(|times| facts::cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),
         insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
         late_probes: loads::late_probes(&best.probes, &loads),
         initcall: last.and_then(|load| load.initcall),
         initcalls_out_of_order: initcalls,
         pending_at_init,
-        letters_out_of_order: letters_out_of_order(phase.devices),
+        letters_out_of_order: facts::letters_out_of_order(phase.devices),
         attach_calls: attach_calls.clone(),
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
     };
     Boot { facts, log, trace, differences, unpaired, splats, gone, said }
-}
-
-/// How many asynchronous calls have begun and not ended, as far as the log shows it.
-pub fn calls_under_way(kmsg: &str) -> usize {
-    let (mut begun, mut ended) = (0usize, 0usize);
-    for piece in kmsg::read(kmsg) {
-        let kmsg::Piece::Record(record) = piece else { continue };
-        match dmesg::recognise(record.text) {
-            Line::AsyncBegins { .. } => begun += 1,
-            Line::AsyncEnds { .. } => ended += 1,
-            _ => {}
-        }
-    }
-    begun.abs_diff(ended)
-}
-
-/// How many probes have begun and not ended, as far as the trace shows it.
-pub fn probes_under_way(trace: &str) -> usize {
-    let (mut started, mut returned) = (0usize, 0usize);
-    for piece in ftrace::read(trace) {
-        let ftrace::Piece::Entry(entry) = piece else { continue };
-        match entry.event {
-            ftrace::Event::Start { .. } => started += 1,
-            ftrace::Event::End { .. } => returned += 1,
-            ftrace::Event::Call { .. } => {}
-        }
-    }
-    started.abs_diff(returned)
-}
-
-/// How many probes each device had.
-fn counts(probes: &[Probe]) -> HashMap<&str, usize> {
-    let mut counts = HashMap::new();
-    for probe in probes {
-        *counts.entry(probe.device.as_str()).or_default() += 1;
-    }
-    counts
-}
-
-/// The fewest and the most probes that one of these devices had.
-fn probes_of_one(counts: &HashMap<&str, usize>, devices: &[Device]) -> (usize, usize) {
-    let of_each = || devices.iter().map(|d| counts.get(d.name.as_str()).copied().unwrap_or(0));
-    let all = || of_each().chain(counts.values().copied());
-    (all().min().unwrap_or(0), all().max().unwrap_or(0))
-}
-
-/// The fewest and the most reads that one of these devices counted.
-fn reads_of_one(devices: &[Device]) -> Option<(u64, u64)> {
-    let reads: Vec<u64> = devices.iter().map(|device| device.reads).collect::<Option<_>>()?;
-    Some((*reads.iter().min()?, *reads.iter().max()?))
-}
-
-/// CPU time of the threads that ran these probes.
-fn cpu(probes: &[Probe], times: &[(ThreadId, Duration)]) -> Option<Duration> {
-    let threads: BTreeSet<ThreadId> = probes.iter().map(|probe| probe.thread).collect::<Option<_>>()?;
-    let time = |thread: &ThreadId| times.iter().find(|(of, _)| of == thread).map(|(_, time)| *time);
-    threads.iter().map(time).sum()
-}
-
-/// Probes of devices that have a node with CPUs, and of these those that ran there.
-fn placement(
-    probes: &[Probe],
-    cpus: &[(CpuId, Option<NodeId>)],
-    devices: &Measured<'_>,
-) -> (Option<usize>, Option<usize>) {
-    let nodes: BTreeMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
-    let (mut placeable, mut local) = (0, 0);
-    for probe in probes {
-        let Some((at_start, at_end)) = probe.cpus else { return (None, None) };
-        let wanted = devices.node(&probe.device);
-        if let Some(wanted) = wanted.filter(|wanted| nodes.values().any(|node| node == wanted)) {
-            placeable += 1;
-            let there = |cpu: CpuId| nodes.get(&cpu) == Some(&wanted);
-            local += usize::from(there(at_start) && there(at_end));
-        }
-    }
-    (Some(placeable), Some(local))
-}
-
-/// sd gives out letters as probes get that far, so they follow completion and not the order of addresses.
-fn letters_out_of_order(devices: &[Device]) -> usize {
-    let mut letters: Vec<(LunAddress, (usize, &str))> = devices
-        .iter()
-        .filter_map(|lun| {
-            let disk = lun.disk.as_deref()?;
-            // sdz comes before sdaa.
-            Some((lun.name.parse().ok()?, (disk.len(), disk)))
-        })
-        .collect();
-    letters.sort_unstable();
-    letters.windows(2).filter(|pair| pair[0].1 > pair[1].1).count()
 }
 
 #[cfg(test)]
@@ -379,7 +290,13 @@ mod tests {
             |name: &str| Device { name: name.to_owned(), node: None, disk: None, driver: None, reads: None };
         let devices = [lun("0:0:0:0"), lun("0:0:0:1")];
         let times = [(ThreadId(9), Duration::from_millis(3)), (ThreadId(7), Duration::from_millis(9))];
-        let phases = [Phase { name: Some("main"), driver: "sd", devices: &devices, cpu_times: Some(&times) }];
+        let phases = [Phase {
+            name: Some("main"),
+            driver: "sd",
+            devices: &devices,
+            cpu_times: Some(&times),
+            unsettled: None,
+        }];
         let texts = Texts {
             kmsg,
             trace: None,
@@ -400,28 +317,5 @@ mod tests {
         assert_eq!(boot.facts.max_in_flight, 2);
         // Of the second thread nobody knows how long it ran.
         assert_eq!(boot.facts.cpu, None);
-    }
-
-    #[test]
-    fn reads_are_known_where_every_disk_counts_them() {
-        let lun =
-            |reads: Option<u64>| Device { name: String::new(), node: None, disk: None, driver: None, reads };
-        assert_eq!(reads_of_one(&[lun(Some(3)), lun(Some(5)), lun(Some(4))]), Some((3, 5)));
-        assert_eq!(reads_of_one(&[lun(Some(3)), lun(None)]), None);
-    }
-
-    #[test]
-    fn letters_are_compared_by_address_and_sdz_comes_before_sdaa() {
-        let lun = |name: &str, disk: &str| Device {
-            name: name.to_owned(),
-            node: None,
-            disk: Some(disk.to_owned()),
-            driver: None,
-            reads: None,
-        };
-        let ordered = [lun("0:0:0:10", "sdaa"), lun("0:0:0:9", "sdz"), lun("0:0:0:2", "sda")];
-        assert_eq!(letters_out_of_order(&ordered), 0);
-        let swapped = [lun("0:0:0:0", "sdb"), lun("0:0:0:1", "sda"), lun("1:0:0:0", "sdc")];
-        assert_eq!(letters_out_of_order(&swapped), 1);
     }
 }

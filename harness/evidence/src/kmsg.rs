@@ -23,6 +23,8 @@ pub struct Record<'a> {
     pub sequence: u64,
     /// How many records before it the ring has dropped.
     pub missing: u64,
+    /// Whether its number, or a later one, has come before: the text was put together wrongly.
+    pub again: bool,
     /// When it was printed.
     pub time: KernelTime,
     /// Who printed it; `None` on kernels without `CONFIG_PRINTK_CALLER`.
@@ -51,11 +53,11 @@ pub fn read(text: &str) -> impl Iterator<Item = Piece<'_>> {
     let (mut expected, mut any) = (0, false);
     Lines::of(text).map(move |line| {
         if let Some((head, text)) = read_head(line.text) {
-            let missing = head.sequence.saturating_sub(expected);
+            let (missing, again) = (head.sequence.saturating_sub(expected), head.sequence < expected);
             (expected, any) = (head.sequence.saturating_add(1), true);
             let Head { sequence, time, caller } = head;
             let at = line.at + line.text.len() - text.len();
-            Piece::Record(Record { sequence, missing, time, caller, text, line: line.number, at })
+            Piece::Record(Record { sequence, missing, again, time, caller, text, line: line.number, at })
         } else if any && line.text.starts_with(' ') {
             Piece::Attached(line.text)
         } else {
@@ -128,6 +130,7 @@ mod tests {
         let expected = Record {
             sequence: 0,
             missing: 0,
+            again: false,
             time: KernelTime::from_micros(1_234_567),
             caller: Some(Caller::Thread(ThreadId(42))),
             text: "probe of 0:0:0:1 returned 0 after 20 usecs",
@@ -148,6 +151,12 @@ mod tests {
     fn missing_sequence_numbers_are_a_gap() {
         let records = records("6,3,10,-;a\n6,4,11,-;b\n6,9,12,-;c\n");
         assert!(records.iter().map(|record| record.missing).eq([3, 0, 4]));
+    }
+
+    #[test]
+    fn a_number_that_has_come_before_is_noticed() {
+        let records = records("6,0,10,-;a\n6,1,11,-;b\n6,1,11,-;b\n6,2,12,-;c\n");
+        assert!(records.iter().map(|record| record.again).eq([false, false, true, false]));
     }
 
     #[test]

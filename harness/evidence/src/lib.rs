@@ -25,5 +25,6 @@ pub mod sequential;
 mod splats;
 pub mod stats;
 pub mod timeline;
+pub mod under_way;
 pub mod units;
 mod witnesses;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What kind of failure this is. Each kind has an exit code of its own; see `xtask`'s table of exit codes.
+/// What kind of failure this is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// What was asked for makes no sense or does not exist.
@@ -23,6 +23,28 @@ pub enum Kind {
     Files,
     /// Somebody asked us to stop.
     Interrupted,
+}
+
+impl Kind {
+    /// The exit code of a program that ends so: a contract, described in the README. From `sysexits.h`, where that has one.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            // EX_USAGE.
+            Self::Asked => 64,
+            // EX_DATAERR.
+            Self::Series => 65,
+            // EX_UNAVAILABLE.
+            Self::Host => 69,
+            // EX_SOFTWARE.
+            Self::Guest | Self::Refused => 70,
+            // EX_OSERR.
+            Self::Build => 71,
+            // EX_IOERR.
+            Self::Files => 74,
+            // 128 and SIGINT.
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 /// A failure.

@@ -1,23 +1,22 @@
 //! Each case on each kernel: what is expected of it holds, and what is expected of its opposite does not.
 
-use std::io::{self, Write};
-
 use evidence::judge::{Finding, Outcome};
 use libtest_mimic::{Completion, Failed, Trial};
 use report::document::{TestEntry, TestLine, TestResult};
 use testcases::{CASES, Case, Circumstances, Seen, Verdict};
 
 use crate::laboratory;
+use crate::outcome::{Wrong, note};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let kernels = laboratory::kernels();
     let mut trials = Vec::new();
     for case in CASES {
         for kernel in &kernels {
-            for flavour in case.flavours_on(laboratory::behaviour(kernel)) {
+            for flavour in case.flavours {
                 let kernel = Case::on(kernel, flavour);
                 trials.push(Trial::ignorable_test(format!("{}::{kernel}", case.name), move || {
-                    check(case, &kernel)
+                    carry_out(case, &kernel, flavour)
                 }));
             }
         }
@@ -25,7 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
+fn carry_out(case: &Case, kernel: &str, flavour: &str) -> Result<Completion, Failed> {
     let behaves = laboratory::behaviour(kernel);
     let mut entry = TestEntry {
         case: case.name.to_owned(),
@@ -37,7 +36,7 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         topology: case.topology.to_string(),
         outcome: Outcome::NotRun,
         result: TestResult::Skipped,
-        skipped: case.skipped_on(behaves),
+        skipped: case.skipped_on(behaves, flavour),
         lost: None,
         seeds: Vec::new(),
         boots: Vec::new(),
@@ -48,37 +47,40 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
         note(&TestLine::Case(Box::new(entry)))?;
         return Ok(Completion::ignored_with(why));
     }
+    let done = check(case, kernel, flavour, &mut entry);
+    let wrong = done.as_ref().err();
+    // "Not run" is a result: without it the others would look like all there is.
+    (entry.result, entry.lost) =
+        (wrong.map_or(TestResult::Passed, Wrong::result), wrong.and_then(Wrong::lost));
+    note(&TestLine::Case(Box::new(entry)))?;
+    done?;
+    Ok(Completion::Completed)
+}
+
+/// Boots a case and judges what it showed; what was seen is in the entry.
+fn check(case: &Case, kernel: &str, flavour: &str, entry: &mut TestEntry) -> Result<(), Wrong> {
+    let behaves = laboratory::behaviour(kernel);
     let bootable = laboratory::kernel(kernel)?;
     let accelerator = laboratory::accelerator()?;
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let mut seen = Vec::new();
-    for seed in 1..=case.seeds_in(kernel) {
+    for seed in 1..=case.seeds_in(flavour) {
         let (folder, _) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(folder.display().to_string());
-        match Seen::of(case, &circumstances, &folder.display().to_string(), ending) {
-            Ok(boot) => seen.push(boot),
-            Err(failure) => {
-                // "Not run" is a result: without it the others would look like all there is.
-                (entry.result, entry.lost) = (TestResult::Lost, Some(failure.to_string()));
-                note(&TestLine::Case(Box::new(entry)))?;
-                return Err(failure.into());
-            }
-        }
+        seen.push(Seen::of(case, &circumstances, &folder.display().to_string(), ending)?);
     }
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
     entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
     (entry.findings, entry.others) = (findings, others);
-    let mut result = TestResult::Passed;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut untold) = (Vec::new(), Vec::new());
     let mut hold = |what: &str, finding: &Finding, needed: Outcome| {
         if finding.outcome == needed {
             return;
         }
         let told = matches!(finding.outcome, Outcome::Supported | Outcome::Refuted);
-        result = result.max(if told { TestResult::Failed } else { TestResult::Inconclusive });
-        wrong.push(describe(what, finding));
+        if told { &mut wrong } else { &mut untold }.push(describe(what, finding));
     };
     for finding in &entry.findings {
         hold("expected of this kernel", finding, Outcome::Supported);
@@ -89,19 +91,14 @@ fn check(case: &Case, kernel: &str) -> Result<Completion, Failed> {
             hold("of other kernels only, and so to be refuted here", &finding, Outcome::Refuted);
         }
     }
-    entry.result = result;
-    note(&TestLine::Case(Box::new(entry)))?;
-    if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.join("\n").into()) }
+    match (&wrong[..], &untold[..]) {
+        ([], []) => Ok(()),
+        ([], untold) => Err(Wrong::Inconclusive(untold.join("\n"))),
+        (wrong, untold) => Err(Wrong::Failed([wrong, untold].concat().join("\n"))),
+    }
 }
 
 fn describe(what: &str, finding: &Finding) -> String {
     let Finding { expected, seen, outcome, evidence } = finding;
     format!("{what}: {expected}; seen: {seen}; {outcome}\n  {}", evidence.join("\n  "))
-}
-
-/// Hands a result to whoever started the tests and wants them as data.
-pub(crate) fn note(line: &TestLine) -> io::Result<()> {
-    let Some(path) = std::env::var_os("PARPROBE_RESULTS") else { return Ok(()) };
-    let mut file = std::fs::File::options().create(true).append(true).open(path)?;
-    file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }

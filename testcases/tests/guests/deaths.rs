@@ -6,15 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evidence::console::Death;
-use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::guest::{CallError, Cause, Guest, Lost, Order, Patience, image};
 use lab::kernel::modules::Module;
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use object::{Object, ObjectSection, ObjectSymbol};
 use protocol::{Countable, Request};
 
 use crate::laboratory;
+use crate::outcome::{Wrong, trial};
 
 /// The kernel that dies. Any would do.
 const KERNEL: &str = "mainline";
@@ -23,7 +23,7 @@ const KERNEL: &str = "mainline";
 const DOING: &str = "die";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let death = |name: &str, test: fn() -> Result<(), Failed>| Trial::test(format!("deaths::{name}"), test);
+    let death = |name: &str, test: fn() -> Result<(), Wrong>| trial(format!("deaths::{name}"), test);
     vec![
         death("panic", panic),
         death("oops", oops),
@@ -38,13 +38,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn panic() -> Result<(), Failed> {
+fn panic() -> Result<(), Wrong> {
     let lost = Patient::boot("panic")?.dies_of(set("/proc/sysrq-trigger", "c"))?;
     expect_kernel(&lost, Death::Panic)
 }
 
 /// A module whose first instruction is undefined.
-fn oops() -> Result<(), Failed> {
+fn oops() -> Result<(), Wrong> {
     let lost = Patient { spoil: Some("test_lockup"), ..Patient::new("oops") }
         .start()?
         .dies_of(Request::LoadModule { name: "test_lockup".into(), params: String::new() })?;
@@ -55,7 +55,7 @@ fn oops() -> Result<(), Failed> {
 }
 
 /// insmod sleeps uninterruptibly until the reads of the probes are done: a minute, here.
-fn hung_task() -> Result<(), Failed> {
+fn hung_task() -> Result<(), Wrong> {
     let mut guest = Patient { latency: Duration::from_secs(60), ..Patient::new("hung-task") }.start()?;
     guest.does(set("/proc/sys/kernel/hung_task_timeout_secs", "3"))?;
     for module in ["scsi_common", "bsg", "scsi_mod", "virtio_scsi"] {
@@ -65,7 +65,7 @@ fn hung_task() -> Result<(), Failed> {
     expect_kernel(&lost, Death::HungTask)
 }
 
-fn soft_lockup() -> Result<(), Failed> {
+fn soft_lockup() -> Result<(), Wrong> {
     let mut guest = Patient::boot("soft-lockup")?;
     guest.does(set("/proc/sys/kernel/watchdog_thresh", "1"))?;
     let lost = guest.dies_of(lockup("time_secs=60 state=R"))?;
@@ -73,7 +73,7 @@ fn soft_lockup() -> Result<(), Failed> {
 }
 
 /// A CPU with interrupts off: its own watchdog does not run, and no grace period ends.
-fn rcu_stall() -> Result<(), Failed> {
+fn rcu_stall() -> Result<(), Wrong> {
     let mut guest = Patient::boot("rcu-stall")?;
     guest.does(set("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3"))?;
     let lost = guest.dies_of(lockup("time_secs=60 state=R disable_irq=1"))?;
@@ -81,18 +81,18 @@ fn rcu_stall() -> Result<(), Failed> {
 }
 
 /// The banner again, on the console, as a kernel started with kexec prints it.
-fn second_boot() -> Result<(), Failed> {
+fn second_boot() -> Result<(), Wrong> {
     let lost = Patient::boot("second-boot")?.dies_of(set("/dev/kmsg", "<0>Linux version 6.1.0 (again)\n"))?;
     expect_kernel(&lost, Death::SecondBoot)
 }
 
-fn reset() -> Result<(), Failed> {
+fn reset() -> Result<(), Wrong> {
     let lost = Patient::boot("reset")?.dies_of(set("/proc/sysrq-trigger", "b"))?;
     expect(&lost, lost.cause == Cause::Reset)
 }
 
 /// Every CPU spins with interrupts off: nobody is left to say anything.
-fn silence() -> Result<(), Failed> {
+fn silence() -> Result<(), Wrong> {
     let silence = Duration::from_secs(8);
     let mut guest = Patient { silence, ..Patient::new("silence") }.start()?;
     let lost = guest.dies_of(lockup("time_secs=600 state=R disable_irq=1 all_cpus=1"))?;
@@ -100,7 +100,7 @@ fn silence() -> Result<(), Failed> {
 }
 
 /// Alive, answering pings, and not done in time: that is not silence.
-fn overdue() -> Result<(), Failed> {
+fn overdue() -> Result<(), Wrong> {
     let what = Countable::Devices { bus: "scsi".to_owned() };
     let request = Request::Await { what, least: 1, most: 1, still_ms: 60_000, timeout_ms: 60_000 };
     let lost = Patient::boot("overdue")?.dies_within(request, Duration::from_secs(7))?;
@@ -108,10 +108,11 @@ fn overdue() -> Result<(), Failed> {
 }
 
 /// Without the driver of its port the agent cannot work, and says so before it ends.
-fn agent() -> Result<(), Failed> {
+fn agent() -> Result<(), Wrong> {
     let patient = Patient { parameters: "initcall_blacklist=virtio_console_init", ..Patient::new("agent") };
-    let failure = patient.start().err().ok_or("the guest came up without its port")?;
-    let said = failure.message().unwrap_or_default();
+    let Err(wrong) = patient.start() else { return Err("the guest came up without its port".into()) };
+    let Wrong::World(failure) = wrong else { return Err(wrong) };
+    let said = failure.seen;
     let expected = "agent died: agent: no virtio-serial port parprobe.agent";
     if said.contains(expected) { Ok(()) } else { Err(said.into()) }
 }
@@ -124,11 +125,11 @@ fn lockup(params: &str) -> Request {
     Request::LoadModule { name: "test_lockup".into(), params: params.into() }
 }
 
-fn expect_kernel(lost: &Lost, expected: Death) -> Result<(), Failed> {
+fn expect_kernel(lost: &Lost, expected: Death) -> Result<(), Wrong> {
     expect(lost, matches!(&lost.cause, Cause::Kernel { death, .. } if *death == expected))
 }
 
-fn expect(lost: &Lost, as_expected: bool) -> Result<(), Failed> {
+fn expect(lost: &Lost, as_expected: bool) -> Result<(), Wrong> {
     let Lost { cause, doing, last_line, folder } = lost;
     if !as_expected {
         return Err(format!("it died of: {cause}\nlast line: {last_line}\n{}", folder.display()).into());
@@ -155,11 +156,11 @@ impl Patient {
         Self { name, latency: Duration::ZERO, silence, parameters: "", spoil: None }
     }
 
-    fn boot(name: &'static str) -> Result<Dying, Failed> {
+    fn boot(name: &'static str) -> Result<Dying, Wrong> {
         Self::new(name).start()
     }
 
-    fn start(self) -> Result<Dying, Failed> {
+    fn start(self) -> Result<Dying, Wrong> {
         let kernel = laboratory::kernel(KERNEL)?;
         let (folder, _) = laboratory::folder(self.name)?;
         let accelerator = laboratory::accelerator()?;
@@ -175,7 +176,7 @@ impl Patient {
             patience: Patience { silence: self.silence, ..Patience::of(accelerator) },
             folder: &folder,
         };
-        let guest = Guest::start(&order).map_err(Failure::from)?;
+        let guest = Guest::start(&order)?;
         Ok(Dying { guest })
     }
 }
@@ -186,19 +187,19 @@ struct Dying {
 }
 
 impl Dying {
-    fn does(&mut self, request: Request) -> Result<(), Failed> {
+    fn does(&mut self, request: Request) -> Result<(), Wrong> {
         match self.guest.quick_call("prepare", request) {
             Ok(_) => Ok(()),
             Err(CallError::Refused(why)) => Err(why.into()),
-            Err(CallError::Lost(lost)) => Err(format!("it died too early: {}", lost.cause).into()),
+            Err(CallError::Lost(lost)) => Err(lost.into()),
         }
     }
 
-    fn dies_of(&mut self, request: Request) -> Result<Lost, Failed> {
+    fn dies_of(&mut self, request: Request) -> Result<Lost, Wrong> {
         self.dies_within(request, Duration::from_secs(120))
     }
 
-    fn dies_within(&mut self, request: Request, patience: Duration) -> Result<Lost, Failed> {
+    fn dies_within(&mut self, request: Request, patience: Duration) -> Result<Lost, Wrong> {
         // A panic may come with the answer or before it: the call after it finds out.
         let until = Instant::now() + patience;
         let mut answer = self.guest.call(DOING, request, patience);
@@ -214,7 +215,7 @@ impl Dying {
 }
 
 /// An image like the kernel's own, in which the init function of this module begins with `ud2`.
-fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::PathBuf, Failed> {
+fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::PathBuf, Wrong> {
     let mut modules = modules.to_vec();
     let module = modules.iter_mut().find(|module| module.name == name).ok_or("no such module")?;
     let mut data = fs::read(&module.path)?;

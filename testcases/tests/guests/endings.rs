@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use lab::guest::topology::Topology;
 use lab::guest::{Guest, Order, Patience};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Countable, Request};
 
 use crate::laboratory;
+use crate::outcome::{Wrong, trial};
 
 /// Tells the program to be the harness: kernel, initramfs, folder and accelerator, separated by newlines.
 const ROLE: &str = "PARPROBE_TEST_HARNESS";
@@ -24,8 +25,7 @@ const ROLE: &str = "PARPROBE_TEST_HARNESS";
 const READY: &str = "ready";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let by =
-        |name: &'static str, signal| Trial::test(format!("endings::{name}"), move || ends_by(name, signal));
+    let by = |name: &'static str, signal| trial(format!("endings::{name}"), move || ends_by(name, signal));
     vec![by("sigint", Signal::SIGINT), by("sigterm", Signal::SIGTERM), by("sigkill", Signal::SIGKILL)]
 }
 
@@ -64,7 +64,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
     }
 }
 
-fn ends_by(name: &str, signal: Signal) -> Result<(), Failed> {
+fn ends_by(name: &str, signal: Signal) -> Result<(), Wrong> {
     let mut harness = Harness::with_guest(name)?;
     let id = harness.id();
     let guests = children_of(id);
@@ -88,7 +88,7 @@ pub(crate) struct Harness(pub(crate) Child);
 
 impl Harness {
     /// This program as a harness of its own, whose guest is up.
-    pub(crate) fn with_guest(name: &str) -> Result<Self, Failed> {
+    pub(crate) fn with_guest(name: &str) -> Result<Self, Wrong> {
         let accelerator = laboratory::accelerator()?;
         let kernel = laboratory::kernel("mainline")?;
         let (folder, _) = laboratory::folder(name)?;

@@ -9,7 +9,6 @@ use lab::failure::Failure;
 use lab::kernel::{Behaviour, Catalogue};
 use lab::run::{self, Bootable, Lineup, Place, Request};
 use lab::watch::Watch;
-use libtest_mimic::Failed;
 
 /// The kernels that cases are carried out on, unless `cargo xtask test --kernels` names others.
 const KERNELS: &str = "without,with,with-numa,mainline";
@@ -67,24 +66,24 @@ fn make() -> Result<Lineup, Failure> {
 }
 
 /// The kernel of this name. It is built when it is first asked for.
-pub(crate) fn kernel(name: &str) -> Result<Bootable, Failed> {
+pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
     let recipe = catalogue()?.recipe(name)?;
     let mut lineup = lineup()?.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(lineup.add(&recipe, &Log)?.clone())
 }
 
 /// The accelerator.
-pub(crate) fn accelerator() -> Result<Accelerator, Failed> {
+pub(crate) fn accelerator() -> Result<Accelerator, Failure> {
     Ok(lineup()?.lock().unwrap_or_else(PoisonError::into_inner).choice.accelerator)
 }
 
 /// The agent's binary.
-pub(crate) fn agent() -> Result<PathBuf, Failed> {
+pub(crate) fn agent() -> Result<PathBuf, Failure> {
     Ok(lineup()?.lock().unwrap_or_else(PoisonError::into_inner).agent.clone())
 }
 
 /// A new folder for a boot, and its name in that of the run.
-pub(crate) fn folder(name: &str) -> Result<(PathBuf, String), Failed> {
+pub(crate) fn folder(name: &str) -> Result<(PathBuf, String), Failure> {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let run = lineup()?.lock().unwrap_or_else(PoisonError::into_inner).run.clone();

@@ -7,6 +7,7 @@ mod forks;
 mod laboratory;
 mod needs;
 mod neighbours;
+mod outcome;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(e) = cases::note(&TestLine::Ended { failed: conclusion.num_failed }) {
+    if let Err(e) = outcome::note(&TestLine::Ended { failed: conclusion.num_failed }) {
         return complain(&format!("the results cannot be written: {e}"));
     }
     conclusion.exit_code()

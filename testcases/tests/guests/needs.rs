@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use evidence::limit::{Limit, Schedule};
 use lab::guest::topology::Topology;
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use testcases::{Circumstances, DRIVER_AFTER_DEVICES, End, Seen};
 
 use crate::laboratory;
+use crate::outcome::{Wrong, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("needs::reads_and_cpu_time_of_a_probe_are_measured", measured)]
+    vec![trial("needs::reads_and_cpu_time_of_a_probe_are_measured".to_owned(), measured)]
 }
 
-fn measured() -> Result<(), Failed> {
+fn measured() -> Result<(), Wrong> {
     let (case, topology) = (&DRIVER_AFTER_DEVICES, Topology::new(2, 2, 8, Duration::from_millis(20)));
     let (kernel, accelerator) = (laboratory::kernel("without")?, laboratory::accelerator()?);
     let (folder, name) = laboratory::folder("needs-without")?;

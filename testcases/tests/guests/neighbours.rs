@@ -11,23 +11,24 @@ use evidence::neighbours::Neighbours;
 use lab::guest::topology::Topology;
 use lab::guest::{Guest, Order, Patience};
 use lab::run::{self, Ending};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use testcases::DRIVER_AFTER_DEVICES;
 
 use crate::endings::{Harness, children_of, status};
 use crate::laboratory;
+use crate::outcome::{Wrong, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("neighbours::guests_have_cpus_of_their_own", guests_have_cpus_of_their_own),
-        Trial::test("neighbours::a_busy_one_is_noticed", a_busy_one_is_noticed),
+        trial("neighbours::guests_have_cpus_of_their_own".to_owned(), guests_have_cpus_of_their_own),
+        trial("neighbours::a_busy_one_is_noticed".to_owned(), a_busy_one_is_noticed),
     ]
 }
 
 /// One guest of this process and one of another, on a CPU each.
-fn guests_have_cpus_of_their_own() -> Result<(), Failed> {
+fn guests_have_cpus_of_their_own() -> Result<(), Wrong> {
     let kernel = laboratory::kernel("mainline")?;
     let accelerator = laboratory::accelerator()?;
     let (folder, _) = laboratory::folder("own-cpus")?;
@@ -41,8 +42,7 @@ fn guests_have_cpus_of_their_own() -> Result<(), Failed> {
         cpus: 1,
         patience: Patience::of(accelerator),
         folder: &folder,
-    })
-    .map_err(lab::failure::Failure::from)?;
+    })?;
     let harness = Harness::with_guest("own-cpus-too")?;
     let others = children_of(harness.id());
     let ours = qemu_of(&folder).ok_or("QEMU is not among our children")?;
@@ -56,7 +56,7 @@ fn guests_have_cpus_of_their_own() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_busy_one_is_noticed() -> Result<(), Failed> {
+fn a_busy_one_is_noticed() -> Result<(), Wrong> {
     let (folder, _) = laboratory::folder("quiet")?;
     let quiet = neighbours_of_a_boot(&folder)?;
     let (folder, _) = laboratory::folder("busy")?;
@@ -73,7 +73,7 @@ fn a_busy_one_is_noticed() -> Result<(), Failed> {
     Ok(())
 }
 
-fn neighbours_of_a_boot(folder: &Path) -> Result<Neighbours, Failed> {
+fn neighbours_of_a_boot(folder: &Path) -> Result<Neighbours, Wrong> {
     let case = &DRIVER_AFTER_DEVICES;
     let topology = Topology { luns: 16, ..case.topology };
     let kernel = laboratory::kernel("mainline")?;
@@ -93,7 +93,7 @@ fn neighbours_of_a_boot(folder: &Path) -> Result<Neighbours, Failed> {
 }
 
 /// Waits for the guest of this folder, and has loops run on its CPUs, two on each, until they are dropped.
-fn spin_beside(folder: &Path) -> Result<Vec<Harness>, Failed> {
+fn spin_beside(folder: &Path) -> Result<Vec<Harness>, Wrong> {
     // It ends with us, however we end.
     const LOOP: &str = "while kill -0 $PPID; do :; done";
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -119,7 +119,7 @@ fn spin_beside(folder: &Path) -> Result<Vec<Harness>, Failed> {
 }
 
 /// The QEMU among our children that writes its errors to this folder.
-fn qemu_of(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn qemu_of(folder: &Path) -> Option<PathBuf> {
     let log = folder.join("qemu.log");
     let is_it = |process: &PathBuf| fs::read_link(process.join("fd/2")).is_ok_and(|file| file == log);
     let runs = |process: &PathBuf| status(process, "Name:").is_some_and(|name| name.starts_with("qemu"));
@@ -127,7 +127,7 @@ fn qemu_of(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The CPUs that all threads of a process may run on.
-fn cpus_of(process: &Path) -> Result<Cpus, Failed> {
+fn cpus_of(process: &Path) -> Result<Cpus, Wrong> {
     let mut all = Cpus::default();
     for thread in fs::read_dir(process.join("task"))? {
         let list = status(&thread?.path(), "Cpus_allowed_list:").ok_or("a thread without a status")?;

@@ -43,7 +43,7 @@ pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) 
     let mut rows = Vec::new();
     for (luns, [with_agent, with_bare]) in SIZES.into_iter().zip(&times) {
         let s = if luns == 1 { "" } else { "s" };
-        let (with_agent, with_bare) = (mean(with_agent), mean(with_bare));
+        let (with_agent, with_bare) = (mean(with_agent)?, mean(with_bare)?);
         rows.push(Row::plain(
             format!("QEMU's start to the agent's first word, {luns} LUN{s}"),
             seconds(with_agent),
@@ -56,7 +56,7 @@ pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) 
         ));
     }
     let kernel = kernel_part(&log);
-    let all = mean(&times[0][0]);
+    let all = mean(&times[0][0])?;
     rows.push(Row::plain("of 1 LUN: QEMU, loader, and the agent", seconds(all.saturating_sub(kernel))));
     rows.push(Row::plain("of 1 LUN: the kernel, to /init", seconds(kernel)));
     rows.extend(

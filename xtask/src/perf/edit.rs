@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use evidence::judge::Outcome;
 use lab::accelerator::Wish;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::{Catalogue, Store};
-use lab::run::{self, Lineup, Place, Request};
+use lab::run::{Lineup, Place, Request};
 use lab::watch::Watch;
 use testcases::Rounds;
 
 use super::{CASE, Row, seconds};
+use crate::bench::Plan;
 
 /// What an edit may take to its verdict.
 const MOST: Duration = Duration::from_secs(45);
@@ -58,26 +60,34 @@ pub(super) fn measure(
     ])
 }
 
-/// The patch with another message: the same code, and another kernel for the store.
+/// What is edited: a word of a message that the patch has the kernel print.
+const EDITED: &str = "async attach completed";
+
+/// The patch with one line of code edited, so that what depends on it is compiled, and never the same twice.
 fn edit(patch: &Path, run: &Path) -> Result<PathBuf, Failure> {
     let text = fs::read_to_string(patch).map_err(|e| Failure::file("read", patch, &e))?;
-    let (head, rest) = text.split_once("\n---\n").ok_or_else(|| {
+    if !text.contains(EDITED) {
         let attempt = format!("edit {}", patch.display());
-        Failure::new(Kind::Asked, attempt, "it has no message", "make it with git format-patch")
-    })?;
+        return Err(Failure::new(Kind::Asked, attempt, format!("it has no \"{EDITED}\""), "this is a bug"));
+    }
+    let nonce = run.file_name().unwrap_or_default().display().to_string();
     let path = run.join("edited.patch");
-    let edited = format!("{head}\nEdited-for: {}\n---\n{rest}", run.display());
+    let edited = text.replacen(EDITED, &format!("{EDITED} ({nonce})"), 1);
     fs::write(&path, edited).map_err(|e| Failure::file("write", &path, &e))?;
     Ok(path)
 }
 
-/// Boots as `bench` does where the first look is clear, and judges; how long that took.
+/// A bench for which nothing is said, with its verdict; how long that took.
 fn bench(lineup: &Lineup, watch: &dyn Watch) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    let rounds = Rounds::Just(3);
-    // That of a bench for which nothing is said.
     let topology = Topology::new(2, 4, 64, Duration::from_millis(20));
-    testcases::carry_out(CASE, &topology, lineup, rounds, 0, |_| true, watch)
-        .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
-    Ok(begun.elapsed())
+    let rounds = Rounds::UntilClear { least: 3, most: 30 };
+    let plan = Plan { case: CASE, topology: &topology, rounds, forks: 0, command: "cargo xtask perf edit" };
+    let document = crate::bench::carry_out(&plan, lineup, watch)?;
+    let took = begun.elapsed();
+    if document.outcome != Outcome::Supported {
+        let next = format!("read verdict.txt in {}", lineup.run.display());
+        return Err(Failure::new(Kind::Guest, "time a bench", format!("it is {}", document.outcome), next));
+    }
+    Ok(took)
 }

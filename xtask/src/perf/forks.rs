@@ -1,9 +1,10 @@
 //! A sample from a fork against one from a fresh boot: 256 LUNs, in turn.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lab::failure::Failure;
+use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::run::{self, Lineup};
 use lab::watch::Watch;
@@ -28,33 +29,32 @@ pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>
         watch.count(round, Some(ROUNDS));
         let at = folder(lineup, "fresh")?;
         let begun = Instant::now();
-        measured_fresh.push(measured_part(run::carry_out(&ordered(lineup, &kernel, &topology, &at))?)?);
+        let ending = run::carry_out(&ordered(lineup, &kernel, &topology, &at))?;
+        measured_fresh.push(measured_part(lineup, &topology, ending)?);
         fresh.push(begun.elapsed());
 
         let at = folder(lineup, "saved")?;
         let begun = Instant::now();
-        let (_, snapshot) = run::carry_out_and_save(&ordered(lineup, &kernel, &topology, &at))?;
+        let (ending, snapshot) = run::carry_out_and_save(&ordered(lineup, &kernel, &topology, &at))?;
+        measured_part(lineup, &topology, ending)?;
         saved.push(begun.elapsed());
-        let Some(snapshot) = snapshot else { continue };
+        let next = "read the logs in the folder of the run";
+        let snapshot = snapshot
+            .ok_or_else(|| Failure::new(Kind::Guest, "save a guest", "there is nothing saved", next))?;
+
         let at: Vec<PathBuf> = (0..FORKS).map(|_| folder(lineup, "fork")).collect::<Result<_, _>>()?;
-        let begin = |number: usize| {
-            let at: Option<&PathBuf> = at.get(number);
-            at.map(|at| run::fork(&snapshot, &ordered(lineup, &kernel, &topology, at))).transpose()
-        };
+        let boots: Vec<_> =
+            at.iter().map(|at| (&snapshot, ordered(lineup, &kernel, &topology, at))).collect();
         let begun = Instant::now();
-        let mut next = begin(0);
-        for (number, at) in at.iter().enumerate() {
-            let Some(fork) = next? else { break };
-            next = Ok(None);
-            let boot = ordered(lineup, &kernel, &topology, at);
-            let ending = run::carry_on(fork, &boot, &mut || next = begin(number + 1))?;
-            measured_forked.push(measured_part(ending)?);
-        }
+        run::carry_on_each(&boots, |_, ending| {
+            measured_forked.push(measured_part(lineup, &topology, ending?)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
         // They overlap: all together count.
         forked.push(begun.elapsed() / FORKS);
     }
-    let (fresh, saved, forked) = (mean(&fresh), mean(&saved), mean(&forked));
-    let (measured_fresh, measured_forked) = (mean(&measured_fresh), mean(&measured_forked));
+    let (fresh, saved, forked) = (mean(&fresh)?, mean(&saved)?, mean(&forked)?);
+    let (measured_fresh, measured_forked) = (mean(&measured_fresh)?, mean(&measured_forked)?);
     let per_minute = |cost: Duration| format!("{:.0} a minute", 60.0 / cost.as_secs_f64());
     Ok(vec![
         Row::plain("a fresh boot of 256 LUNs, with its verdict", super::seconds(fresh)),

@@ -10,6 +10,8 @@ use lab::watch::Watch;
 
 use super::{Row, bootable, folder, ordered, seconds};
 
+/// What stands for a guest without LUNs: with fewer, no verdict could be given.
+const HARDLY_ANY: u32 = 16;
 const FEW: u32 = 256;
 const MANY: u32 = 4096;
 /// What many LUNs may take, to the verdict.
@@ -26,18 +28,21 @@ struct Spent {
 
 pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
     let mut spent = Vec::new();
-    for (number, luns) in [1, FEW, MANY].into_iter().enumerate() {
+    for (number, luns) in [HARDLY_ANY, FEW, MANY].into_iter().enumerate() {
         watch.count(number as u64, Some(3));
         let hbas = luns.min(8);
         let topology = Topology::new(2, hbas, luns, Duration::from_millis(5));
         spent.push(boot(lineup, &topology)?);
     }
-    let [one, few, many] = &spent[..] else { return Ok(Vec::new()) };
-    // What a guest without LUNs takes is no LUN's.
-    let each = |spent: &Spent, luns: u32| spent.all.saturating_sub(one.all) / luns;
+    let [least, few, many] = &spent[..] else { return Ok(Vec::new()) };
+    // What the guest itself takes is no LUN's.
+    let each = |spent: &Spent, luns: u32| spent.all.saturating_sub(least.all) / (luns - HARDLY_ANY);
     let part = |time: Duration, luns: u32| format!("{:.2} ms", time.as_secs_f64() * 1000.0 / f64::from(luns));
     let (at_few, at_many) = (each(few, FEW), each(many, MANY));
-    let rest = |spent: &Spent| spent.all.saturating_sub(one.all + spent.scan + spent.probes);
+    let rest = |spent: &Spent| {
+        let guest = least.all.saturating_sub(least.scan + least.probes);
+        spent.all.saturating_sub(guest + spent.scan + spent.probes)
+    };
     Ok(vec![
         Row::seconds_below(format!("{MANY} LUNs of 5 ms, to the verdict"), many.all, MOST),
         Row::plain("  of it, the scan", seconds(many.scan)),
@@ -66,7 +71,7 @@ fn boot(lineup: &mut Lineup, topology: &Topology) -> Result<Spent, Failure> {
         Ending::Well(record) => scan(record),
         Ending::Died { .. } => Duration::ZERO,
     };
-    let probes = super::measured_part(ending)?;
+    let probes = super::measured_part(lineup, topology, ending)?;
     Ok(Spent { all: begun.elapsed(), scan, probes })
 }
 

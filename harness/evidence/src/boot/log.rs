@@ -56,6 +56,9 @@ pub(super) fn read(texts: &Texts<'_>, measured: &[Measured<'_>]) -> ReadLog {
                     let (missing, before) = (record.missing, record.sequence);
                     gaps.push_with(|| format!("log: {missing} records missing before {before}"));
                 }
+                if record.again {
+                    gaps.push_with(|| format!("log: record {} comes again", record.sequence));
+                }
                 pass.see(&record);
             }
             Piece::Attached(_) => {}

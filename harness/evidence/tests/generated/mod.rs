@@ -202,7 +202,7 @@ pub(crate) fn devices() -> Vec<Device> {
 
 /// Reads it.
 pub(crate) fn boot(kmsg: &str, trace: Option<&str>, devices: &[Device], asked: &[&str]) -> Boot {
-    let phases = [Phase { name: Some("main"), driver: "sd", devices, cpu_times: None }];
+    let phases = [Phase { name: Some("main"), driver: "sd", devices, cpu_times: None, unsettled: None }];
     let cpus = [0, 1, 2, 3].map(|cpu| (CpuId(cpu), Some(NodeId(0))));
     let texts = Texts {
         kmsg,

@@ -152,6 +152,12 @@ impl Qemu {
         }
     }
 
+    /// Whether the guest has told of its death by now.
+    pub(super) fn look_for_death(&mut self, doing: &str) -> Result<(), Lost> {
+        while self.next_event(doing, Instant::now() + LAST_WORDS)?.is_some() {}
+        Ok(())
+    }
+
     /// Lets the rest of a death notice reach the console's file.
     fn hear_last_words(&mut self) {
         let deadline = Instant::now() + LAST_WORDS;

@@ -9,7 +9,7 @@ use protocol::{Answer, Hello, Request};
 
 use crate::accelerator::Accelerator;
 use crate::failure::{Failure, Kind};
-use crate::guest::lost::{Lost, Trouble};
+use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qemu::{self, Qemu};
 use crate::guest::qmp::Monitor;
 use crate::guest::snapshot::Snapshot;
@@ -106,14 +106,29 @@ impl Restoring {
     /// Lets it run from where it was saved.
     ///
     /// # Errors
-    /// [`Lost`] where QEMU does not take the state or the guest does not live on.
-    pub(crate) fn finish(self) -> Result<Guest, Trouble> {
+    /// `Guest` where QEMU does not take the state or the guest does not live on; `Interrupted`. It is never called the
+    /// kernel's death: nothing was asked of the kernel yet, and its boot went well.
+    pub(crate) fn finish(self) -> Result<Guest, Failure> {
         let Self { qemu, hello, folder } = self;
-        let mut guest = Guest { qemu: qemu.finish()?, hello };
+        let qemu = qemu.finish().map_err(|trouble| not_restored(trouble, &folder))?;
+        let mut guest = Guest { qemu, hello };
         match guest.quick_call("live on where it was saved", Request::Ping) {
             Ok(_) => Ok(guest),
-            Err(e) => Err(e.into_trouble(Kind::Guest, "restore a guest", &folder)),
+            Err(e) => Err(not_restored(e.into_trouble(Kind::Guest, "restore a guest", &folder), &folder)),
         }
+    }
+}
+
+fn not_restored(trouble: Trouble, folder: &Path) -> Failure {
+    match trouble {
+        Trouble::Lost(lost) if lost.cause != Cause::Interrupted => {
+            let next = format!(
+                "read console.log and qemu.log in {}; --forks 0 does without saved guests",
+                folder.display()
+            );
+            Failure::new(Kind::Guest, "restore a guest that was saved", lost.cause.to_string(), next)
+        }
+        other => other.into(),
     }
 }
 
@@ -162,9 +177,15 @@ impl Guest {
     pub(crate) fn save(&mut self, folder: &Path) -> Result<Snapshot, Trouble> {
         let hello = self.hello.clone();
         let monitor = self.monitor().map_err(|e| snapshot::failure("save", folder, &e))?;
-        let snapshot = Snapshot::take(monitor, hello, folder)?;
-        monitor.cont().map_err(|e| snapshot::failure("go on after saving", folder, &e))?;
-        Ok(snapshot)
+        let saved = Snapshot::take(monitor, hello, folder).and_then(|snapshot| {
+            monitor.cont().map_err(|e| snapshot::failure("go on after saving", folder, &e))?;
+            Ok(snapshot)
+        });
+        if saved.is_err() {
+            // A guest that has died is why.
+            self.qemu.look_for_death("save a guest")?;
+        }
+        Ok(saved?)
     }
 
     /// Begins anew to look at who else is busy on its CPUs, as it does from the start of QEMU on.
@@ -256,5 +277,27 @@ impl Guest {
             let _ = qmp.quit();
         }
         self.qemu.process.ended_within(Duration::from_secs(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evidence::console::Death;
+
+    fn lost(cause: Cause) -> Trouble {
+        let lost = Lost { cause, doing: "live on".into(), last_line: String::new(), folder: PathBuf::new() };
+        Trouble::Lost(Box::new(lost))
+    }
+
+    #[test]
+    fn a_guest_that_does_not_live_on_is_no_kernel_that_died() {
+        let death = Cause::Kernel { death: Death::Oops, line: "Oops".to_owned() };
+        for cause in [Cause::Silence(Duration::from_secs(60)), Cause::Overdue(Duration::ZERO), death] {
+            let failure = not_restored(lost(cause), Path::new("boots/001"));
+            assert_eq!(failure.kind, Kind::Guest);
+            assert!(failure.next.contains("--forks 0"), "{failure}");
+        }
+        assert_eq!(not_restored(lost(Cause::Interrupted), Path::new("")).kind, Kind::Interrupted);
     }
 }

@@ -5,12 +5,20 @@ use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use protocol::Hello;
 
 use crate::failure::{Failure, Kind};
 use crate::guest::qmp::Monitor;
+
+/// How long the rest of a state may take to reach the file when QEMU has written all of it.
+const COPY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the copy may take to say why QEMU could not go on.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(500);
 
 /// A guest's state: memory and devices, but not the latencies of its LUNs, which are QEMU's.
 ///
@@ -18,7 +26,6 @@ use crate::guest::qmp::Monitor;
 #[derive(Debug)]
 pub struct Snapshot {
     file: File,
-    bytes: u64,
     hello: Hello,
 }
 
@@ -28,20 +35,16 @@ impl Snapshot {
         let mut file =
             tempfile::tempfile_in(folder).map_err(|e| Failure::file("save a guest in", folder, &e))?;
         let failure = |e: io::Error| failure("save", folder, &e);
-        let (mut ours, theirs) = UnixStream::pair().map_err(failure)?;
-        let mut to = file.try_clone().map_err(failure)?;
+        let (ours, theirs) = UnixStream::pair().map_err(failure)?;
         // A socket and not the file itself: for that QEMU 9.1 and later want another way than those before 8.2 have.
-        let copy = thread::spawn(move || io::copy(&mut ours, &mut to));
-        monitor.save(OwnedFd::from(theirs)).map_err(failure)?;
-        let copied = copy.join().unwrap_or_else(|_| Err(io::Error::other("the copy panicked")));
-        let bytes = copied.map_err(|e| Failure::file("save a guest in", folder, &e))?;
+        let copied = copy(ours, file.try_clone().map_err(failure)?);
+        let saved = monitor.save(OwnedFd::from(theirs));
+        whole(saved, &copied).map_err(|e| match e {
+            NotWhole::Qemu(e) => failure(e),
+            NotWhole::File(e) => Failure::file("save a guest in", folder, &e),
+        })?;
         file.rewind().map_err(failure)?;
-        Ok(Self { file, bytes, hello })
-    }
-
-    /// Its size, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+        Ok(Self { file, hello })
     }
 
     /// What the agent had said first.
@@ -60,6 +63,35 @@ impl Snapshot {
     }
 }
 
+/// Copies what QEMU writes, beside whatever else goes on, and tells how that went.
+fn copy(mut from: UnixStream, mut to: File) -> Receiver<io::Result<u64>> {
+    let (sender, copied) = channel();
+    // It ends with the state, with QEMU, or with the disk. Nobody may be left to tell.
+    thread::spawn(move || drop(sender.send(io::copy(&mut from, &mut to))));
+    copied
+}
+
+/// Why a state is not whole.
+#[derive(Debug)]
+enum NotWhole {
+    Qemu(io::Error),
+    File(io::Error),
+}
+
+/// Whether QEMU wrote all and all was kept. A disk that is full breaks QEMU's pipe: then the disk is the reason.
+fn whole(saved: io::Result<()>, copied: &Receiver<io::Result<u64>>) -> Result<(), NotWhole> {
+    let patience = if saved.is_ok() { COPY_PATIENCE } else { AFTER_A_FAILURE };
+    match (copied.recv_timeout(patience), saved) {
+        (Ok(Err(e)), _) => Err(NotWhole::File(e)),
+        (_, Err(e)) => Err(NotWhole::Qemu(e)),
+        (Ok(Ok(_)), Ok(())) => Ok(()),
+        (Err(e), Ok(())) => {
+            let text = format!("QEMU has written the state, and it did not end ({e} after {patience:?})");
+            Err(NotWhole::Qemu(io::Error::new(io::ErrorKind::TimedOut, text)))
+        }
+    }
+}
+
 /// What went wrong with a snapshot, as a failure.
 pub(super) fn failure(doing: &str, folder: &Path, e: &io::Error) -> Failure {
     if e.kind() == io::ErrorKind::Interrupted {
@@ -67,4 +99,38 @@ pub(super) fn failure(doing: &str, folder: &Path, e: &io::Error) -> Failure {
     }
     let next = format!("read qemu.log in {}; --forks 0 does without", folder.display());
     Failure::new(Kind::Guest, format!("{doing} a guest"), format!("QEMU: {e}"), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_full_disk_is_the_reason_and_not_the_pipe_that_breaks_for_it() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let copied = copy(ours, File::options().write(true).open("/dev/full").unwrap());
+        theirs.write_all(&[1; 4096]).unwrap();
+        let broken = Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        match whole(broken, &copied) {
+            Err(NotWhole::File(e)) => assert_eq!(e.kind(), io::ErrorKind::StorageFull),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_qemu_says_is_the_reason_where_the_file_is_well() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        let copied = copy(ours, file.try_clone().unwrap());
+        (&theirs).write_all(b"state").unwrap();
+        drop(theirs);
+        assert!(whole(Ok(()), &copied).is_ok());
+        file.rewind().unwrap();
+        let mut kept = String::new();
+        file.read_to_string(&mut kept).unwrap();
+        assert_eq!(kept, "state");
+        let (_sender, silent) = channel();
+        assert!(matches!(whole(Err(io::Error::other("refused")), &silent), Err(NotWhole::Qemu(_))));
+    }
 }

@@ -24,7 +24,7 @@ use record::as_text;
 use session::Session;
 
 pub use folder::{Place, boot_name, make_boot_folder, mark_unfinished};
-pub use forks::{Fork, Saved, carry_on, fork};
+pub use forks::{Saved, carry_on_each};
 pub use lineup::{Bootable, Lineup, Request};
 pub use plan::{Plan, interleaved};
 pub use record::{Left, Phase, Record};

@@ -46,13 +46,16 @@ pub struct Phase {
     /// How long each thread ran within the phase, those that did not left out; `None` where nobody asked.
     #[serde(default)]
     pub cpu_times: Option<Vec<(ThreadId, Duration)>>,
+    /// What was still under way when the wait for its end was given up: then no claim can rest on it.
+    #[serde(default)]
+    pub unsettled: Option<String>,
 }
 
 impl Phase {
     fn to_be_read(&self) -> evidence::boot::Phase<'_> {
-        let Self { name, driver, devices, cpu_times } = self;
-        let (name, cpu_times) = (name.as_deref(), cpu_times.as_deref());
-        evidence::boot::Phase { name, driver, devices, cpu_times }
+        let Self { name, driver, devices, cpu_times, unsettled } = self;
+        let (name, cpu_times, unsettled) = (name.as_deref(), cpu_times.as_deref(), unsettled.as_deref());
+        evidence::boot::Phase { name, driver, devices, cpu_times, unsettled }
     }
 }
 

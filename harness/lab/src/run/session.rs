@@ -7,6 +7,7 @@ mod logs;
 
 use std::time::Duration;
 
+use evidence::under_way::Calls;
 use protocol::{Answer, Request};
 
 use cputimes::CpuTimes;
@@ -40,8 +41,9 @@ pub(super) struct Progress {
     phases: Vec<Phase>,
     rng: fastrand::Rng,
     blind_spots: Vec<String>,
-    /// The kernel log, as far as it was read.
+    /// The kernel log, as far as it was read, and the asynchronous calls in it.
     kmsg: Vec<u8>,
+    calls: Calls,
     /// Whether the witnesses were called.
     called: bool,
     /// Whether the kprobe events are on: then there is a trace.
@@ -58,6 +60,7 @@ impl<'a> Session<'a> {
             rng: fastrand::Rng::with_seed(boot.seed),
             blind_spots: Vec::new(),
             kmsg: Vec::new(),
+            calls: Calls::default(),
             called: from_boot,
             traced: from_boot,
         };
@@ -116,8 +119,8 @@ impl<'a> Session<'a> {
                 }
                 Step::Phase { name, of, steps } => self.phase(name, of, steps)?,
                 Step::FromBoot { of } => {
-                    self.await_quiet()?;
-                    self.close_phase(None, of, None)?;
+                    let unsettled = self.await_quiet()?;
+                    self.close_phase(None, of, None, unsettled)?;
                 }
             }
         }
@@ -162,8 +165,10 @@ impl<'a> Session<'a> {
         let ran = self.cpu_times()?;
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
-        self.await_quiet()?;
-        if self.at.phases.len() + 1 == Step::phases(self.boot.steps).len()
+        let unsettled = self.await_quiet()?;
+        // While something is under way, the CPUs are not free for the next guest.
+        if unsettled.is_none()
+            && self.at.phases.len() + 1 == Step::phases(self.boot.steps).len()
             && let Some(measured) = self.measured.take()
         {
             self.guest.give_cpus_back();
@@ -171,7 +176,7 @@ impl<'a> Session<'a> {
         }
         self.mark(&format!("phase {name} ends"))?;
         let cpu_times = self.cpu_times_since(ran)?;
-        self.close_phase(Some(name), of, cpu_times)
+        self.close_phase(Some(name), of, cpu_times, unsettled)
     }
 
     fn call_witnesses(&mut self) -> Result<(), Trouble> {
@@ -187,10 +192,11 @@ impl<'a> Session<'a> {
         name: Option<&str>,
         of: Measured,
         cpu_times: Option<CpuTimes>,
+        unsettled: Option<String>,
     ) -> Result<(), Trouble> {
         let devices = self.describe(of.bus)?;
         let (name, driver) = (name.map(str::to_owned), of.driver.to_owned());
-        self.at.phases.push(Phase { name, driver, devices, cpu_times });
+        self.at.phases.push(Phase { name, driver, devices, cpu_times, unsettled });
         Ok(())
     }
 

@@ -86,6 +86,26 @@ pub struct SelfEntry {
     pub comparison: Comparison,
 }
 
+impl MutantEntry {
+    /// Of a fault that no case has seen yet.
+    pub fn new(name: String, breaks: String, happened: String, survives: Option<String>) -> Self {
+        Self {
+            name,
+            breaks,
+            happened,
+            outcome: Fate::Survived,
+            caught_by: None,
+            finding: None,
+            seed: None,
+            also_caught_by: Vec::new(),
+            missed_by: Vec::new(),
+            untold_by: Vec::new(),
+            cases: Vec::new(),
+            survives,
+        }
+    }
+}
+
 impl MutantsDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
@@ -139,20 +159,8 @@ mod tests {
     }
 
     fn entry(outcome: Fate) -> MutantEntry {
-        MutantEntry {
-            name: "lost-probes".to_owned(),
-            breaks: String::new(),
-            happened: String::new(),
-            outcome,
-            caught_by: None,
-            finding: None,
-            seed: None,
-            also_caught_by: Vec::new(),
-            missed_by: Vec::new(),
-            untold_by: Vec::new(),
-            cases: Vec::new(),
-            survives: None,
-        }
+        let new = MutantEntry::new("lost-probes".to_owned(), String::new(), String::new(), None);
+        MutantEntry { outcome, ..new }
     }
 
     #[test]

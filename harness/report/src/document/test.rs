@@ -15,8 +15,11 @@ pub struct TestDocument {
     pub schema: String,
     /// All results together. One that was skipped does not count: its kernel is not one that the case is about.
     pub outcome: Outcome,
-    /// Whether every test passed: unit and golden tests, deaths and endings of guests included.
+    /// Whether no test failed, was lost or could not tell: unit and golden tests, deaths and endings of guests included.
     pub passed: bool,
+    /// The exit code of the tests, as the README describes it. Where all that was asked for was skipped it is 2, though
+    /// nothing failed.
+    pub exit_code: u8,
     /// The host.
     pub host: Host,
     /// The folder of the run.
@@ -25,6 +28,31 @@ pub struct TestDocument {
     pub command: String,
     /// Each case on each kernel.
     pub results: Vec<TestEntry>,
+    /// Each test that boots guests and is no case: deaths and endings of guests, forks.
+    pub harness: Vec<HarnessEntry>,
+}
+
+/// A test of the harness with guests.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HarnessEntry {
+    /// Its name.
+    pub test: String,
+    /// Whether it passed, and if not, why.
+    pub result: TestResult,
+    /// What it says, where it did not pass.
+    pub why: Option<String>,
+    /// What the world lacked for it.
+    pub lost: Option<LostEntry>,
+}
+
+/// Why a test could not be carried out to its end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LostEntry {
+    /// The exit code of this kind of failure: 70 for a guest, 69 for the host, 71 for a kernel that does not build, 74 for
+    /// files.
+    pub exit_code: u8,
+    /// What was tried, what was seen and what to do next.
+    pub why: String,
 }
 
 /// A case on a kernel.
@@ -50,8 +78,8 @@ pub struct TestEntry {
     pub result: TestResult,
     /// Why it was not carried out, where it makes no sense on this kernel.
     pub skipped: Option<String>,
-    /// How a guest was lost, where nothing says that its kernel is at fault.
-    pub lost: Option<String>,
+    /// Why it could not be carried out to its end, where nothing says that its kernel is at fault.
+    pub lost: Option<LostEntry>,
     /// The seeds of its boots.
     pub seeds: Vec<u64>,
     /// The folders of its boots.
@@ -74,7 +102,7 @@ pub enum TestResult {
     Passed,
     /// The boots cannot tell.
     Inconclusive,
-    /// A guest could not be led to its end, and nothing says that its kernel is at fault.
+    /// It could not be carried out to its end, and nothing says that its kernel is at fault.
     Lost,
     /// What is expected of this kernel does not hold, or what is expected of its opposite does.
     Failed,
@@ -86,7 +114,9 @@ pub enum TestResult {
 pub enum TestLine {
     /// What became of a case on a kernel.
     Case(Box<TestEntry>),
-    /// It came to its end: how many of its tests failed, those that are no case included.
+    /// What became of a test of the harness.
+    Harness(HarnessEntry),
+    /// It came to its end: how many of its tests did not pass.
     Ended {
         /// How many.
         failed: u64,

@@ -25,8 +25,11 @@ use crate::guest::topology::Topology;
 use crate::guest::wire::{self, LastLine};
 use crate::guest::{luns, snapshot};
 
-/// How often the last line of a console is looked at.
+/// How often a console is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How long QEMU may take to end, where that is why it does not answer.
+const ENDING: Duration = Duration::from_millis(500);
 
 /// The first line of QEMU's `--version`; `None` where there is no QEMU.
 pub fn qemu_version() -> Option<String> {
@@ -73,7 +76,9 @@ pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> 
     let begun = Instant::now();
     let doing = format!("wait for \"{text}\"");
     let mut qemu = Qemu::start(order)?;
-    while !qemu.last_line.get().contains(text) {
+    // The whole console: the line may not be the last one any more.
+    let said = || std::fs::read(order.folder.join("console.log")).unwrap_or_default();
+    while !String::from_utf8_lossy(&said()).contains(text) {
         if begun.elapsed() > order.patience.boot {
             return Err(qemu.lost(&doing, Cause::Silence(order.patience.boot)).into());
         }
@@ -132,11 +137,15 @@ impl Qemu {
             None => Err(io::Error::other("QEMU does not listen")),
         };
         done.map_err(|e| {
-            let cause = match e.kind() {
-                io::ErrorKind::Interrupted => Cause::Interrupted,
-                _ => Cause::QemuEnded(self.how_qemu_ended(&e.to_string())),
-            };
-            self.lost(doing, cause).into()
+            if e.kind() == io::ErrorKind::Interrupted {
+                return self.lost(doing, Cause::Interrupted).into();
+            }
+            if self.process.ended_within(ENDING).is_some() {
+                let cause = Cause::QemuEnded(self.how_qemu_ended(&e.to_string()));
+                return self.lost(doing, cause).into();
+            }
+            let next = format!("read qemu.log in {}", self.folder.display());
+            Failure::new(Kind::Guest, doing, format!("QEMU: {e}"), next).into()
         })
     }
 

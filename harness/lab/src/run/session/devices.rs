@@ -30,12 +30,16 @@ impl Session<'_> {
         }
     }
 
-    /// The agent's own deadline comes first, half way to ours: its answer says how many there are.
-    pub(super) fn count(&self, what: Countable, count: Count) -> Request {
-        /// On a busy host nothing may move for a while. Then it does, or never.
+    /// How long nothing may move in a guest that goes on: on a busy host it may be a while. Then it does, or never.
+    pub(super) fn still(&self) -> Duration {
         const STILL: Duration = Duration::from_secs(8);
         let topology = self.boot.topology;
         let longest = topology.oddities.slow.unwrap_or_default().max(topology.latency);
+        STILL + longest * 8
+    }
+
+    /// The agent's own deadline comes first, half way to ours: its answer says how many there are.
+    pub(super) fn count(&self, what: Countable, count: Count) -> Request {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (least, most) = match count {
             Count::Luns => (self.at.luns.len() as u64, self.at.luns.len() as u64),
@@ -46,7 +50,7 @@ impl Session<'_> {
             what,
             least,
             most,
-            still_ms: millis(STILL + longest * 8),
+            still_ms: millis(self.still()),
             timeout_ms: millis(self.patience()),
         }
     }

@@ -7,10 +7,14 @@ use evidence::units::{CpuId, NodeId};
 use protocol::Request;
 
 use super::Session;
+use crate::cancel;
 use crate::failure::Failure;
 use crate::guest::Trouble;
 use crate::run::witnesses::TRACING;
 use crate::run::{Left, Record, as_text};
+
+/// How often the log is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Session<'_> {
     /// As far as it goes: it is called when something else has failed already.
@@ -23,34 +27,45 @@ impl Session<'_> {
     /// Reads on in the kernel log.
     pub(super) fn read_on(&mut self) -> Result<(), Trouble> {
         let (_, more) = self.call("read on in the kernel log", Request::ReadKmsgOn, self.patience())?;
+        self.at.calls.see(&String::from_utf8_lossy(&more));
         self.at.kmsg.extend(more);
         Ok(())
     }
 
     /// Waits until no probe and no asynchronous call is under way: a device is bound a little before its probe
-    /// has returned. Where that does not come about, the lines that do not pair will tell.
-    pub(super) fn await_quiet(&mut self) -> Result<(), Trouble> {
-        let deadline = Instant::now() + self.patience();
-        let (mut last, mut still) = (usize::MAX, 0);
-        while Instant::now() < deadline && still < 100 {
+    /// has returned. Where that does not come about, what is still under way.
+    pub(super) fn await_quiet(&mut self) -> Result<Option<String>, Trouble> {
+        let (patience, longest_pause) = (self.patience(), self.still());
+        let deadline = Instant::now() + patience;
+        let (mut last, mut changed) = ((0, 0), Instant::now());
+        loop {
             self.read_on()?;
-            let calls = evidence::boot::calls_under_way(&String::from_utf8_lossy(&self.at.kmsg));
+            let calls = self.at.calls.left();
             // The trace also shows the probes that run in no asynchronous call; as long as one does, it is not needed.
-            let left = if calls > 0 || !self.at.traced {
-                calls
-            } else {
-                let request = Request::ReadFile { path: format!("{TRACING}/trace") };
-                let (_, trace) = self.call("read the trace", request, self.patience())?;
-                evidence::boot::probes_under_way(&String::from_utf8_lossy(&trace))
-            };
-            if left == 0 {
-                break;
+            let probes = if calls > 0 || !self.at.traced { 0 } else { self.probes_under_way()? };
+            let now = Instant::now();
+            if (calls, probes) == (0, 0) {
+                return Ok(None);
             }
-            still = if left == last { still + 1 } else { 0 };
-            last = left;
-            std::thread::sleep(Duration::from_millis(20));
+            if (calls, probes) != last {
+                (last, changed) = ((calls, probes), now);
+            }
+            if now >= deadline || now - changed >= longest_pause {
+                let unchanged = (now - changed).as_secs();
+                return Ok(Some(format!(
+                    "the phase did not come to rest: {calls} asynchronous calls and {probes} probes under way, \
+                     the same for {unchanged} s"
+                )));
+            }
+            cancel::check("wait for the probes of a phase")?;
+            std::thread::sleep(LOOK_EVERY);
         }
-        Ok(())
+    }
+
+    fn probes_under_way(&mut self) -> Result<usize, Trouble> {
+        let request = Request::ReadFile { path: format!("{TRACING}/trace") };
+        let (_, trace) = self.call("read the trace", request, self.patience())?;
+        Ok(evidence::under_way::probes(&String::from_utf8_lossy(&trace)))
     }
 
     /// Fetches everything and writes down the logs.

@@ -1,0 +1,122 @@
+//! What becomes of a guest test, and whoever started the tests being told of it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::TryFromIntError;
+
+use lab::failure::{Failure, Kind};
+use lab::guest::{Lost, Trouble};
+use libtest_mimic::{Failed, Trial};
+use nix::errno::Errno;
+use report::document::{HarnessEntry, LostEntry, TestLine, TestResult};
+
+/// Why a test did not pass.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// What it claims is not so.
+    Failed(String),
+    /// Nobody can tell whether it is so.
+    Inconclusive(String),
+    /// It could not be carried out to its end.
+    World(Failure),
+}
+
+impl Wrong {
+    pub(crate) fn result(&self) -> TestResult {
+        match self {
+            Self::Failed(_) => TestResult::Failed,
+            Self::Inconclusive(_) => TestResult::Inconclusive,
+            Self::World(_) => TestResult::Lost,
+        }
+    }
+
+    pub(crate) fn lost(&self) -> Option<LostEntry> {
+        let Self::World(failure) = self else { return None };
+        Some(LostEntry { exit_code: failure.kind.exit_code(), why: failure.to_string() })
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Self::Failed(why) => why.clone(),
+            Self::Inconclusive(why) => format!("one cannot tell: {why}"),
+            Self::World(failure) => failure.to_string(),
+        }
+    }
+}
+
+impl From<Wrong> for Failed {
+    fn from(wrong: Wrong) -> Self {
+        wrong.why().into()
+    }
+}
+
+impl From<Failure> for Wrong {
+    fn from(failure: Failure) -> Self {
+        Self::World(failure)
+    }
+}
+
+impl From<Trouble> for Wrong {
+    fn from(trouble: Trouble) -> Self {
+        Self::World(trouble.into())
+    }
+}
+
+impl From<Box<Lost>> for Wrong {
+    fn from(lost: Box<Lost>) -> Self {
+        Trouble::Lost(lost).into()
+    }
+}
+
+/// Of files and processes that a test itself looks at.
+impl From<io::Error> for Wrong {
+    fn from(e: io::Error) -> Self {
+        Failure::new(Kind::Files, "carry out a test", e.to_string(), "run it again").into()
+    }
+}
+
+impl From<Errno> for Wrong {
+    fn from(e: Errno) -> Self {
+        io::Error::from(e).into()
+    }
+}
+
+impl From<TryFromIntError> for Wrong {
+    fn from(e: TryFromIntError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(why: &str) -> Self {
+        Self::Failed(why.to_owned())
+    }
+}
+
+/// A test of the harness: one that is no case.
+pub(crate) fn trial(name: String, test: impl FnOnce() -> Result<(), Wrong> + Send + 'static) -> Trial {
+    Trial::test(name.clone(), move || {
+        let done = test();
+        let wrong = done.as_ref().err();
+        note(&TestLine::Harness(HarnessEntry {
+            test: name,
+            result: wrong.map_or(TestResult::Passed, Wrong::result),
+            why: wrong.map(Wrong::why),
+            lost: wrong.and_then(Wrong::lost),
+        }))?;
+        Ok(done?)
+    })
+}
+
+/// Hands a result to whoever started the tests and wants them as data.
+pub(crate) fn note(line: &TestLine) -> io::Result<()> {
+    let Some(path) = std::env::var_os("PARPROBE_RESULTS") else { return Ok(()) };
+    let mut file = File::options().create(true).append(true).open(path)?;
+    file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
+}
