@@ -89,7 +89,7 @@ impl Pool {
             {
                 taken.cpus.0.extend(&cpus.0);
                 let memory = self.layout.node_of(&cpus);
-                break Ok(Lease { pool: Arc::clone(self), cpus, memory, _signs: signs });
+                break Ok(Lease { pool: Arc::clone(self), cpus, memory, signs });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -106,7 +106,7 @@ impl Pool {
         outcome
     }
 
-    /// Chooses CPUs that no other harness has, or, where too few are left, any; with our signs on them.
+    /// Chooses CPUs that no other harness has, and, where these are too few, shared ones besides; with our signs on them.
     fn avoiding_others(&self, free: &Cpus, wanted: usize) -> Option<(Cpus, Vec<UnixDatagram>)> {
         let mut alone = free.clone();
         while let Some(cpus) = self.layout.choose(&alone, wanted) {
@@ -119,7 +119,9 @@ impl Pool {
             }
             alone.0.retain(|cpu| !of_others.contains(cpu));
         }
-        let cpus = self.layout.choose(free, wanted)?;
+        let shared: Cpus = free.0.difference(&alone.0).copied().collect();
+        let mut cpus = self.layout.choose(&shared, wanted - alone.0.len())?;
+        cpus.0.extend(&alone.0);
         let signs = cpus.0.iter().filter_map(|cpu| self.put_sign(*cpu)).collect();
         Some((cpus, signs))
     }
@@ -139,7 +141,7 @@ pub(crate) struct Lease {
     cpus: Cpus,
     /// The node to have memory from.
     memory: Option<u32>,
-    _signs: Vec<UnixDatagram>,
+    signs: Vec<UnixDatagram>,
 }
 
 impl Lease {
@@ -183,7 +185,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.taken().cpus.0.retain(|cpu| !self.cpus.0.contains(cpu));
+        let mut taken = self.pool.taken();
+        // First of all: whoever takes the CPUs next could not put signs of its own on them.
+        self.signs.clear();
+        taken.cpus.0.retain(|cpu| !self.cpus.0.contains(cpu));
+        drop(taken);
         self.pool.changed.notify_all();
     }
 }

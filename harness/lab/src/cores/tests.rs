@@ -77,9 +77,21 @@ fn another_harness_is_avoided_while_there_is_room_and_then_shared_with() {
     let ours = soon(&here, 2).unwrap();
     assert_eq!(ours.cpus().to_string(), "2-3");
     drop(ours);
-    assert_eq!(soon(&here, 3).unwrap().cpus().to_string(), "0-2");
+    // The two that nobody has, and one that is shared.
+    assert_eq!(soon(&here, 3).unwrap().cpus().to_string(), "0,2-3");
     drop(theirs);
     assert_eq!(soon(&here, 2).unwrap().cpus().to_string(), "0-1");
+}
+
+#[test]
+fn whoever_takes_a_cpu_next_can_put_a_sign_on_it() {
+    let pool = pool(1, "parprobe-test-signs");
+    let in_turn = || (0..500).all(|_| pool.lease(1, Duration::from_secs(60)).unwrap().signs.len() == 1);
+    let all_signed = thread::scope(|scope| {
+        let other = scope.spawn(in_turn);
+        in_turn() && other.join().unwrap()
+    });
+    assert!(all_signed);
 }
 
 /// What a child says that was started on this lease.
@@ -109,10 +121,17 @@ fn a_child_runs_on_its_lease_and_on_nothing_else() {
 fn a_child_prefers_memory_of_its_node() {
     let node = fs::read_to_string("/sys/devices/system/node/has_memory").ok();
     let node = node.and_then(|nodes| nodes.parse::<Cpus>().ok()?.0.first().copied());
-    // A kernel without NUMA, or a container that forbids it: then there is no policy to be seen.
     let possible = |node| thread::spawn(move || prefer_memory_of(node)).join().unwrap().is_ok();
-    let Some(node) = node.filter(|node| possible(*node)) else { return };
     let mut lease = soon(&pool(0, "parprobe-test-memory"), 1).unwrap();
+    let Some(node) = node.filter(|node| possible(*node)) else {
+        // A kernel without NUMA, or a container that forbids it: it is a wish, and the child runs without.
+        lease.memory = Some(0);
+        assert_eq!(
+            allowed(&said_by_child(&lease, "/proc/self/status")),
+            Layout::of_host().cpus().to_string()
+        );
+        return;
+    };
     assert!(!said_by_child(&lease, "/proc/self/numa_maps").contains("prefer"));
     lease.memory = Some(node);
     let maps = said_by_child(&lease, "/proc/self/numa_maps");
