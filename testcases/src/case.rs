@@ -154,8 +154,8 @@ impl Case {
         asked
     }
 
-    /// Why it is not carried out on a kernel of this kind and flavour, if it is not. A kernel of which nobody knows how it
-    /// behaves may be of the wrong kind.
+    /// Why it is not carried out on a kernel of this kind and flavour, if it is not. A kernel of which nobody knows
+    /// how it behaves may be of the wrong kind.
     pub fn skipped_on(&self, kernel: Option<Behaviour>, flavour: &str) -> Option<String> {
         if flavour == DEBUG && kernel == Some(Behaviour::PerDriver) {
             return Some(NOT_DEBUGGED.to_owned());

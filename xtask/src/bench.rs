@@ -106,8 +106,8 @@ fn refuse_twice(kernels: &[String]) -> Result<(), Failure> {
 }
 
 impl Forks {
-    /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one is to
-    /// be as fast, a tenth counts, and forks narrow the interval.
+    /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
+    /// is to be as fast, a tenth counts, and forks narrow the interval.
     fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
         let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
         let as_fast = |first: &Recipe, other: &Recipe| {

@@ -68,8 +68,8 @@ pub(crate) struct BenchArguments {
     /// least 3 and at most 30 times
     #[arg(long, value_name = "N", default_value = "auto", value_parser = rounds)]
     pub(crate) boots: Rounds,
-    /// Forks of each boot: a guest is saved when its LUNs are there, and carried on from there so often again. `auto`: 3
-    /// where kernels are to be as fast, none where one is claimed to be faster
+    /// Forks of each boot: a guest is saved when its LUNs are there, and carried on from there so often again.
+    /// `auto`: 3 where kernels are to be as fast, none where one is claimed to be faster
     #[arg(long, value_name = "N", default_value_t = Forks::Auto, value_parser = forks)]
     pub(crate) forks: Forks,
     /// KVM where it is proven by a boot, or one of the two

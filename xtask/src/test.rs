@@ -111,8 +111,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     Ok(exit_code)
 }
 
-/// The exit code for tests that boot no guest, a verdict for each process, and for so many processes of guest tests. A test
-/// of which nothing is known has failed.
+/// The exit code for tests that boot no guest, a verdict for each process, and for so many processes of guest tests.
+/// A test of which nothing is known has failed.
 fn exit_code(fast: &[bool], processes: usize, noted: &Noted) -> u8 {
     let results = || noted.results().map(|(result, _)| result);
     let not_passed = results().filter(|result| *result > TestResult::Passed).count();

@@ -1,7 +1,7 @@
 //! Reads a log of 1 GB whose right answer is known, and says how fast and in how much memory: one pass, no statistics.
 //!
-//! `cargo bench --package evidence --bench gigabyte`; it needs 1.2 GB of memory for the text. It fails where the answer is
-//! wrong, or where reading takes more memory than a log of 16 MB does.
+//! `cargo bench --package evidence --bench gigabyte`; it needs 1.2 GB of memory for the text. It fails where the
+//! answer is wrong, or where reading takes more memory than a log of 16 MB does.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -201,8 +201,8 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// Reads a boot: what each of its phases says. Log and trace are gone through once, and of what they say only probes and
-/// findings are kept.
+/// Reads a boot: what each of its phases says. Log and trace are gone through once, and of what they say only probes
+/// and findings are kept.
 pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
     let measured: Vec<Measured<'_>> = texts.phases.iter().map(Measured::of).collect();
     let log::ReadLog { phases: logs, splats, initcalls, unpaired } = log::read(texts, &measured);

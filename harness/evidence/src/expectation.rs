@@ -58,8 +58,8 @@ pub enum Expectation {
         /// What the log says when it has gone.
         gone: &'static str,
     },
-    /// When something was done of which the log says this, a probe was under way, or one was still to begin. It takes one
-    /// boot to show that: where none does, the race was not run.
+    /// When something was done of which the log says this, a probe was under way, or one was still to begin. It takes
+    /// one boot to show that: where none does, the race was not run.
     MeetsProbes {
         /// Which probes count.
         which: Which,

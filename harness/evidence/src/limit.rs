@@ -16,19 +16,21 @@
 //! **Measured**, over all boots of all kernels of the case, because the devices and the machine are the same:
 //!
 //! - `reads`: the fewest that a disk counts after its probe.
-//! - `cpu`: the CPU time that the guest's scheduler gave the threads with the probes, divided by the number of probes, of the
-//!   boot where that is least. It has everything else that these threads did in the phase, and the interrupts that hit
-//!   them, and not what other threads do for a probe. The guest does not know when the host took a vCPU away and counts that as well; a kernel that probes one
-//!   device at a time leaves the host idle and shows it best. A boot that used more CPU than there was does not count.
+//! - `cpu`: the CPU time that the guest's scheduler gave the threads with the probes, divided by the number of
+//!   probes, of the boot where that is least. It has everything else that these threads did in the phase, and the
+//!   interrupts that hit them, and not what other threads do for a probe. The guest does not know when the host took
+//!   a vCPU away and counts that as well; a kernel that probes one device at a time leaves the host idle and shows it
+//!   best. A boot that used more CPU than there was does not count.
 //!
-//! A probe less its reads is no measure of it: it waits for commands that are answered at once, for timers and threads
-//! of QEMU, too. Seen under TCG: 5.2 ms where probes run one at a time, and with 256 at once two CPUs were done with one every
-//! 1.1 ms. `cpu` is never more than that remainder, nor than what the CPUs could give each probe in the shortest
-//! boot: no boot is shorter than the bound.
+//! A probe less its reads is no measure of it: it waits for commands that are answered at once, for timers and
+//! threads of QEMU, too. Seen under TCG: 5.2 ms where probes run one at a time, and with 256 at once two CPUs were
+//! done with one every 1.1 ms. `cpu` is never more than that remainder, nor than what the CPUs could give each probe
+//! in the shortest boot: no boot is shorter than the bound.
 //!
 //! **Assumed:** that every probe needs the same, that its reads come one after another (where the probes are shorter
-//! than that, there is no limit), that any CPU can run any of it, and that nothing limits how many wait at once: 6.1 has
-//! 512 workers for a node (`max_active` of `system_unbound_wq`, kernel/workqueue.c). QEMU's own work is not in it.
+//! than that, there is no limit), that any CPU can run any of it, and that nothing limits how many wait at once: 6.1
+//! has 512 workers for a node (`max_active` of `system_unbound_wq`, kernel/workqueue.c). QEMU's own work is not in
+//! it.
 
 use std::time::Duration;
 
@@ -64,8 +66,7 @@ struct Job {
 
 impl Schedule {
     /// The schedule of a boot whose devices take so long for a read; `None` where it cannot be held against others:
-    /// lines are lost, witnesses differ, not
-    /// every device was probed once and well, or it is not known what that took.
+    /// lines are lost, witnesses differ, not every device was probed once and well, or it is not known what that took.
     pub fn of(boot: &Boot, latency: impl Fn(&str) -> Duration) -> Option<Self> {
         let facts = &boot.facts;
         let whole = facts.probes == facts.devices && facts.probes_of_one == (1, 1) && facts.failed == 0;
@@ -160,7 +161,8 @@ fn latencies(boot: &Schedule) -> Vec<Duration> {
 
 /// What the makespan of a boot was spent on. The four together are the makespan, the first two the ideal one.
 ///
-/// Whatever is lost is to be found in the probe that ended last: it began later than it had to, or took longer. A late start is excused by the CPU time of other probes first: what that explains is in `cpu`.
+/// Whatever is lost is to be found in the probe that ended last: it began later than it had to, or took longer. A
+/// late start is excused by the CPU time of other probes first: what that explains is in `cpu`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Spent {
     /// The reads of the slowest device.
@@ -180,7 +182,8 @@ impl Spent {
         self.reads + self.cpu + self.late_start + self.stretched
     }
 
-    /// How much of what is possible was reached: the ideal makespan over this one, up to 1; `None` where it took no time.
+    /// How much of what is possible was reached: the ideal makespan over this one, up to 1; `None` where it took no
+    /// time.
     pub fn efficiency(&self) -> Option<f64> {
         let makespan = self.makespan();
         let ideal = self.reads + self.cpu;

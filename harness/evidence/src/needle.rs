@@ -2,7 +2,8 @@
 
 use memchr::memmem::Finder;
 
-/// So far ahead is looked at once, in bytes: what has been looked through is still in the cache when its lines are read.
+/// So far ahead is looked at once, in bytes: what has been looked through is still in the cache when its lines are
+/// read.
 const AHEAD: usize = 64 << 10;
 
 /// A text looked for in a larger one, from front to back.

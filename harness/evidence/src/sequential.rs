@@ -20,8 +20,8 @@ use crate::stats::{CONFIDENCE, Ratio, ratio_within};
 /// scatter by some percent, and what matters is a tenth or a multiple; the interval holds with any value.
 const TUNED_TO: f64 = 5.0;
 
-/// The ratio of pairs of (baseline, candidate), with an interval that may be looked at after every pair; `None` without a
-/// pair or where a time is zero. With few pairs there is no interval yet.
+/// The ratio of pairs of (baseline, candidate), with an interval that may be looked at after every pair; `None`
+/// without a pair or where a time is zero. With few pairs there is no interval yet.
 pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     ratio_within(pairs, most_standard_errors)
 }

@@ -26,7 +26,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The exit code of a program that ends so: a contract, described in the README. From `sysexits.h`, where that has one.
+    /// The exit code of a program that ends so: a contract, described in the README. From `sysexits.h`, where that
+    /// has one.
     pub fn exit_code(self) -> u8 {
         match self {
             // EX_USAGE.

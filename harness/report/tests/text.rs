@@ -1,5 +1,5 @@
-//! The text of real benches. `verdict.json` is of one from before there was a limit; `one_boot.json`, with a boot of each
-//! kernel, was made while the host had other things to do.
+//! The text of real benches. `verdict.json` is of one from before there was a limit; `one_boot.json`, with a boot of
+//! each kernel, was made while the host had other things to do.
 
 #![allow(clippy::unwrap_used)]
 

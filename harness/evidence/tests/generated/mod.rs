@@ -148,8 +148,8 @@ pub(crate) fn log(size: usize, mix: Mix) -> Generated {
     Generated { text: log.text, unpaired, said }
 }
 
-/// A trace of about this size, in bytes: what [`log`] has of probes, `others` lines of events that nobody asked for to every
-/// probe, and as many rounds of the same as it takes.
+/// A trace of about this size, in bytes: what [`log`] has of probes, `others` lines of events that nobody asked for
+/// to every probe, and as many rounds of the same as it takes.
 pub(crate) fn trace(size: usize, others: usize) -> Generated {
     let mut text = String::with_capacity(size + (1 << 20));
     text.push_str("# tracer: nop\n#\n");

@@ -1,8 +1,8 @@
 //! Hands out CPUs of the host, so that guests side by side run on cores of their own.
 //!
 //! A [`Lease`] is as many CPUs as were asked for, of one node where one has room, siblings together. Its guest runs
-//! on them and on no others, and has its memory near. Dropping it gives them back. Nobody waits for a lease with another
-//! in hand, or guests could wait for each other: one whose logs are left to fetch has given its own back.
+//! on them and on no others, and has its memory near. Dropping it gives them back. Nobody waits for a lease with
+//! another in hand, or guests could wait for each other: one whose logs are left to fetch has given its own back.
 //!
 //! Who asks for more CPUs than this process may use gets all of them. Where other guests of this process have them,
 //! it waits its turn: on shared CPUs, both would measure the other. Another harness on the same host is avoided while
@@ -106,7 +106,8 @@ impl Pool {
         outcome
     }
 
-    /// Chooses CPUs that no other harness has, and, where these are too few, shared ones besides; with our signs on them.
+    /// Chooses CPUs that no other harness has, and, where these are too few, shared ones besides; with our signs on
+    /// them.
     fn avoiding_others(&self, free: &Cpus, wanted: usize) -> Option<(Cpus, Vec<UnixDatagram>)> {
         let mut alone = free.clone();
         while let Some(cpus) = self.layout.choose(&alone, wanted) {

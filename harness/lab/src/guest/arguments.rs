@@ -56,12 +56,12 @@ pub(crate) struct Machine<'a> {
 
 /// Kernel parameters of every guest.
 ///
-/// `loglevel=6`: the console shows the banner, by which a second boot is known, but neither info nor debug
-/// output; the agent lowers it further. `initcall_debug`: the first witness. `panic=0`: a dead kernel stays
-/// where it is until the harness has read its last words. `trace_clock=global`: that of printk (sched_clock_cpu()); without it
-/// late_trace_init() changes to it in the middle, where the TSC is not stable, and empties the trace. `acpi=noirq`: our
-/// devices use MSI, and to route the interrupts of each PCI port the ACPI interpreter takes 0.1 s under TCG (1.6 s to
-/// /init become 0.7 s), with KASAN and lockdep 17 s, because both record a stack for each of its allocations.
+/// `loglevel=6`: the console shows the banner, by which a second boot is known, but neither info nor debug output;
+/// the agent lowers it further. `initcall_debug`: the first witness. `panic=0`: a dead kernel stays where it is until
+/// the harness has read its last words. `trace_clock=global`: that of printk (sched_clock_cpu()); without it
+/// late_trace_init() changes to it in the middle, where the TSC is not stable, and empties the trace. `acpi=noirq`:
+/// our devices use MSI, and to route the interrupts of each PCI port the ACPI interpreter takes 0.1 s under TCG (1.6
+/// s to /init become 0.7 s), with KASAN and lockdep 17 s, because both record a stack for each of its allocations.
 /// `no_timer_check`: check_timer() (arch/x86/kernel/apic/io_apic.c) panics where no tick comes while it spins for a
 /// few, and under TCG on a busy host none may (seen: "IO-APIC + timer doesn't work!"); a guest of KVM leaves that
 /// check out by itself (kvm_guest_init()).

@@ -31,7 +31,8 @@ impl Lookout {
         self.after = read(self.process);
     }
 
-    /// What others took from when it began until it ended, or until now; `None` where the host does not say, or it is too short a time to tell.
+    /// What others took from when it began until it ended, or until now; `None` where the host does not say, or it is
+    /// too short a time to tell.
     pub(super) fn neighbours(&self) -> Option<Neighbours> {
         let after = self.after.clone().or_else(|| read(self.process))?;
         Neighbours::between(self.before.as_ref()?, &after, &self.cpus)

@@ -44,7 +44,8 @@ pub(super) struct Qemu {
     next_id: u64,
     pub(super) patience: Patience,
     folder: PathBuf,
-    /// Its CPUs, unless it has given them back. Else that is when the process has ended: fields are dropped in this order.
+    /// Its CPUs, unless it has given them back. Else that is when the process has ended: fields are dropped in this
+    /// order.
     pub(super) cpus: Option<Lease>,
 }
 

@@ -1,4 +1,5 @@
-//! QMP, as far as the harness uses it: fill the guest with LUNs, stop it, save it, let it run, end it, ask why it ended.
+//! QMP, as far as the harness uses it: fill the guest with LUNs, stop it, save it, let it run, end it, ask why it
+//! ended.
 
 use std::io::{self, BufRead, BufReader, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,7 +15,8 @@ use crate::cancel;
 /// QEMU answers from its main loop; with thousands of devices to set up the first answer takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many commands may wait for their answers: so many fit in a socket's buffer both ways, and QEMU never waits for us.
+/// How many commands may wait for their answers: so many fit in a socket's buffer both ways, and QEMU never waits for
+/// us.
 const AT_ONCE: usize = 128;
 
 /// How often QEMU is asked whether it has saved or read a guest, which takes it some tenths of a second.

@@ -158,8 +158,8 @@ impl Guest {
         Ok(Self { qemu, hello })
     }
 
-    /// Starts QEMU with the state of a guest that was saved. The order has to be that of the guest that was saved, but for
-    /// its folder.
+    /// Starts QEMU with the state of a guest that was saved. The order has to be that of the guest that was saved,
+    /// but for its folder.
     ///
     /// To be called from a thread as [`Guest::start`] is.
     ///
@@ -199,7 +199,8 @@ impl Guest {
         self.qemu.cpus = None;
     }
 
-    /// Who was, until now or until the CPUs were given back; `None` where the host does not say, or where it is too short a time to tell.
+    /// Who was, until now or until the CPUs were given back; `None` where the host does not say, or where it is too
+    /// short a time to tell.
     pub fn neighbours(&self) -> Option<Neighbours> {
         self.qemu.lookout.neighbours()
     }

@@ -146,8 +146,8 @@ impl Topology {
         (lun % self.hbas, on_hba / LUNS_PER_TARGET, on_hba % LUNS_PER_TARGET)
     }
 
-    /// How many CPUs of the host such a guest is to have: one for each vCPU, and where it has only one vCPU, another for
-    /// QEMU's own threads, which answer its reads.
+    /// How many CPUs of the host such a guest is to have: one for each vCPU, and where it has only one vCPU, another
+    /// for QEMU's own threads, which answer its reads.
     pub fn host_cpus(&self) -> u32 {
         self.vcpus.max(2)
     }

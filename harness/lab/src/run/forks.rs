@@ -18,14 +18,15 @@ pub struct Saved {
     pub(super) folder: PathBuf,
 }
 
-/// Carries on guests that were saved, one after the other, each from there to the end of its boot, which has to be the one
-/// that was saved but for its folder. `each` is told what came of it, with its place in the list, and whether to go on.
+/// Carries on guests that were saved, one after the other, each from there to the end of its boot, which has to be
+/// the one that was saved but for its folder. `each` is told what came of it, with its place in the list, and whether
+/// to go on.
 ///
 /// While the logs of one are fetched, QEMU starts with the next.
 ///
 /// # Errors
-/// Of starting QEMU; those of `each`, which is given what [`carry_out`](super::carry_out) would return, and `Guest` where QEMU
-/// does not take a state.
+/// Of starting QEMU; those of `each`, which is given what [`carry_out`](super::carry_out) would return, and `Guest`
+/// where QEMU does not take a state.
 pub fn carry_on_each(
     forks: &[(&Saved, Boot<'_>)],
     mut each: impl FnMut(usize, Result<Ending, Failure>) -> Result<ControlFlow<()>, Failure>,

@@ -20,7 +20,8 @@ pub struct Plan {
     pub host_cores: u32,
     /// TCG or KVM, and why.
     pub accelerator: Choice,
-    /// The folder of each boot and its kernel, in order. Where a run ends when it is clear, the last ones may not be made.
+    /// The folder of each boot and its kernel, in order. Where a run ends when it is clear, the last ones may not be
+    /// made.
     pub boots: Vec<(String, String)>,
     /// How often each boot is forked: the folder of a fork is that of its boot with `-fork-<number>` after it.
     #[serde(default)]

@@ -15,7 +15,8 @@ pub struct TestDocument {
     pub schema: String,
     /// All results together. One that was skipped does not count: its kernel is not one that the case is about.
     pub outcome: Outcome,
-    /// Whether no test failed, was lost or could not tell: unit and golden tests, deaths and endings of guests included.
+    /// Whether no test failed, was lost or could not tell: unit and golden tests, deaths and endings of guests
+    /// included.
     pub passed: bool,
     /// The exit code of the tests, as the README describes it. Where all that was asked for was skipped it is 2, though
     /// nothing failed.
@@ -48,8 +49,8 @@ pub struct HarnessEntry {
 /// Why a test could not be carried out to its end.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LostEntry {
-    /// The exit code of this kind of failure: 70 for a guest, 69 for the host, 71 for a kernel that does not build, 74 for
-    /// files.
+    /// The exit code of this kind of failure: 70 for a guest, 69 for the host, 71 for a kernel that does not build,
+    /// 74 for files.
     pub exit_code: u8,
     /// What was tried, what was seen and what to do next.
     pub why: String,
