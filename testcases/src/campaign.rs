@@ -174,7 +174,7 @@ pub fn carry_out(
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
         let mut saved = Vec::new();
         for (name, place) in round {
-            watch.count(done, of);
+            watch.count(done, of, "guests");
             let folder = run::make_boot_folder(&lineup.run, name)?;
             let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
             let ending = if forks == 0 {
@@ -202,7 +202,7 @@ pub fn carry_out(
             let (name, at) = &order[number];
             let sample = sample(case, &circumstances, name, ending)?;
             done += 1;
-            watch.count(done, of);
+            watch.count(done, of, "guests");
             let died = sample.boot().is_none();
             if let Some(boot) = results[saved[*at].1].boots.last_mut() {
                 boot.samples.push(sample);
@@ -216,7 +216,7 @@ pub fn carry_out(
             break;
         }
     }
-    watch.count(done, of);
+    watch.count(done, of, "guests");
     Ok(results)
 }
 

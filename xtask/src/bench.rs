@@ -84,7 +84,7 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
         compared(case, rounds, results).iter().all(told)
     };
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, clear, watch)
-        .inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
+        .map_err(|failure| run::unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, rounds, &results);
     let document = document(case, topology, lineup, &results, comparisons, command);
     let (text, json) = (report::text::render(&document), document.to_json());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::accelerator::Wish;
-use lab::guest::topology::Topology;
+use lab::guest::topology::{MOST_HBAS_PER_NODE, MOST_LUNS, MOST_NODES, MOST_VCPUS, Topology};
 use testcases::Rounds;
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
@@ -49,28 +49,29 @@ pub(crate) struct BenchArguments {
     /// Kernels by name, as in kernel-configs/kernels.toml; the first is the baseline of comparisons
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "without,with")]
     pub(crate) kernels: Vec<String>,
-    /// NUMA nodes
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// NUMA nodes, 1 to 8
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES), default_value_t = 2)]
     pub(crate) nodes: u32,
-    /// vCPUs [default: as many as host cores, at least one and at most two for each node]
-    #[arg(long, value_name = "N")]
+    /// vCPUs, at least one for each node, up to 64 [default: as many as host cores, at most two for each
+    /// node]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_VCPUS))]
     pub(crate) vcpus: Option<u32>,
-    /// virtio-scsi controllers, spread over the nodes
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    /// virtio-scsi controllers, spread over the nodes, 1 to 24 for each
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES * MOST_HBAS_PER_NODE), default_value_t = 4)]
     pub(crate) hbas: u32,
-    /// LUNs, spread over the controllers
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    /// LUNs, spread over the controllers, 1 to 32768
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_LUNS), default_value_t = 64)]
     pub(crate) luns: u32,
-    /// How long a LUN takes for a read: 20ms, 500us, 1s
-    #[arg(long, value_name = "DUR", default_value = "20ms", value_parser = latency)]
+    /// How long a LUN takes for a read, up to 60s: 20ms, 500us, 1s
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true, default_value = "20ms", value_parser = latency)]
     pub(crate) latency: Duration,
-    /// Boots of each kernel, interleaved: a number, or `auto`, which goes on until every comparison is clear, at
+    /// Boots of each kernel, interleaved: 1 to 1000, or `auto`, which goes on until every comparison is clear, at
     /// least 3 and at most 30 times
-    #[arg(long, value_name = "N", default_value = "auto", value_parser = rounds)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "auto", value_parser = rounds)]
     pub(crate) boots: Rounds,
     /// Forks of each boot: a guest is saved when its LUNs are there, and carried on from there so often again.
     /// `auto`: 3 where kernels are to be as fast, none where one is claimed to be faster
-    #[arg(long, value_name = "N", default_value_t = Forks::Auto, value_parser = forks)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = Forks::Auto, value_parser = forks)]
     pub(crate) forks: Forks,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
@@ -95,6 +96,14 @@ impl BenchArguments {
             lab::host::host_cores().min(most).max(nodes)
         });
         Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
+    }
+}
+
+/// At least one, at most so many.
+fn up_to(most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| format!("there can be 1 to {most}"))
     }
 }
 
@@ -272,12 +281,33 @@ impl From<Accel> for Wish {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use lab::guest::topology::LONGEST_LATENCY;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_says_what_there_can_be() {
+        let help = Cli::command().find_subcommand_mut("bench").unwrap().render_help().to_string();
+        for range in [
+            format!("nodes, 1 to {MOST_NODES}"),
+            format!("node, up to {MOST_VCPUS}"),
+            format!("1 to {MOST_HBAS_PER_NODE} for each"),
+            format!("1 to {MOST_LUNS}"),
+            format!("up to {LONGEST_LATENCY:?}"),
+        ] {
+            assert!(help.contains(&range), "{range}: {help}");
+        }
+    }
+
+    #[test]
+    fn a_number_below_nothing_is_refused_with_what_there_can_be() {
+        let refused = Cli::try_parse_from(["x", "bench", "--forks", "-1"]).unwrap_err().to_string();
+        assert!(refused.contains("a number from 0 to 100"), "{refused}");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
     } else {
         hunt_all(&chosen, arguments.each, &on, &catalogue, &mut lineup, &mut document, watch)
     };
-    done.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?;
+    done.map_err(|failure| run::unfinished(&lineup.run, failure))?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_mutants(&document) });
     Ok(exit::code_of_outcome(document.outcome(arguments.each)))
 }

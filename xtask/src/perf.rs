@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
             Subject::Scale => scale::measure(&mut lineup, watch),
             Subject::Edit => edit::measure(workspace, &catalogue, arguments.accel.into(), &lineup.run, watch),
         };
-        rows.extend(measured.inspect_err(|failure| run::mark_unfinished(&lineup.run, failure))?);
+        rows.extend(measured.map_err(|failure| run::unfinished(&lineup.run, failure))?);
     }
     let text = table(&rows) + &format!("\n{}; evidence: {}\n", circumstances(&lineup), lineup.run.display());
     let path = lineup.run.join("perf.txt");

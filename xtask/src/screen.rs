@@ -74,17 +74,20 @@ impl Watch for Screen {
         }
     }
 
-    fn count(&self, done: u64, of: Option<u64>) {
+    fn count(&self, done: u64, of: Option<u64>, units: &str) {
         if let Some(bar) = &self.bar {
             if let Some(of) = of {
-                // The template is ours: it parses.
-                if let Ok(style) = ProgressStyle::with_template(
-                    "{spinner} {msg} {bar:30} {pos}/{len} {elapsed}, {eta} to go",
-                ) {
+                // The template is ours, and units have no braces: it parses.
+                let template = format!(
+                    "{{spinner}} {{msg}} {{bar:30}} {{pos}}/{{len}} {units} {{elapsed}}, {{eta}} to go"
+                );
+                if let Ok(style) = ProgressStyle::with_template(&template) {
                     bar.set_style(style);
                 }
                 bar.set_length(of);
-            } else if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {pos} {elapsed}") {
+            } else if let Ok(style) =
+                ProgressStyle::with_template(&format!("{{spinner}} {{msg}} {{pos}} {units} {{elapsed}}"))
+            {
                 bar.set_style(style);
             }
             bar.set_position(done);
@@ -94,7 +97,7 @@ impl Watch for Screen {
         if plain.shown.is_none_or(|shown| shown.elapsed() >= PLAIN_EVERY) {
             plain.shown = Some(Instant::now());
             let of = of.map_or_else(String::new, |of| format!(" of {of}"));
-            complain(&format!("{}: {done}{of}", plain.stage));
+            complain(&format!("{}: {done}{of} {units}", plain.stage));
         }
     }
 

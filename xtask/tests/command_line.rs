@@ -64,10 +64,11 @@ fn a_kernel_named_twice_is_refused_as_no_table_could_tell_the_two_apart() {
 #[test]
 fn numbers_that_make_no_guest_are_refused_with_those_that_do() {
     let fixture = Fixture::new();
-    fixture.bench(&["--luns", "0"]).is(64, &["0 LUNs: there can be 1 to 32768"]);
+    fixture.bench(&["--luns", "0"]).is(64, &["'0' for '--luns", "there can be 1 to 32768"]);
     let said = fixture.bench(&["--nodes", "3", "--vcpus", "2"]);
     said.is(64, &["3 nodes and 2 vCPUs: every node needs a vCPU of its own"]);
-    fixture.bench(&["--hbas", "0"]).is(64, &["0 HBAs: there can be 1 to 48"]);
+    fixture.bench(&["--hbas", "-1"]).is(64, &["'-1' for '--hbas", "there can be 1 to 192"]);
+    fixture.bench(&["--hbas", "49"]).is(64, &["49 HBAs: there can be 1 to 48"]);
     fixture.bench(&["--boots", "0"]).is(64, &["--boots", "`auto` or a number from 1 to 1000"]);
     fixture.bench(&["--boots", "some"]).is(64, &["--boots", "`auto` or a number from 1 to 1000"]);
     fixture.bench(&["--forks", "many"]).is(64, &["--forks", "`auto`, or a number from 0 to 100"]);

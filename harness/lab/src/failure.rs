@@ -107,7 +107,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not {}: {}\nnext: {}", self.attempt, self.seen.trim_end(), self.next)
+        let Self { kind, attempt, seen, next } = self;
+        match kind {
+            Kind::Interrupted => write!(f, "{seen}, in the middle of this: {attempt}\nnext: {next}"),
+            _ => write!(f, "could not {attempt}: {}\nnext: {next}", seen.trim_end()),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ pub trait Watch: Sync {
     /// Something that takes a while begins: "build the kernel with". It ends when the next begins.
     fn stage(&self, _what: &str) {}
 
-    /// So much of it is done, of so much, if that is known.
-    fn count(&self, _done: u64, _of: Option<u64>) {}
+    /// So much of it is done, of so much, if that is known; in units like "boots".
+    fn count(&self, _done: u64, _of: Option<u64>, _units: &str) {}
 
     /// A finding to be kept on the screen.
     fn note(&self, _text: &str) {}

@@ -1,4 +1,4 @@
-//! The text of real benches. `verdict.json` is of one from before there was a limit; `one_boot.json`, with a boot of
+//! The text of real benches. `verdict.json` is of one without a limit; `one_boot.json`, with a boot of
 //! each kernel, was made while the host had other things to do.
 
 #![allow(clippy::unwrap_used)]

@@ -30,7 +30,7 @@ pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) 
     let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut log = String::new();
     for round in 0..ROUNDS {
-        watch.count(round, Some(ROUNDS));
+        watch.count(round, Some(ROUNDS), "rounds");
         for (luns, [with_agent, with_bare]) in SIZES.into_iter().zip(&mut times) {
             let (time, said) = to_first_word(lineup, luns, &agent)?;
             with_agent.push(time);

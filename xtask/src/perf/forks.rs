@@ -26,7 +26,7 @@ pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>
     let (mut fresh, mut saved, mut forked) = (Vec::new(), Vec::new(), Vec::new());
     let (mut measured_fresh, mut measured_forked) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        watch.count(round, Some(ROUNDS));
+        watch.count(round, Some(ROUNDS), "rounds");
         let at = folder(lineup, "fresh")?;
         let begun = Instant::now();
         let ending = run::carry_out(&ordered(lineup, &kernel, &topology, &at))?;

@@ -29,7 +29,7 @@ struct Spent {
 pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
     let mut spent = Vec::new();
     for (number, luns) in [HARDLY_ANY, FEW, MANY].into_iter().enumerate() {
-        watch.count(number as u64, Some(3));
+        watch.count(number as u64, Some(3), "guests");
         let hbas = luns.min(8);
         let topology = Topology::new(2, hbas, luns, Duration::from_millis(5));
         spent.push(boot(lineup, &topology)?);

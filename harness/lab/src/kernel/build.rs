@@ -91,7 +91,7 @@ pub(crate) fn build(
     let image = if bzimage { "bzImage" } else { "vmlinux" };
     unfinished::begin(place.objects)?;
     let made = make(place, &[image, "modules"], "build the kernel", &mut |now| {
-        watch.count(now, expected.map(|expected| expected.max(now)));
+        watch.count(now, expected.map(|expected| expected.max(now)), "objects");
     });
     // make is gone by now, also where it failed or was interrupted, and has removed what it had begun.
     unfinished::end(place.objects)?;

@@ -67,7 +67,7 @@ fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> 
             return Err(Failure::new(Kind::Files, attempt, seen, "do not trust this archive"));
         }
         if number % 1000 == 0 {
-            watch.count(number as u64, None);
+            watch.count(number as u64, None, "files");
         }
     }
     let top = only_entry(partial).map_err(|e| failed(&e))?;

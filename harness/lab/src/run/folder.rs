@@ -100,10 +100,15 @@ pub fn make_boot_folder(run: &Path, name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Says in the folder of a run, in `unfinished.txt`, that it ended before its verdict, and why. What the boots left
-/// until then stays.
-pub fn mark_unfinished(run: &Path, failure: &Failure) {
+/// until then stays, which the failure then says.
+pub fn unfinished(run: &Path, mut failure: Failure) -> Failure {
+    failure.next = format!("{}; what was booted until now is in {}", failure.next, run.display());
+    if failure.kind == Kind::Interrupted {
+        failure.next.push_str(", to be read, not to go on from");
+    }
     // As far as it goes: the failure is told on the screen as well, and may be that nothing can be written here.
     let _ = fs::write(run.join("unfinished.txt"), format!("{failure}\n"));
+    failure
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::kernel::initcalls;
 use record::as_text;
 use session::Session;
 
-pub use folder::{Place, boot_name, make_boot_folder, mark_unfinished};
+pub use folder::{Place, boot_name, make_boot_folder, unfinished};
 pub use forks::{Saved, carry_on_each};
 pub use lineup::{Bootable, Lineup, Request};
 pub use plan::{Plan, interleaved};
