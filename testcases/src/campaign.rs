@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use evidence::boot::Boot;
+use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use lab::accelerator::Accelerator;
 use lab::failure::Failure;
@@ -44,6 +45,8 @@ pub struct Sample {
     pub blind_spots: Vec<String>,
     /// What others took of its CPUs, where that is known.
     pub neighbours: Option<Neighbours>,
+    /// What the guest took, where that is known.
+    pub memory: Option<Memory>,
 }
 
 impl Sample {
@@ -226,12 +229,14 @@ fn sample(
     name: &str,
     ending: Result<Ending, Failure>,
 ) -> Result<Sample, Failure> {
-    let (blind_spots, neighbours) = match &ending {
-        Ok(Ending::Well(record)) => (record.left.blind_spots.clone(), record.left.neighbours.clone()),
-        Ok(Ending::Died { .. }) | Err(_) => (Vec::new(), None),
+    let (blind_spots, neighbours, memory) = match &ending {
+        Ok(Ending::Well(record)) => {
+            (record.left.blind_spots.clone(), record.left.neighbours.clone(), record.left.memory)
+        }
+        Ok(Ending::Died { .. }) | Err(_) => (Vec::new(), None, None),
     };
     let end = Seen::of(case, circumstances, name, ending)?.end;
-    Ok(Sample { folder: name.to_owned(), end, blind_spots, neighbours })
+    Ok(Sample { folder: name.to_owned(), end, blind_spots, neighbours, memory })
 }
 
 #[cfg(test)]

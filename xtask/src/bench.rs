@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evidence::boot::{Boot, Facts};
 use evidence::judge::{self, Outcome};
 use evidence::limit::{Limit, Schedule};
 use evidence::stats::Ratio;
+use evidence::units::micros;
 use evidence::{sequential, stats};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
@@ -16,7 +17,7 @@ use lab::run::{self, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
     BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
-    SCHEMA, SpentEntry,
+    SCHEMA, SpentEntry, TimeEntry,
 };
 use testcases::{
     BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Verdict,
@@ -27,7 +28,7 @@ use crate::exit;
 use crate::screen::print;
 
 pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
-    let case = &DRIVER_AFTER_DEVICES;
+    let (begun, case) = (Instant::now(), &DRIVER_AFTER_DEVICES);
     let topology = arguments.topology();
     topology.check().map_err(|unsound| {
         let next = "see `cargo xtask bench --help` for the numbers and their defaults";
@@ -58,6 +59,7 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         rounds: arguments.boots,
         forks: arguments.forks.number(case, &recipes),
         command: &repeat(arguments, &topology),
+        begun,
     };
     let document = carry_out(&plan, &lineup, watch)?;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render(&document) });
@@ -72,11 +74,13 @@ pub(crate) struct Plan<'a> {
     pub(crate) forks: usize,
     /// The command that repeats it.
     pub(crate) command: &'a str,
+    /// When it began: kernels and agent were built since.
+    pub(crate) begun: Instant,
 }
 
 /// Boots, judges, and writes the verdict to the folder of the run.
 pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
-    let Plan { case, topology, rounds, forks, command } = *plan;
+    let Plan { case, topology, rounds, forks, command, begun } = *plan;
     let clear = |results: &[KernelResult]| {
         let told = |comparison: &Comparison| {
             matches!(comparison.outcome, Some(Outcome::Supported | Outcome::Refuted))
@@ -86,7 +90,8 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, clear, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, rounds, &results);
-    let document = document(case, topology, lineup, &results, comparisons, command);
+    let mut document = document(case, topology, lineup, &results, comparisons, command);
+    document.time = Some(time(begun.elapsed(), lineup.building, &results));
     let (text, json) = (report::text::render(&document), document.to_json());
     for (name, content) in [("verdict.txt", text), ("verdict.json", json)] {
         let path = lineup.run.join(name);
@@ -196,6 +201,19 @@ fn document(
         }],
         results: entries,
         comparisons,
+        time: None,
+    }
+}
+
+/// Where the time went. The module may be loaded longer than its guest's clock says, where the host has no time for it.
+fn time(wall: Duration, building: Duration, results: &[KernelResult]) -> TimeEntry {
+    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+    let measured = samples.clone().filter_map(|sample| sample.boot()?.facts.insmod).sum();
+    TimeEntry {
+        wall_us: micros(wall),
+        kernels_us: micros(building),
+        measured_us: micros(measured),
+        guests: u32::try_from(samples.count()).unwrap_or(u32::MAX),
     }
 }
 
@@ -245,6 +263,7 @@ fn entries(
         let mut entry = BootEntry::new(&sample.folder, boot, &sample.blind_spots);
         entry.spent = spent(boot);
         entry.met(sample.neighbours.as_ref());
+        entry.memory = sample.memory;
         entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
         Some(entry)
     })

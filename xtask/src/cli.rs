@@ -205,7 +205,7 @@ pub(crate) struct MutantsArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct PerfArguments {
-    /// What to measure [default: all but `pair`]
+    /// What to measure [default: all but `huge` and `pair`]
     #[arg(value_enum)]
     pub(crate) subjects: Vec<Subject>,
     /// KVM where it is proven by a boot, or one of the two
@@ -225,6 +225,8 @@ pub(crate) enum Subject {
     Edit,
     /// A sample from a fork, against one from a fresh boot
     Forks,
+    /// A guest of 20,000 LUNs, with its memory: takes minutes
+    Huge,
     /// Two and four kernels from nothing, against one: takes as long as a full build
     Pair,
     /// What a LUN costs among 4096, against one among 256
@@ -241,6 +243,7 @@ impl Subject {
             Self::Boot => "time boots against a bare init",
             Self::Edit => "time an edit of a patch",
             Self::Forks => "time forks against fresh boots",
+            Self::Huge => "time a guest with very many LUNs",
             Self::Pair => "time kernels from nothing",
             Self::Scale => "time guests with few and with many LUNs",
         }

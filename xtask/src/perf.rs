@@ -5,6 +5,7 @@
 mod boot;
 mod edit;
 mod forks;
+mod huge;
 mod pair;
 mod scale;
 
@@ -85,6 +86,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
         let measured = match subject {
             Subject::Forks => forks::measure(&mut lineup, watch),
             Subject::Boot => boot::measure(workspace, &mut lineup, watch),
+            Subject::Huge => huge::measure(&mut lineup),
             Subject::Pair => pair::measure(&catalogue, watch),
             Subject::Scale => scale::measure(&mut lineup, watch),
             Subject::Edit => edit::measure(workspace, &catalogue, arguments.accel.into(), &lineup.run, watch),

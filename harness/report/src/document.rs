@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use evidence::boot::{Boot, Facts};
 use evidence::judge::{Finding, Outcome};
+use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use evidence::stats::Ratio;
 use evidence::units::micros;
@@ -50,6 +51,30 @@ pub struct Document {
     pub results: Vec<ResultEntry>,
     /// Kernels against each other.
     pub comparisons: Vec<Comparison>,
+    /// Where the time went.
+    #[serde(default)]
+    pub time: Option<TimeEntry>,
+}
+
+/// Where the time of a bench went, in microseconds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TimeEntry {
+    /// From its start to its verdict.
+    pub wall_us: u64,
+    /// Of that, until its kernels were there.
+    pub kernels_us: u64,
+    /// Of that, the measured part of all its guests: loading the module.
+    pub measured_us: u64,
+    /// How many guests that were: boots and forks.
+    pub guests: u32,
+}
+
+impl TimeEntry {
+    /// What a guest took besides its measured part, in microseconds; `None` without guests.
+    pub fn overhead_us(&self) -> Option<u64> {
+        let rest = self.wall_us.saturating_sub(self.kernels_us + self.measured_us);
+        rest.checked_div(u64::from(self.guests))
+    }
 }
 
 /// The host.
@@ -143,6 +168,9 @@ pub struct BootEntry {
     /// The share of the time in which somebody on the host waited for a CPU.
     #[serde(default)]
     pub pressure: Option<f64>,
+    /// What the guest took of memory.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// What is remarkable about it, in words. No verdict rests on it.
     #[serde(default)]
     pub remarks: Vec<String>,
@@ -279,6 +307,7 @@ impl BootEntry {
             neighbours: None,
             stolen: None,
             pressure: None,
+            memory: None,
             remarks: Vec::new(),
         }
     }

@@ -7,12 +7,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use evidence::judge::Outcome;
+use evidence::memory::Memory;
 use evidence::neighbours::BUSY;
 use evidence::stats::median;
 
 use crate::document::{
     BootEntry, Comparison, Document, FactsEntry, Fate, IntervalKind, MutantEntry, MutantsDocument,
-    ResultEntry, SelfEntry, TestDocument, TestEntry, Untold,
+    ResultEntry, SelfEntry, TestDocument, TestEntry, TimeEntry, Untold,
 };
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
@@ -85,6 +86,12 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         writeln!(out)?;
     }
     writeln!(out, "verdict:  {}", document.outcome)?;
+    if let Some(time) = &document.time {
+        writeln!(out, "time:     {}", where_it_went(time))?;
+    }
+    if let Some(memory) = most_memory(document) {
+        writeln!(out, "memory:   {memory}")?;
+    }
     writeln!(out, "evidence: {}", document.run)?;
     for result in &document.results {
         // The findings that decide, and of the evidence of each the boot that does.
@@ -95,6 +102,36 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         }
     }
     writeln!(out, "repeat:   {}", document.command)
+}
+
+fn where_it_went(time: &TimeEntry) -> String {
+    let seconds = |us: u64| format!("{:.1} s", Duration::from_micros(us).as_secs_f64());
+    let guests = if time.guests == 1 { "the guest" } else { "each guest" };
+    let rest = time.overhead_us().map_or_else(String::new, |us| {
+        format!(", {:.2} s for all else of {guests}", Duration::from_micros(us).as_secs_f64())
+    });
+    format!(
+        "{}: {} for kernels, {} measured in {} guest{}{rest}",
+        seconds(time.wall_us),
+        seconds(time.kernels_us),
+        seconds(time.measured_us),
+        time.guests,
+        if time.guests == 1 { "" } else { "s" }
+    )
+}
+
+/// Of the guest whose QEMU took most.
+fn most_memory(document: &Document) -> Option<String> {
+    let memories = document.results.iter().flat_map(|result| &result.boots).filter_map(|boot| boot.memory);
+    let Memory { qemu_peak_kib, guest_kib, guest_used_kib } =
+        memories.max_by_key(|memory| memory.qemu_peak_kib)?;
+    let mib = |kib: u64| kib / 1024;
+    Some(format!(
+        "QEMU {} MiB at most; its guest used {} of {} MiB",
+        mib(qemu_peak_kib),
+        mib(guest_used_kib),
+        mib(guest_kib)
+    ))
 }
 
 fn row(result: &ResultEntry) -> Vec<String> {

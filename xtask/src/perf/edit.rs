@@ -82,7 +82,8 @@ fn bench(lineup: &Lineup, watch: &dyn Watch) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let topology = Topology::new(2, 4, 64, Duration::from_millis(20));
     let rounds = Rounds::UntilClear { least: 3, most: 30 };
-    let plan = Plan { case: CASE, topology: &topology, rounds, forks: 0, command: "cargo xtask perf edit" };
+    let plan =
+        Plan { case: CASE, topology: &topology, rounds, forks: 0, command: "cargo xtask perf edit", begun };
     let document = crate::bench::carry_out(&plan, lineup, watch)?;
     let took = begun.elapsed();
     if document.outcome != Outcome::Supported {

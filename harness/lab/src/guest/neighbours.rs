@@ -26,6 +26,11 @@ impl Lookout {
         self.before = read(self.process);
     }
 
+    /// What the host's kernel says of QEMU's memory.
+    pub(super) fn status(&self) -> Option<String> {
+        fs::read_to_string(format!("/proc/{}/status", self.process)).ok()
+    }
+
     /// Looks no longer.
     pub(super) fn end(&mut self) {
         self.after = read(self.process);

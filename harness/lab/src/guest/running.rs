@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use protocol::{Answer, Hello, Request};
 
@@ -203,6 +204,17 @@ impl Guest {
     /// short a time to tell.
     pub fn neighbours(&self) -> Option<Neighbours> {
         self.qemu.lookout.neighbours()
+    }
+
+    /// What it takes of the host's memory and of its own.
+    ///
+    /// # Errors
+    /// As [`Guest::call`].
+    pub(crate) fn memory(&mut self) -> Result<Option<Memory>, CallError> {
+        let (_, meminfo) =
+            self.quick_call("read /proc/meminfo", Request::ReadFile { path: "/proc/meminfo".to_owned() })?;
+        let status = self.qemu.lookout.status();
+        Ok(status.and_then(|status| Memory::of(&status, &String::from_utf8_lossy(&meminfo))))
     }
 
     /// What the agent said first.

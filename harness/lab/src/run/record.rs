@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use evidence::boot::Device;
+use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use evidence::units::{CpuId, NodeId, ThreadId};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct Left {
     /// is the whole boot.
     #[serde(default)]
     pub neighbours: Option<Neighbours>,
+    /// What the guest took when its steps had been carried out.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// What a witness could not see, and why.
     pub blind_spots: Vec<String>,
 }
@@ -75,8 +79,7 @@ pub struct Record {
 impl Record {
     /// What each of its phases says, and of what is `asked` the lines of the log.
     pub fn read(&self, asked: &[&str]) -> Vec<evidence::boot::Boot> {
-        let Left { cpus, phases, initcalls, release: _, build: _, cmdline: _, neighbours: _, blind_spots: _ } =
-            &self.left;
+        let Left { cpus, phases, initcalls, .. } = &self.left;
         let phases: Vec<_> = phases.iter().map(Phase::to_be_read).collect();
         evidence::boot::read(&evidence::boot::Texts {
             kmsg: &self.kmsg,
@@ -133,6 +136,7 @@ mod tests {
             phases: Vec::new(),
             initcalls: Vec::new(),
             neighbours: None,
+            memory: None,
             blind_spots: Vec::new(),
         };
         crate::run::write(&folder.path().join("guest.json"), &left).unwrap();

@@ -9,7 +9,7 @@ use protocol::Request;
 use super::Session;
 use crate::cancel;
 use crate::failure::Failure;
-use crate::guest::Trouble;
+use crate::guest::{CallError, Trouble};
 use crate::run::witnesses::TRACING;
 use crate::run::{Left, Record, as_text};
 
@@ -71,6 +71,11 @@ impl Session<'_> {
     /// Fetches everything and writes down the logs.
     pub(in crate::run) fn collect(&mut self, initcalls: Vec<String>) -> Result<Record, Trouble> {
         let neighbours = self.guest.neighbours();
+        let memory = match self.guest.memory() {
+            Err(CallError::Lost(lost)) => return Err(lost.into()),
+            // A kernel may have no /proc/meminfo that we understand.
+            read => read.ok().flatten(),
+        };
         if self.at.traced {
             self.set(&format!("{TRACING}/tracing_on"), "0")?
                 .map_err(|why| self.cannot("end the trace", why))?;
@@ -93,6 +98,7 @@ impl Session<'_> {
             phases: std::mem::take(&mut self.at.phases),
             initcalls,
             neighbours,
+            memory,
             blind_spots: std::mem::take(&mut self.at.blind_spots),
         };
         Ok(Record { left, kmsg, trace, kprobe_profile })
