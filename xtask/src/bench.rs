@@ -74,7 +74,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) forks: usize,
     /// The command that repeats it.
     pub(crate) command: &'a str,
-    /// When it began: kernels and agent were built since.
+    /// When it began: whatever it takes until the first boot was done since.
     pub(crate) begun: Instant,
 }
 
@@ -87,11 +87,12 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
         };
         compared(case, rounds, results).iter().all(told)
     };
+    let until_boot = begun.elapsed();
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, clear, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, rounds, &results);
     let mut document = document(case, topology, lineup, &results, comparisons, command);
-    document.time = Some(time(begun.elapsed(), lineup.building, &results));
+    document.time = Some(time(begun.elapsed(), until_boot, &results));
     let (text, json) = (report::text::render(&document), document.to_json());
     for (name, content) in [("verdict.txt", text), ("verdict.json", json)] {
         let path = lineup.run.join(name);
@@ -206,12 +207,12 @@ fn document(
 }
 
 /// Where the time went. The module may be loaded longer than its guest's clock says, where the host has no time for it.
-fn time(wall: Duration, building: Duration, results: &[KernelResult]) -> TimeEntry {
+fn time(wall: Duration, until_boot: Duration, results: &[KernelResult]) -> TimeEntry {
     let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
     let measured = samples.clone().filter_map(|sample| sample.boot()?.facts.insmod).sum();
     TimeEntry {
         wall_us: micros(wall),
-        kernels_us: micros(building),
+        until_boot_us: micros(until_boot),
         measured_us: micros(measured),
         guests: u32::try_from(samples.count()).unwrap_or(u32::MAX),
     }

@@ -19,7 +19,7 @@ use testcases::{CASES, Case};
 
 use crate::cli::TestArguments;
 use crate::exit;
-use crate::screen::print;
+use crate::screen::{complain, print};
 
 /// Longer than all tests take on a slow host: for a test that hangs past its own deadline.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -58,8 +58,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
     let (mut fast, mut guests) = (Vec::new(), Vec::new());
-    let mut folder = None;
-    for part in parts {
+    let (mut folder, mut stopped) = (None, None);
+    'parts: for part in parts {
         for filter in filters.iter().copied() {
             if let Some(filter) = filter
                 && !tests.names(part)?.contains(filter)
@@ -74,7 +74,15 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
             let needed = kernels_for(arguments, &catalogue, filter)?;
             let recipes = needed.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
-            Store::open()?.ensure(&recipes, watch)?;
+            match Store::open().and_then(|store| store.ensure(&recipes, watch)) {
+                Ok(_) => {}
+                Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+                // What was tested until now is not lost with it.
+                Err(failure) => {
+                    stopped = Some(failure);
+                    break 'parts;
+                }
+            }
             let run = match &folder {
                 Some(run) => run,
                 None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
@@ -83,18 +91,18 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             guests.push(tests.cargo_test(part, filter.as_slice())?);
         }
     }
-    if fast.is_empty() && guests.is_empty() {
+    if fast.is_empty() && guests.is_empty() && stopped.is_none() {
         let attempt = format!("run the tests named {}", arguments.filters.join(", "));
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let exit_code = exit_code(&fast, guests.len(), &noted);
+    let exit_code = exit_code(&fast, &guests, &noted, stopped.as_ref());
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
-        passed: fast.iter().chain(&guests).all(|passed| *passed),
+        passed: stopped.is_none() && fast.iter().chain(&guests).all(|passed| *passed),
         exit_code,
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
         run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
@@ -103,24 +111,34 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         harness: noted.harness,
     };
     let json = document.to_json() + "\n";
+    // First: where it cannot be written, it is seen at least.
+    print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
     if let Some(folder) = &folder {
         let path = folder.join("test.json");
         std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
     }
-    print(&if arguments.json { json } else { report::text::render_unknown(&document) });
+    if let Some(failure) = stopped {
+        complain(&format!("error: {failure}"));
+    }
     Ok(exit_code)
 }
 
-/// The exit code for tests that boot no guest, a verdict for each process, and for so many processes of guest tests.
-/// A test of which nothing is known has failed.
-fn exit_code(fast: &[bool], processes: usize, noted: &Noted) -> u8 {
+/// The exit code for tests that boot no guest, for guest tests, a verdict for each process, and for what kept others
+/// from being started. A test of which nothing is known has failed.
+fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Failure>) -> u8 {
     let results = || noted.results().map(|(result, _)| result);
     let not_passed = results().filter(|result| *result > TestResult::Passed).count();
-    let all_known = usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed);
-    if fast.contains(&false) || noted.ended.len() < processes || !all_known {
+    let all_known = usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed)
+        && guests.contains(&false) == (not_passed > 0)
+        && noted.ended.len() == guests.len();
+    let worst = results().max();
+    if fast.contains(&false) || !all_known || worst == Some(TestResult::Failed) {
         return exit::REFUTED;
     }
-    match results().max() {
+    if let Some(failure) = stopped {
+        return failure.kind.exit_code();
+    }
+    match worst {
         None | Some(TestResult::Passed) => exit::SUPPORTED,
         Some(TestResult::Skipped) if fast.is_empty() => exit::INCONCLUSIVE,
         Some(TestResult::Skipped) => exit::SUPPORTED,
@@ -195,10 +213,8 @@ impl Noted {
                 Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
                 Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
                 Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
-                Err(e) => {
-                    let attempt = format!("read {}", path.display());
-                    return Err(Failure::new(Kind::Files, attempt, e.to_string(), "run the tests again"));
-                }
+                // A line that was cut is a test of which nothing is known.
+                Err(_) => {}
             }
         }
         Ok(noted)
@@ -279,7 +295,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_or_was_lost_is_no_failure_unless_something_failed() {
-        let code = |results: &[TestResult], ended: &[u64]| exit_code(&[true], 1, &noted(results, ended));
+        let code = |results: &[TestResult], ended: &[u64]| {
+            let guests = [results.iter().all(|result| *result <= Passed)];
+            exit_code(&[true], &guests, &noted(results, ended), None)
+        };
         assert_eq!(code(&[Passed, Skipped], &[0]), 0);
         assert_eq!(code(&[Passed, Inconclusive, Skipped], &[1]), 2);
         assert_eq!(code(&[Lost, Inconclusive], &[2]), Kind::Files.exit_code());
@@ -287,13 +306,22 @@ mod tests {
         // One more failed, of which nothing is known; or the process did not come to its end.
         assert_eq!(code(&[Inconclusive], &[2]), 1);
         assert_eq!(code(&[Passed], &[]), 1);
-        assert_eq!(exit_code(&[true, false], 1, &noted(&[Passed], &[0])), 1);
+        assert_eq!(exit_code(&[true, false], &[true], &noted(&[Passed], &[0]), None), 1);
+        // It said that all went well, and then ended otherwise.
+        assert_eq!(exit_code(&[], &[false], &noted(&[Passed], &[0]), None), 1);
     }
 
     #[test]
     fn nothing_but_skips_is_no_success() {
-        assert_eq!(exit_code(&[], 1, &noted(&[Skipped, Skipped], &[0])), 2);
-        assert_eq!(exit_code(&[true], 1, &noted(&[Skipped], &[0])), 0);
-        assert_eq!(exit_code(&[true], 0, &noted(&[], &[])), 0);
+        assert_eq!(exit_code(&[], &[true], &noted(&[Skipped, Skipped], &[0]), None), 2);
+        assert_eq!(exit_code(&[true], &[true], &noted(&[Skipped], &[0]), None), 0);
+        assert_eq!(exit_code(&[true], &[], &noted(&[], &[]), None), 0);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_build_hides_no_test_that_failed() {
+        let failure = Failure::new(Kind::Build, "build", "an error", "mend it");
+        let code = |fast: &[bool]| exit_code(fast, &[], &noted(&[], &[]), Some(&failure));
+        assert_eq!((code(&[true]), code(&[false])), (Kind::Build.exit_code(), 1));
     }
 }

@@ -144,6 +144,8 @@ pub struct Boot {
     pub differences: Vec<String>,
     /// What did not pair or could not be read, in words.
     pub unpaired: Counted<String>,
+    /// What was still under way when the wait for the end of the phase was given up.
+    pub unsettled: Option<String>,
     /// What the kernel complained about, anywhere in the log: the first line of each splat, with its number.
     pub splats: Counted<(usize, String)>,
     /// Probes of devices that are not there any more, as the trace shows them.
@@ -174,6 +176,9 @@ impl Boot {
 
     /// Why no claim can rest on this boot; `None` where one can.
     pub fn doubt(&self) -> Option<String> {
+        if let Some(what) = &self.unsettled {
+            return Some(what.clone());
+        }
         if let Some(what) = self.unpaired.first() {
             return Some(format!("{} of its lines do not pair or are lost: {what}", self.unpaired.len()));
         }
@@ -214,8 +219,7 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
     let phases = texts.phases.iter().zip(&measured).zip(logs.into_iter().zip(traces));
     let boot = |((phase, measured), (log, trace)): ((&Phase<'_>, &Measured<'_>), (log::PhaseLog, _))| {
         let mut unpaired = unpaired.clone();
-        let unsettled = phase.unsettled.map(|what| format!("harness: {what}"));
-        log.unmarked.iter().cloned().chain(unsettled).for_each(|what| unpaired.append_one(what));
+        log.unmarked.iter().cloned().for_each(|what| unpaired.append_one(what));
         unpaired.append(in_trace.clone());
         let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), unpaired };
         conclude(phase, measured, texts.cpus, log, trace, found)
@@ -273,7 +277,8 @@ fn conclude(
         witnesses_agree: trace.is_some().then_some(differences.is_empty()),
         unpaired: unpaired.len(),
     };
-    Boot { facts, log, trace, differences, unpaired, splats, gone, said }
+    let unsettled = phase.unsettled.map(str::to_owned);
+    Boot { facts, log, trace, differences, unpaired, unsettled, splats, gone, said }
 }
 
 #[cfg(test)]
@@ -309,6 +314,11 @@ mod tests {
         };
         let read = |texts: &Texts<'_>| read(texts).remove(0);
         let boot = read(&texts);
+        assert_eq!(boot.doubt(), None);
+        let what = "1 probe under way";
+        let unsettled = [Phase { unsettled: Some(what), ..phases[0] }];
+        let doubt = read(&Texts { phases: &unsettled, ..texts }).doubt();
+        assert_eq!(doubt.as_deref(), Some(what));
         assert_eq!((boot.facts.probes, boot.facts.max_in_flight), (2, 1), "{boot:?}");
         assert_eq!(boot.facts.cpu, Some(Duration::from_millis(3)));
         // In two threads it is as it looks.

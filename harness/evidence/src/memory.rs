@@ -14,8 +14,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// From `/proc/<pid>/status` of QEMU (`VmHWM`) and `/proc/meminfo` of the guest (`MemTotal`, `MemAvailable`; proc(5)).
-    /// `None` where one of them does not say.
+    /// From `/proc/<pid>/status` of QEMU (`VmHWM`) and `/proc/meminfo` of the guest (`MemTotal`, `MemAvailable`;
+    /// proc(5)). `None` where one of them does not say.
     pub fn of(status: &str, meminfo: &str) -> Option<Self> {
         let guest_kib = value(meminfo, "MemTotal")?;
         let available = value(meminfo, "MemAvailable")?;

@@ -59,20 +59,21 @@ pub struct Document {
 /// Where the time of a bench went, in microseconds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TimeEntry {
-    /// From its start to its verdict.
+    /// From its start to its verdict, by the host's clock.
     pub wall_us: u64,
-    /// Of that, until its kernels were there.
-    pub kernels_us: u64,
-    /// Of that, the measured part of all its guests: loading the module.
+    /// Of that, until the first boot: what the host lacked, kernels, agent and images.
+    pub until_boot_us: u64,
+    /// Of that, the measured part of all its guests, loading the module, by their clocks.
     pub measured_us: u64,
     /// How many guests that were: boots and forks.
     pub guests: u32,
 }
 
 impl TimeEntry {
-    /// What a guest took besides its measured part, in microseconds; `None` without guests.
+    /// What a guest took besides its measured part, from the first boot to the verdict, in microseconds; `None`
+    /// without guests.
     pub fn overhead_us(&self) -> Option<u64> {
-        let rest = self.wall_us.saturating_sub(self.kernels_us + self.measured_us);
+        let rest = self.wall_us.saturating_sub(self.until_boot_us + self.measured_us);
         rest.checked_div(u64::from(self.guests))
     }
 }
@@ -154,6 +155,9 @@ pub struct BootEntry {
     pub differences: Vec<String>,
     /// What did not pair, was lost or was not understood.
     pub leftovers: Vec<String>,
+    /// What was still under way when the wait for the end of the probes was given up.
+    #[serde(default)]
+    pub unsettled: Option<String>,
     /// What a witness could not see on this kernel, and why.
     pub blind_spots: Vec<String>,
     /// The host's CPUs that it ran on, as a list: "0-1".
@@ -302,6 +306,7 @@ impl BootEntry {
             spent: None,
             differences: boot.differences.clone(),
             leftovers: boot.unpaired.told(),
+            unsettled: boot.unsettled.clone(),
             blind_spots: blind_spots.to_vec(),
             cpus: None,
             neighbours: None,

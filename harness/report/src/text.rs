@@ -1,6 +1,7 @@
 //! The verdict as text: what was claimed, what was seen, what follows, where to look, how to repeat it.
 
 mod limit;
+mod mutants;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,9 +13,11 @@ use evidence::neighbours::BUSY;
 use evidence::stats::median;
 
 use crate::document::{
-    BootEntry, Comparison, Document, FactsEntry, Fate, IntervalKind, MutantEntry, MutantsDocument,
-    ResultEntry, SelfEntry, TestDocument, TestEntry, TimeEntry, Untold,
+    BootEntry, Comparison, Document, FactsEntry, IntervalKind, ResultEntry, TestDocument, TestEntry,
+    TimeEntry,
 };
+
+pub use mutants::{render_mutant, render_mutants};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
 pub fn render(document: &Document) -> String {
@@ -111,9 +114,9 @@ fn where_it_went(time: &TimeEntry) -> String {
         format!(", {:.2} s for all else of {guests}", Duration::from_micros(us).as_secs_f64())
     });
     format!(
-        "{}: {} for kernels, {} measured in {} guest{}{rest}",
+        "{}: {} until the first boot, {} measured in {} guest{}{rest}",
         seconds(time.wall_us),
-        seconds(time.kernels_us),
+        seconds(time.until_boot_us),
         seconds(time.measured_us),
         time.guests,
         if time.guests == 1 { "" } else { "s" }
@@ -199,6 +202,7 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
     [
         of("witnesses differ", &|boot| boot.differences.clone()),
         of("left over", &|boot| boot.leftovers.clone()),
+        of("not at rest", &|boot| boot.unsettled.iter().cloned().collect()),
         of("not seen", &|boot| boot.blind_spots.clone()),
     ]
     .concat()
@@ -257,7 +261,7 @@ fn compare(comparison: &Comparison) -> String {
     let left_out = match left_out {
         0 => String::new(),
         more => format!(
-            "\n  {more} more pairs were left out: a kernel in them died, or lines were lost, or witnesses differ"
+            "\n  {more} more pairs were left out: in them a kernel died, lines were lost, witnesses differ or probes went on"
         ),
     };
     let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {
@@ -307,93 +311,6 @@ fn kept(outcome: Outcome) -> &'static str {
         Outcome::Refuted => "does not hold",
         Outcome::Inconclusive | Outcome::NotRun => "cannot tell",
     }
-}
-
-/// Renders what became of known faults: a line each, then what caught it and where that can be read.
-pub fn render_mutants(document: &MutantsDocument) -> String {
-    let mut out = String::new();
-    // Writing to a String does not fail.
-    let _ = write_mutants(document, &mut out);
-    out
-}
-
-fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Result {
-    for mutant in &document.mutants {
-        writeln!(out, "{}", render_mutant(mutant))?;
-    }
-    let (all, caught) = (
-        document.mutants.len(),
-        document.mutants.iter().filter(|mutant| mutant.outcome == Fate::Caught).count(),
-    );
-    if all > 0 {
-        writeln!(out, "{caught} of {all} caught")?;
-    }
-    for entry in &document.aa {
-        let SelfEntry { kernel, run, refuted, comparison } = entry;
-        writeln!(out, "{kernel} against itself, {run}: {}", compare(comparison))?;
-        for finding in refuted {
-            writeln!(out, "  refuted       {}: {}", finding.expected, finding.seen)?;
-        }
-    }
-    if !document.aa.is_empty() {
-        let (alarms, too_wide, runs) = (document.false_alarms(), document.too_wide(), document.aa.len());
-        writeln!(
-            out,
-            "{alarms} false alarms in {runs} runs; in {too_wide} the interval is too wide to tell"
-        )?;
-    }
-    writeln!(out, "evidence: {}", document.run)?;
-    writeln!(out, "repeat:   {}", document.command)
-}
-
-/// One fault.
-pub fn render_mutant(mutant: &MutantEntry) -> String {
-    let MutantEntry {
-        name,
-        breaks,
-        happened,
-        outcome,
-        caught_by,
-        finding,
-        seed,
-        also_caught_by,
-        missed_by,
-        untold_by,
-        cases,
-        survives,
-    } = mutant;
-    let fate = match outcome {
-        Fate::Caught => "caught",
-        Fate::Survived => "SURVIVED",
-        Fate::Untold => "UNTOLD",
-    };
-    let mut text = format!("{fate:<8}  {name}: {breaks}\n          ({happened})");
-    match (caught_by, finding) {
-        (Some(case), Some(finding)) => {
-            let seed = seed.map_or_else(String::new, |seed| format!(" (seed {seed})"));
-            text.push_str(&format!(
-                "\n          by {case}{seed}: {}; seen: {}",
-                finding.expected, finding.seen
-            ));
-            for line in finding.evidence.iter().take(12) {
-                text.push_str(&format!("\n            {line}"));
-            }
-        }
-        _ => text.push_str(&format!("\n          not by {}", cases.join(", "))),
-    }
-    if !also_caught_by.is_empty() {
-        text.push_str(&format!("\n          and by {}", also_caught_by.join(", ")));
-    }
-    if !missed_by.is_empty() && *outcome == Fate::Caught {
-        text.push_str(&format!("\n          NOT by {}", missed_by.join(", ")));
-    }
-    for Untold { case, why } in untold_by {
-        text.push_str(&format!("\n          {case} cannot tell: {why}"));
-    }
-    if let Some(why) = survives {
-        text.push_str(&format!("\n          known to survive: {why}"));
-    }
-    text
 }
 
 /// Columns as wide as their widest cell.

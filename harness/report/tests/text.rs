@@ -28,7 +28,7 @@ fn a_bench_of_one_boot_says_what_is_possible_and_where_the_rest_is_lost() {
 #[test]
 fn where_time_and_memory_went_stands_below_the_verdict() {
     let mut document = of_one_boot();
-    let time = TimeEntry { wall_us: 21_900_000, kernels_us: 100_000, measured_us: 13_000_000, guests: 8 };
+    let time = TimeEntry { wall_us: 21_900_000, until_boot_us: 100_000, measured_us: 13_000_000, guests: 8 };
     document.time = Some(time);
     let memory =
         |mib: u64| Memory { qemu_peak_kib: mib << 10, guest_kib: 300 << 10, guest_used_kib: 90 << 10 };
@@ -37,7 +37,7 @@ fn where_time_and_memory_went_stands_below_the_verdict() {
     let text = report::text::render(&document);
     assert!(
         text.contains(
-            "time:     21.9 s: 0.1 s for kernels, 13.0 s measured in 8 guests, 1.10 s for all else of each guest\n\
+            "time:     21.9 s: 0.1 s until the first boot, 13.0 s measured in 8 guests, 1.10 s for all else of each guest\n\
              memory:   QEMU 400 MiB at most; its guest used 90 of 300 MiB\n"
         ),
         "{text}"

@@ -63,13 +63,20 @@ fn check(case: &Case, kernel: &str, flavour: &str, entry: &mut TestEntry) -> Res
     let bootable = laboratory::kernel(kernel)?;
     let accelerator = laboratory::accelerator()?;
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
-    let mut seen = Vec::new();
+    let (mut seen, mut lost) = (Vec::new(), None);
     for seed in 1..=case.seeds_in(flavour) {
         let (folder, _) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(folder.display().to_string());
-        seen.push(Seen::of(case, &circumstances, &folder.display().to_string(), ending)?);
+        match Seen::of(case, &circumstances, &folder.display().to_string(), ending) {
+            Ok(boot) => seen.push(boot),
+            // What the boots before it say is not lost with it.
+            Err(failure) => {
+                lost = Some(failure);
+                break;
+            }
+        }
     }
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
     entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
@@ -86,15 +93,16 @@ fn check(case: &Case, kernel: &str, flavour: &str, entry: &mut TestEntry) -> Res
         hold("expected of this kernel", finding, Outcome::Supported);
     }
     // Our own four are told apart by the change alone: what one side promises has to fail on the other.
-    if let Some(kernel) = behaves {
+    if let (Some(kernel), None) = (behaves, &lost) {
         for finding in Verdict::contraries(case, kernel, &circumstances, &seen) {
             hold("of other kernels only, and so to be refuted here", &finding, Outcome::Refuted);
         }
     }
-    match (&wrong[..], &untold[..]) {
-        ([], []) => Ok(()),
-        ([], untold) => Err(Wrong::Inconclusive(untold.join("\n"))),
-        (wrong, untold) => Err(Wrong::Failed([wrong, untold].concat().join("\n"))),
+    match (&wrong[..], lost, &untold[..]) {
+        ([], None, []) => Ok(()),
+        ([], Some(failure), _) => Err(failure.into()),
+        ([], None, untold) => Err(Wrong::Inconclusive(untold.join("\n"))),
+        (wrong, _, untold) => Err(Wrong::Failed([wrong, untold].concat().join("\n"))),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evidence::console::Death;
+use lab::failure::Kind;
 use lab::guest::topology::Topology;
 use lab::guest::{CallError, Cause, Guest, Lost, Order, Patience, image};
 use lab::kernel::modules::Module;
@@ -111,8 +112,10 @@ fn overdue() -> Result<(), Wrong> {
 fn agent() -> Result<(), Wrong> {
     let patient = Patient { parameters: "initcall_blacklist=virtio_console_init", ..Patient::new("agent") };
     let Err(wrong) = patient.start() else { return Err("the guest came up without its port".into()) };
-    let Wrong::World(failure) = wrong else { return Err(wrong) };
-    let said = failure.seen;
+    let said = match wrong {
+        Wrong::World(failure) if failure.kind == Kind::Guest => failure.seen,
+        other => return Err(other),
+    };
     let expected = "agent died: agent: no virtio-serial port parprobe.agent";
     if said.contains(expected) { Ok(()) } else { Err(said.into()) }
 }
@@ -132,7 +135,12 @@ fn expect_kernel(lost: &Lost, expected: Death) -> Result<(), Wrong> {
 fn expect(lost: &Lost, as_expected: bool) -> Result<(), Wrong> {
     let Lost { cause, doing, last_line, folder } = lost;
     if !as_expected {
-        return Err(format!("it died of: {cause}\nlast line: {last_line}\n{}", folder.display()).into());
+        let text = format!("it died of: {cause}\nlast line: {last_line}\n{}", folder.display());
+        return Err(match Wrong::from(Box::new(lost.clone())) {
+            Wrong::Failed(_) => text.into(),
+            // The host did not let it die as it should.
+            other => other,
+        });
     }
     if doing != DOING {
         return Err(format!("it died while it was to {doing}").into());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::guest::{Guest, Order, Patience};
 use libtest_mimic::Trial;
@@ -54,7 +55,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
         patience: Patience::of(accelerator),
         folder: Path::new(folder),
     })
-    .map_err(|trouble| lab::failure::Failure::from(trouble).to_string())?;
+    .map_err(|trouble| Failure::from(trouble).to_string())?;
     fs::write(Path::new(folder).join(READY), "").map_err(|e| e.to_string())?;
     let what = Countable::Devices { bus: "scsi".to_owned() };
     let never = Request::Await { what, least: 1000, most: 1000, still_ms: 600_000, timeout_ms: 600_000 };
@@ -108,8 +109,13 @@ impl Harness {
         );
         let deadline = Instant::now() + Duration::from_secs(240);
         while !folder.join(READY).exists() {
-            if harness.0.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(fs::read_to_string(folder.join("harness.log"))?.into());
+            let ended = harness.0.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                let how = ended.map_or("it still runs".to_owned(), |status| status.to_string());
+                let said = fs::read_to_string(folder.join("harness.log"))?;
+                let next = format!("read console.log and harness.log in {}", folder.display());
+                let attempt = "start another harness with a guest";
+                return Err(Failure::new(Kind::Guest, attempt, format!("{how}; {said}"), next).into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

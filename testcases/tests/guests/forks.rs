@@ -149,6 +149,6 @@ fn state_in(run: &Path, name: &str) -> Result<Option<File>, Wrong> {
 fn facts(ending: Ending) -> Result<Boot, Wrong> {
     match ending {
         Ending::Well(record) => record.read(&[]).pop().ok_or_else(|| "no phase".into()),
-        Ending::Died { lost, .. } => Err(format!("it died: {}", lost.cause).into()),
+        Ending::Died { lost, .. } => Err(lost.into()),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evidence::limit::{Limit, Schedule};
 use lab::guest::topology::Topology;
+use lab::run::Ending;
 use libtest_mimic::Trial;
 use testcases::{Circumstances, DRIVER_AFTER_DEVICES, End, Seen};
 
@@ -20,8 +21,12 @@ fn measured() -> Result<(), Wrong> {
     let (folder, name) = laboratory::folder("needs-without")?;
     let ending = testcases::boot(case, &topology, &kernel, accelerator, 0, &folder);
     let circumstances = Circumstances { topology, host_cores: lab::host::host_cores() };
-    let End::Well(phases) = Seen::of(case, &circumstances, &name, ending)?.end else {
-        return Err(format!("the kernel did not live: {}", folder.display()).into());
+    let record = match ending? {
+        Ending::Died { lost, .. } => return Err(lost.into()),
+        well @ Ending::Well(_) => well,
+    };
+    let End::Well(phases) = Seen::of(case, &circumstances, &name, Ok(record))?.end else {
+        return Err("it went well and did not".into());
     };
     let boot = phases.first().ok_or("no phase")?;
     let schedules: Vec<Schedule> = Schedule::of(boot, |_| topology.latency).into_iter().collect();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::num::TryFromIntError;
 
 use lab::failure::{Failure, Kind};
-use lab::guest::{Lost, Trouble};
+use lab::guest::{Cause, Lost, Trouble};
 use libtest_mimic::{Failed, Trial};
 use nix::errno::Errno;
 use report::document::{HarnessEntry, LostEntry, TestLine, TestResult};
@@ -52,19 +52,35 @@ impl From<Wrong> for Failed {
 
 impl From<Failure> for Wrong {
     fn from(failure: Failure) -> Self {
-        Self::World(failure)
+        match failure.kind {
+            // The guest is well, and its kernel does not do what every kernel does.
+            Kind::Refused => Self::Failed(failure.to_string()),
+            _ => Self::World(failure),
+        }
     }
 }
 
 impl From<Trouble> for Wrong {
     fn from(trouble: Trouble) -> Self {
-        Self::World(trouble.into())
+        match trouble {
+            Trouble::Lost(lost) => lost.into(),
+            Trouble::Failure(failure) => failure.into(),
+        }
     }
 }
 
+/// Of a guest that is to live.
 impl From<Box<Lost>> for Wrong {
     fn from(lost: Box<Lost>) -> Self {
-        Trouble::Lost(lost).into()
+        let text = format!("{}, while it was to {}: {}", lost.cause, lost.doing, lost.folder.display());
+        match lost.cause {
+            Cause::Kernel { .. } | Cause::Reset => Self::Failed(text),
+            // The host may have been busy with something else.
+            Cause::Silence(_) | Cause::Overdue(_) => Self::Inconclusive(text),
+            Cause::AgentDied(_) | Cause::AgentRubbish(_) | Cause::QemuEnded(_) | Cause::Interrupted => {
+                Self::World(Trouble::Lost(lost).into())
+            }
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn measure(
     };
     let lineup = Lineup::of(&request, watch)?;
     let built = begun.elapsed();
-    let benched = bench(&lineup, watch);
+    let benched = bench(begun, &lineup, watch);
     // It is of no use to anybody: every time it is another.
     if let Some((kernel, _)) = lineup.kernels.last() {
         Store::open()?.discard(kernel)?;
@@ -78,12 +78,18 @@ fn edit(patch: &Path, run: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// A bench for which nothing is said, with its verdict; how long that took.
-fn bench(lineup: &Lineup, watch: &dyn Watch) -> Result<Duration, Failure> {
+fn bench(edited: Instant, lineup: &Lineup, watch: &dyn Watch) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let topology = Topology::new(2, 4, 64, Duration::from_millis(20));
     let rounds = Rounds::UntilClear { least: 3, most: 30 };
-    let plan =
-        Plan { case: CASE, topology: &topology, rounds, forks: 0, command: "cargo xtask perf edit", begun };
+    let plan = Plan {
+        case: CASE,
+        topology: &topology,
+        rounds,
+        forks: 0,
+        command: "cargo xtask perf edit",
+        begun: edited,
+    };
     let document = crate::bench::carry_out(&plan, lineup, watch)?;
     let took = begun.elapsed();
     if document.outcome != Outcome::Supported {

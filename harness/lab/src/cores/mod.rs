@@ -7,7 +7,8 @@
 //! Who asks for more CPUs than this process may use gets all of them. Where other guests of this process have them,
 //! it waits its turn: on shared CPUs, both would measure the other. Another harness on the same host is avoided while
 //! there are CPUs without it, and else shared with: to wait for it would be to wait for somebody who may never make
-//! room. Then each is a neighbour of the other, which is measured and said (`evidence::neighbours`).
+//! room. Then each is a neighbour of the other, which is measured and said (`evidence::neighbours`). A CPU that is
+//! shared has the sign of who came first: when that one goes, a third harness takes it for free.
 
 mod layout;
 

@@ -127,7 +127,9 @@ fn not_restored(trouble: Trouble, folder: &Path) -> Failure {
                 "read console.log and qemu.log in {}; --forks 0 does without saved guests",
                 folder.display()
             );
-            Failure::new(Kind::Guest, "restore a guest that was saved", lost.cause.to_string(), next)
+            let Lost { cause, doing, last_line, .. } = *lost;
+            let seen = format!("{cause}, while it was to {doing}\nlast line of its console: {last_line}");
+            Failure::new(Kind::Guest, "restore a guest that was saved", seen, next)
         }
         other => other.into(),
     }

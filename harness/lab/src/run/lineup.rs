@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::accelerator::{self, Choice, Specimen, Wish};
 use crate::failure::Failure;
@@ -62,8 +61,6 @@ pub struct Lineup {
     pub choice: Choice,
     /// The folder of the run.
     pub run: PathBuf,
-    /// How long it took to get the kernels from the store, or to build them.
-    pub building: Duration,
     store: Store,
     boots: usize,
 }
@@ -85,9 +82,7 @@ impl Lineup {
         }
         watch.stage("build the agent");
         let agent = image::build_agent(request.workspace)?;
-        let begun = Instant::now();
         let built = store.ensure(request.recipes, watch)?;
-        let building = begun.elapsed();
         let choice = match built.first() {
             Some(first) => {
                 let specimen = Specimen { kernel: &first.image(), agent: &agent };
@@ -101,7 +96,7 @@ impl Lineup {
         let kept = run.join("agent");
         fs::copy(&agent, &kept).map_err(|e| Failure::file("write", &kept, &e))?;
         let agent = kept;
-        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, building, store, boots: 0 };
+        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store, boots: 0 };
         for kernel in built {
             lineup.pack(kernel, request.modules, watch)?;
         }
@@ -123,10 +118,7 @@ impl Lineup {
         let place = match self.kernels.iter().position(known) {
             Some(place) => place,
             None => {
-                let begun = Instant::now();
-                let built = self.store.ensure(std::slice::from_ref(recipe), watch)?;
-                self.building += begun.elapsed();
-                for kernel in built {
+                for kernel in self.store.ensure(std::slice::from_ref(recipe), watch)? {
                     self.pack(kernel, None, watch)?;
                 }
                 self.kernels.len() - 1

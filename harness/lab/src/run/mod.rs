@@ -45,7 +45,7 @@ pub struct Boot<'a> {
     pub seed: u64,
     /// TCG or KVM.
     pub accelerator: Accelerator,
-    /// The folder for its files. It exists.
+    /// The folder for its files; it exists, unless the boot is a fork.
     pub folder: &'a Path,
 }
 

@@ -166,6 +166,8 @@ impl<'a> Session<'a> {
         self.mark(&format!("phase {name} begins"))?;
         self.carry_out(steps)?;
         let unsettled = self.await_quiet()?;
+        self.mark(&format!("phase {name} ends"))?;
+        let cpu_times = self.cpu_times_since(ran)?;
         // While something is under way, the CPUs are not free for the next guest.
         if unsettled.is_none()
             && self.at.phases.len() + 1 == Step::phases(self.boot.steps).len()
@@ -174,8 +176,6 @@ impl<'a> Session<'a> {
             self.guest.give_cpus_back();
             measured();
         }
-        self.mark(&format!("phase {name} ends"))?;
-        let cpu_times = self.cpu_times_since(ran)?;
         self.close_phase(Some(name), of, cpu_times, unsettled)
     }
 

@@ -33,7 +33,7 @@ fn buffer_kib(topology: &Topology) -> u32 {
 }
 
 /// How long a task may sleep before it is called hung: 4096 serial probes sleep for minutes and do not hang.
-fn hung_after_secs(topology: &Topology) -> u64 {
+pub(super) fn hung_after_secs(topology: &Topology) -> u64 {
     topology.serial_time().as_secs() * 2 + 10
 }
 

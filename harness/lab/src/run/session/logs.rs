@@ -10,7 +10,7 @@ use super::Session;
 use crate::cancel;
 use crate::failure::Failure;
 use crate::guest::{CallError, Trouble};
-use crate::run::witnesses::TRACING;
+use crate::run::witnesses::{TRACING, hung_after_secs};
 use crate::run::{Left, Record, as_text};
 
 /// How often the log is looked at.
@@ -35,7 +35,9 @@ impl Session<'_> {
     /// Waits until no probe and no asynchronous call is under way: a device is bound a little before its probe
     /// has returned. Where that does not come about, what is still under way.
     pub(super) fn await_quiet(&mut self) -> Result<Option<String>, Trouble> {
-        let (patience, longest_pause) = (self.patience(), self.still());
+        // Not before the kernel has said of itself that it hangs: it looks once in that time.
+        let told_to_hang = Duration::from_secs(2 * hung_after_secs(self.boot.topology) + 10);
+        let (patience, longest_pause) = (self.patience(), self.still().max(told_to_hang));
         let deadline = Instant::now() + patience;
         let (mut last, mut changed) = ((0, 0), Instant::now());
         loop {
