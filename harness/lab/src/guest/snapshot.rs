@@ -5,12 +5,13 @@ use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Hello;
 
+use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::qmp::Monitor;
 
@@ -32,18 +33,18 @@ pub struct Snapshot {
 impl Snapshot {
     /// Stops the guest and saves it. The file is on the disk of this folder.
     pub(super) fn take(monitor: &mut Monitor, hello: Hello, folder: &Path) -> Result<Self, Failure> {
-        let mut file =
-            tempfile::tempfile_in(folder).map_err(|e| Failure::file("save a guest in", folder, &e))?;
-        let failure = |e: io::Error| failure("save", folder, &e);
-        let (ours, theirs) = UnixStream::pair().map_err(failure)?;
+        let of_files = |e: io::Error| Failure::file("save a guest in", folder, &e);
+        let mut file = tempfile::tempfile_in(folder).map_err(of_files)?;
+        let (ours, theirs) = UnixStream::pair().map_err(of_files)?;
         // A socket and not the file itself: for that QEMU 9.1 and later want another way than those before 8.2 have.
-        let copied = copy(ours, file.try_clone().map_err(failure)?);
+        let copied = copy(ours, file.try_clone().map_err(of_files)?);
         let saved = monitor.save(OwnedFd::from(theirs));
         whole(saved, &copied).map_err(|e| match e {
-            NotWhole::Qemu(e) => failure(e),
-            NotWhole::File(e) => Failure::file("save a guest in", folder, &e),
+            NotWhole::Qemu(e) => failure("save", folder, &e),
+            NotWhole::File(e) => of_files(e),
+            NotWhole::Interrupted => Failure::interrupted("save a guest"),
         })?;
-        file.rewind().map_err(failure)?;
+        file.rewind().map_err(of_files)?;
         Ok(Self { file, hello })
     }
 
@@ -76,18 +77,30 @@ fn copy(mut from: UnixStream, mut to: File) -> Receiver<io::Result<u64>> {
 enum NotWhole {
     Qemu(io::Error),
     File(io::Error),
+    Interrupted,
 }
 
 /// Whether QEMU wrote all and all was kept. A disk that is full breaks QEMU's pipe: then the disk is the reason.
 fn whole(saved: io::Result<()>, copied: &Receiver<io::Result<u64>>) -> Result<(), NotWhole> {
     let patience = if saved.is_ok() { COPY_PATIENCE } else { AFTER_A_FAILURE };
-    match (copied.recv_timeout(patience), saved) {
+    let deadline = Instant::now() + patience;
+    let copied = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match copied.recv_timeout(left.min(cancel::LOOK_EVERY)) {
+            _ if cancel::requested() => return Err(NotWhole::Interrupted),
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            came => break came,
+        }
+    };
+    match (copied, saved) {
         (Ok(Err(e)), _) => Err(NotWhole::File(e)),
         (_, Err(e)) => Err(NotWhole::Qemu(e)),
         (Ok(Ok(_)), Ok(())) => Ok(()),
         (Err(e), Ok(())) => {
-            let text = format!("QEMU has written the state, and it did not end ({e} after {patience:?})");
-            Err(NotWhole::Qemu(io::Error::new(io::ErrorKind::TimedOut, text)))
+            let text = format!(
+                "QEMU has written the state, and the file has not all of it ({e} after {patience:?})"
+            );
+            Err(NotWhole::File(io::Error::new(io::ErrorKind::TimedOut, text)))
         }
     }
 }

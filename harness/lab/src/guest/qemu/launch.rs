@@ -17,13 +17,13 @@ use crate::cores;
 use crate::failure::{Failure, Kind};
 use crate::guest::arguments::{self, Incoming, Machine, QEMU, Wires};
 use crate::guest::lost::{Cause, Trouble};
+use crate::guest::luns;
 use crate::guest::neighbours::Lookout;
 use crate::guest::qmp::Monitor;
 use crate::guest::running::Order;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
 use crate::guest::wire::{self, LastLine};
-use crate::guest::{luns, snapshot};
 
 /// How often a console is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -109,7 +109,7 @@ impl Qemu {
         order: &Order<'_>,
         snapshot: &Snapshot,
     ) -> Result<Restoring, Trouble> {
-        let state = snapshot.feed().map_err(|e| snapshot::failure("read", order.folder, &e))?;
+        let state = snapshot.feed().map_err(|e| Failure::file("read a saved guest for", order.folder, &e))?;
         let from = state.as_raw_fd();
         // Devices have to be there before their state comes.
         let whole = luns::fit_on_a_command_line(order.topology);
