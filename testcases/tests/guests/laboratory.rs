@@ -58,7 +58,7 @@ fn make() -> Result<Lineup, Failure> {
             place: match std::env::var_os("PARPROBE_RUN") {
                 // One for each of the filters that `cargo xtask test` was given.
                 Some(folder) => Place::Dated { runs: folder.into(), kind: "guests" },
-                None => Place::Dated { runs: workspace().join("target").join("guest-tests"), kind: "test" },
+                None => Place::Dated { runs: workspace().join("runs"), kind: "test" },
             },
         },
         &Log,

@@ -1,5 +1,7 @@
 //! Writes the initramfs: the agent as `/init`, and the modules a run needs.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,15 +19,18 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds the agent with the cargo that built us and returns the path of the binary.
 ///
-/// It has a folder of its own below `target/`: its flags differ from those of the workspace.
+/// It has a folder of its own in cargo's: its flags differ from those of the workspace.
 ///
 /// # Errors
-/// `Build` with the compiler's last words.
+/// `Build` with the compiler's last words; `Files` where cargo's folder cannot be written.
 pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
     let attempt = "build the agent of the guest";
-    let target = workspace.join("target").join("guest");
-    let log = workspace.join("target").join("guest-build.log");
-    let output = std::fs::File::create(&log).map_err(|e| Failure::file("create", &log, &e))?;
+    let folder = cargos_folder(workspace, std::env::var_os("CARGO_TARGET_DIR"));
+    // Cargo may have been told otherwise where to build us.
+    fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
+    let target = folder.join("guest");
+    let log = folder.join("guest-build.log");
+    let output = fs::File::create(&log).map_err(|e| Failure::file("create", &log, &e))?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace)
@@ -44,10 +49,19 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
     match cargo.wait(Duration::from_secs(900)).map_err(|e| failed(e.to_string()))? {
         Waited::Ended(status) if status.success() => Ok(target.join(TARGET).join("agent").join("agent")),
         Waited::Ended(status) => {
-            Err(failed(format!("{status}\n{}", std::fs::read_to_string(&log).unwrap_or_default())))
+            Err(failed(format!("{status}\n{}", fs::read_to_string(&log).unwrap_or_default())))
         }
         Waited::TimedOut => Err(failed("cargo was not done after 15 minutes".to_owned())),
         Waited::Cancelled => Err(Failure::interrupted(attempt)),
+    }
+}
+
+/// Where cargo builds, if only its environment says otherwise (doc.rust-lang.org/cargo, "Environment Variables").
+fn cargos_folder(workspace: &Path, told: Option<OsString>) -> PathBuf {
+    match told.filter(|told| !told.is_empty()) {
+        // The agent is built from the workspace, and we may run elsewhere.
+        Some(told) => std::path::absolute(&told).unwrap_or_else(|_| workspace.join(&told)),
+        None => workspace.join("target"),
     }
 }
 
@@ -71,14 +85,14 @@ pub fn write(path: &Path, agent: &Path, modules: &[Module]) -> Result<(), Failur
     for (number, (name, content)) in entries.iter().enumerate() {
         let body = match content {
             Content::Folder => Vec::new(),
-            Content::File(from) => std::fs::read(from).map_err(|e| Failure::file("read", from, &e))?,
+            Content::File(from) => fs::read(from).map_err(|e| Failure::file("read", from, &e))?,
         };
         // A number of its own each: equal numbers with several links would be one file.
         let number = u32::try_from(number + 1).unwrap_or(u32::MAX);
         append(&mut archive, name, number, content, &body).map_err(|e| Failure::file("pack", path, &e))?;
     }
     newc::trailer(&mut archive).map_err(|e| Failure::file("pack", path, &e))?;
-    std::fs::write(path, archive).map_err(|e| Failure::file("write", path, &e))
+    fs::write(path, archive).map_err(|e| Failure::file("write", path, &e))
 }
 
 enum Content<'a> {
@@ -108,15 +122,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_agent_is_built_where_cargo_builds() {
+        let workspace = Path::new("/some/space");
+        let folder = |told: &str| cargos_folder(workspace, Some(told.into()));
+        assert_eq!(cargos_folder(workspace, None), Path::new("/some/space/target"));
+        assert_eq!(folder(""), Path::new("/some/space/target"));
+        assert_eq!(folder("/elsewhere"), Path::new("/elsewhere"));
+        assert!(folder("built").is_absolute());
+    }
+
+    #[test]
     fn the_image_holds_the_agent_and_the_modules_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let (agent, module) = (folder.path().join("agent"), folder.path().join("sd_mod.ko"));
-        std::fs::write(&agent, "agent's bytes").unwrap();
-        std::fs::write(&module, "module's bytes").unwrap();
+        fs::write(&agent, "agent's bytes").unwrap();
+        fs::write(&module, "module's bytes").unwrap();
         let image = folder.path().join("initramfs.cpio");
         write(&image, &agent, &[Module { name: "sd_mod".into(), path: module, depends: vec![] }]).unwrap();
 
-        let mut rest = io::Cursor::new(std::fs::read(&image).unwrap());
+        let mut rest = io::Cursor::new(fs::read(&image).unwrap());
         let mut seen = Vec::new();
         loop {
             let mut reader = newc::Reader::new(rest).unwrap();
