@@ -69,15 +69,25 @@ const EDITED: &str = "async attach completed";
 /// The patch with one line of code edited, so that what depends on it is compiled, and never the same twice.
 fn edit(patch: &Path, run: &Path) -> Result<PathBuf, Failure> {
     let text = fs::read_to_string(patch).map_err(|e| Failure::file("read", patch, &e))?;
-    if !text.contains(EDITED) {
-        let attempt = format!("edit {}", patch.display());
-        return Err(Failure::new(Kind::Asked, attempt, format!("it has no \"{EDITED}\""), "this is a bug"));
-    }
     let nonce = run.file_name().unwrap_or_default().display().to_string();
+    let edited = edited(&text, &nonce).ok_or_else(|| {
+        let attempt = format!("edit {}", patch.display());
+        Failure::new(Kind::Asked, attempt, format!("it adds no \"{EDITED}\""), "this is a bug")
+    })?;
     let path = run.join("edited.patch");
-    let edited = text.replacen(EDITED, &format!("{EDITED} ({nonce})"), 1);
     fs::write(&path, edited).map_err(|e| Failure::file("write", &path, &e))?;
     Ok(path)
+}
+
+/// The patch, with this in the first line that it adds with the message: one that it removes or finds has to stay.
+fn edited(patch: &str, nonce: &str) -> Option<String> {
+    let mut lines = patch.match_indices('\n').map(|(end, _)| end + 1);
+    let line = lines.find(|at| {
+        let line = patch[*at..].lines().next().unwrap_or_default();
+        line.starts_with('+') && line.contains(EDITED)
+    })?;
+    let (before, from) = patch.split_at(line);
+    Some(before.to_owned() + &from.replacen(EDITED, &format!("{EDITED} ({nonce})"), 1))
 }
 
 /// A bench for which nothing is said, with its verdict; how long that took.
@@ -100,4 +110,21 @@ fn bench(edited: Instant, lineup: &Lineup, watch: &dyn Watch) -> Result<Duration
         return Err(Failure::new(Kind::Guest, "time a bench", format!("it is {}", document.outcome), next));
     }
     Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_is_edited_is_one_that_the_patch_adds() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
+        let recipe = Catalogue::read(&configs).unwrap().recipe("with").unwrap();
+        let patch = fs::read_to_string(recipe.series.last().unwrap()).unwrap();
+        let edited = edited(&patch, "once").unwrap();
+        let changed: Vec<_> = patch.lines().zip(edited.lines()).filter(|(old, new)| old != new).collect();
+        let [(old, new)] = changed[..] else { panic!("{changed:?}") };
+        assert!(old.starts_with('+') && new.contains("completed (once)"), "{old} {new}");
+        assert_eq!(super::edited("-async attach completed\n async attach completed\n", "once"), None);
+    }
 }
