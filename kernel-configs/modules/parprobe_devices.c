@@ -12,6 +12,7 @@
 #include <linux/mutex.h>
 #include <linux/numa.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 
 static int count = 24;
 module_param(count, int, 0444);
@@ -30,7 +31,12 @@ static atomic_t released;
 static DEFINE_MUTEX(lock);
 static struct device **devices;
 
+/* The driver is const since d69d80484598 (v6.11). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
 static int parprobe_match(struct device *dev, struct device_driver *drv)
+#else
+static int parprobe_match(struct device *dev, const struct device_driver *drv)
+#endif
 {
 	if (match_fails >= 0 && dev->id == match_fails)
 		return -EIO;

@@ -12,8 +12,8 @@ use evidence::units::micros;
 use evidence::{sequential, stats};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Behaviour, Catalogue, Recipe};
-use lab::run::{self, Lineup, Place, Request};
+use lab::kernel::{Behaviour, Catalogue, Recipe, Store};
+use lab::run::{self, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
     BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
@@ -23,7 +23,7 @@ use testcases::{
     BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Verdict,
 };
 
-use crate::cli::{BenchArguments, Forks};
+use crate::cli::{BenchArguments, Forks, as_options};
 use crate::exit;
 use crate::screen::print;
 
@@ -34,19 +34,17 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         let next = "see `cargo xtask bench --help` for the numbers and their defaults";
         Failure::new(Kind::Asked, "make such a guest", unsound.to_string(), next)
     })?;
-    refuse_twice(&arguments.kernels)?;
     let place = match &arguments.out {
         Some(folder) => Place::Named(folder.clone()),
         None => Place::Dated { runs: workspace.join("runs"), kind: "bench" },
     };
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    let recipes =
-        arguments.kernels.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
+    let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
     let lineup = Lineup::of(
         &Request {
             workspace,
             recipes: &recipes,
-            modules: Some(&case.modules()),
+            modules: Carried::These(&case.modules()),
             wish: arguments.accel.into(),
             setup: arguments.setup,
             place,
@@ -101,16 +99,6 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
     Ok(document)
 }
 
-/// A kernel named twice could not be told from itself in the tables.
-fn refuse_twice(kernels: &[String]) -> Result<(), Failure> {
-    let twice = kernels.iter().enumerate().find(|(place, name)| kernels[..*place].contains(name));
-    twice.map_or(Ok(()), |(_, name)| {
-        let seen = format!("\"{name}\" is named twice");
-        let next = "name each once; `cargo xtask mutants --aa` holds kernels against themselves";
-        Err(Failure::new(Kind::Asked, "compare kernels", seen, next))
-    })
-}
-
 impl Forks {
     /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
     /// is to be as fast, a tenth counts, and forks narrow the interval.
@@ -136,15 +124,15 @@ impl Forks {
 /// The command that repeats the bench here, with every default spelt out: defaults may change, and depend on
 /// the host.
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
-    let BenchArguments { kernels, boots, forks, accel, .. } = arguments;
+    let BenchArguments { boots, forks, accel, .. } = arguments;
+    let kernels = as_options(&arguments.wanted());
     let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
     let boots = match boots {
         Rounds::Just(number) => number.to_string(),
         Rounds::UntilClear { .. } => "auto".to_owned(),
     };
     format!(
-        "cargo xtask bench --kernels {} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} --accel {}",
-        kernels.join(","),
+        "cargo xtask bench {kernels} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} --accel {}",
         humantime::format_duration(*latency).to_string().replace(' ', ""),
         accel.name(),
     )

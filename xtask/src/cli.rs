@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::accelerator::Wish;
 use lab::guest::topology::{MOST_HBAS_PER_NODE, MOST_LUNS, MOST_NODES, MOST_VCPUS, Topology};
+use lab::kernel::{Behaviour, Wanted};
+use lab::shell::quoted;
 use testcases::Rounds;
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
@@ -44,11 +46,73 @@ pub(crate) enum Verb {
     Test(TestArguments),
 }
 
+/// What can be said of kernels, after all options.
+const KERNELS: &str = "\
+Kernels:
+  NAME                     of kernel-configs/kernels.toml: without, with, with-numa, mainline, …
+  linux-source-6.12        Debian's source package; =VERSION for one that is not installed
+  ~/linux-6.9.tar.xz       a source archive
+  ~/linux                  a source tree as it stands, with what is not committed
+  ~/linux@v6.9             a commit of a git tree; the tree itself is left alone
+  linux-image-6.1.0-9-…    Debian's kernel, from its package or a .deb; nothing is built
+  IMAGE:MODULES            a bzImage and the folder of its modules, as /lib/modules/RELEASE
+What is built here can be had in another configuration: NAME+debug.";
+
+/// Patches, and what is known of kernels.
 #[derive(Args, Debug)]
+pub(crate) struct PatchArguments {
+    /// A patch on top of each kernel: a diff, a mail, a mailbox with a thread, a quilt series. It can be given again
+    #[arg(long = "patch", value_name = "FILE")]
+    patches: Vec<PathBuf>,
+    /// What is expected of kernels of which nothing is known and of patched ones: per-driver, per-device (in parallel) or
+    /// per-node (and on the device's node) [default of a patched kernel: what was expected without the patch, unless
+    /// that is per-driver]
+    #[arg(long, value_name = "HOW", value_parser = behaviour)]
+    behaves: Option<Behaviour>,
+}
+
+impl PatchArguments {
+    /// These kernels, or those that are usual, with the patches.
+    fn wanted(&self, kernels: &[String], usual: &str) -> Wanted {
+        let usual = if self.patches.is_empty() { usual } else { "mainline" };
+        let kernels = match kernels {
+            [] => usual.split(',').map(str::to_owned).collect(),
+            some => some.to_vec(),
+        };
+        // Tests run in another folder.
+        let folder = std::env::current_dir().unwrap_or_default();
+        Wanted { folder, kernels, patches: self.patches.clone(), behaves: self.behaves }
+    }
+}
+
+/// What was asked for, as it is written on the command line.
+pub(crate) fn as_options(wanted: &Wanted) -> String {
+    let Wanted { folder: _, kernels, patches, behaves } = wanted;
+    let mut options = format!("--kernels {}", quoted(&kernels.join(",")));
+    for patch in patches {
+        options.push_str(&format!(" --patch {}", quoted(&patch.display().to_string())));
+    }
+    if let Some(behaves) = behaves {
+        options.push_str(&format!(" --behaves {behaves}"));
+    }
+    options
+}
+
+fn behaviour(text: &str) -> Result<Behaviour, String> {
+    let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode];
+    let found = all.into_iter().find(|behaviour| behaviour.to_string() == text);
+    found.ok_or_else(|| "there are per-driver, per-device and per-node".to_owned())
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = KERNELS)]
 pub(crate) struct BenchArguments {
-    /// Kernels by name, as in kernel-configs/kernels.toml; the first is the baseline of comparisons
-    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "without,with")]
-    pub(crate) kernels: Vec<String>,
+    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of comparisons
+    /// [default: without,with; with --patch: mainline]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    patches: PatchArguments,
     /// NUMA nodes, 1 to 8
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES), default_value_t = 2)]
     pub(crate) nodes: u32,
@@ -88,6 +152,11 @@ pub(crate) struct BenchArguments {
 }
 
 impl BenchArguments {
+    /// The kernels.
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.patches.wanted(&self.kernels, "without,with")
+    }
+
     /// The shape of the guests.
     pub(crate) fn topology(&self) -> Topology {
         let Self { nodes, hbas, luns, latency, .. } = *self;
@@ -148,21 +217,27 @@ fn rounds(text: &str) -> Result<Rounds, String> {
     number.map(Rounds::Just).ok_or_else(|| "`auto` or a number from 1 to 1000 is needed".to_owned())
 }
 
+impl TestArguments {
+    /// The kernels.
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.patches.wanted(&self.kernels, "without,with,with-numa,mainline")
+    }
+}
+
 #[derive(Args, Debug)]
+#[command(after_help = KERNELS)]
 pub(crate) struct TestArguments {
     /// Only tests whose name contains one of these
     pub(crate) filters: Vec<String>,
     /// Only tests that boot no guest: no kernel is built
     #[arg(long, conflicts_with = "setup")]
     pub(crate) fast: bool,
-    /// Kernels that the cases are carried out on, by name, as in kernel-configs/kernels.toml
-    #[arg(
-        long,
-        value_name = "A,B,…",
-        value_delimiter = ',',
-        default_value = "without,with,with-numa,mainline"
-    )]
-    pub(crate) kernels: Vec<String>,
+    /// Kernels that the cases are carried out on, each a name from kernel-configs/kernels.toml or a place (below); with
+    /// --patch these with the patches on top [default: without,with,with-numa,mainline; with --patch: mainline]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    patches: PatchArguments,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,

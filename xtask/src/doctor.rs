@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lab::debian;
 use lab::failure::{Failure, Kind};
 use lab::host::{self, State};
 use lab::kernel::Catalogue;
@@ -11,7 +12,8 @@ use crate::screen::print;
 
 pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    let findings = host::examine(&catalogue);
+    let recipes = catalogue.names().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
+    let findings = host::examine(&recipes);
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for finding in &findings {
@@ -20,7 +22,7 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
             State::Mind(why) => ("note", format!("\n{:width$}          {why}", "")),
             State::Blocks(next) => ("blocks", format!("\n{:width$}          {next}", "")),
             State::Lacks { package } => {
-                ("lacks", format!("\n{:width$}          {}", "", host::install_command(&[package])))
+                ("lacks", format!("\n{:width$}          {}", "", debian::install_command(&[package])))
             }
         };
         out.push_str(&format!("{:width$}  {mark:<6}  {}{rest}\n", finding.name, finding.seen));
@@ -28,7 +30,7 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
     let missing = host::missing_packages(&findings);
     let blocked = findings.iter().any(|finding| matches!(finding.state, State::Blocks(_)));
     if !missing.is_empty() {
-        out.push_str(&format!("\nTo mend it all: {}\n", host::install_command(&missing)));
+        out.push_str(&format!("\nTo mend it all: {}\n", debian::install_command(&missing)));
         out.push_str("or add --setup to `cargo xtask bench` or `cargo xtask test`.\n");
     } else if !blocked {
         out.push_str("\nEverything that a bench needs is here.\n");

@@ -7,8 +7,8 @@ use evidence::judge::{self, Finding, Outcome};
 use evidence::sequential;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Catalogue, Mutant, Mutants, Recipe};
-use lab::run::{self, Bootable, Lineup, Place, Request};
+use lab::kernel::{Catalogue, Mutant, Mutants, Patch, Recipe};
+use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
     Comparison, Fate, IntervalKind, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold,
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Wa
         &Request {
             workspace,
             recipes: &recipes,
-            modules: None,
+            modules: Carried::Any(&testcases::modules()),
             wish: arguments.accel.into(),
             setup: arguments.setup,
             place: Place::Dated { runs: workspace.join("runs"), kind: "mutants" },
@@ -145,11 +145,11 @@ fn hunt(
     for case in cases_of(mutant)? {
         let mut said = Said::Passed;
         for flavour in case.flavours {
-            let mut recipe = catalogue.recipe(&Case::on(&on.name, flavour))?;
+            let plain = catalogue.recipe(&Case::on(&on.name, flavour))?;
+            let mut recipe = plain.patched(&[Patch::file(mutant.patch.clone())])?;
             recipe.name = Case::on(&mutant.name, flavour);
             recipe.about.clone_from(&mutant.breaks);
-            recipe.series.push(mutant.patch.clone());
-            let kernel = lineup.add(&recipe, watch)?.clone();
+            let kernel = lineup.add(&recipe, &testcases::modules(), watch)?.clone();
             watch.stage(&format!("carry out {} on {}", case.name, recipe.name));
             entry.cases.push(format!("{}::{}", case.name, recipe.name));
             said = said.or(examine(case, case.seeds_in(flavour), on, &kernel, lineup)?);

@@ -16,7 +16,7 @@ use evidence::judge::Outcome;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::kernel::Catalogue;
-use lab::run::{self, Bootable, Lineup, Place, Request};
+use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use testcases::{Case, Circumstances, DRIVER_AFTER_DEVICES, End, Seen, Verdict};
 
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
         &Request {
             workspace,
             recipes: std::slice::from_ref(&recipe),
-            modules: Some(&CASE.modules()),
+            modules: Carried::These(&CASE.modules()),
             wish: arguments.accel.into(),
             setup: arguments.setup,
             place: Place::Dated { runs: workspace.join("runs"), kind: "perf" },

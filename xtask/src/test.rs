@@ -9,7 +9,7 @@ use evidence::judge::Outcome;
 use lab::child;
 use lab::failure::{Failure, Kind};
 use lab::host;
-use lab::kernel::{Catalogue, Store};
+use lab::kernel::{Catalogue, Origin, Recipe, Store, Wanted};
 use lab::run::Place;
 use lab::watch::Watch;
 use report::document::{
@@ -17,7 +17,7 @@ use report::document::{
 };
 use testcases::{CASES, Case};
 
-use crate::cli::TestArguments;
+use crate::cli::{TestArguments, as_options};
 use crate::exit;
 use crate::screen::{complain, print};
 
@@ -33,7 +33,8 @@ const PATIENT: &str = "mainline";
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
-    let tests = Tests { workspace, arguments, run: None };
+    let wanted = arguments.wanted();
+    let tests = Tests { workspace, arguments, wanted: &wanted, run: None };
     // libtest-mimic takes one filter at a time.
     let filters: Vec<Option<&str>> = match &arguments.filters[..] {
         [] => vec![None],
@@ -41,9 +42,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     };
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
-    for name in &arguments.kernels {
-        catalogue.recipe(name)?;
-    }
+    let kernels = wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
     if arguments.list {
         for part in parts {
             for filter in &filters {
@@ -53,7 +52,9 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         return Ok(exit::SUPPORTED);
     }
     if !arguments.fast {
-        host::prepare(&host::examine(&catalogue), arguments.setup, watch)?;
+        let own = catalogue.recipe(PATIENT)?;
+        let all = [&kernels[..], &[own]].concat();
+        host::prepare(&host::examine(&all), arguments.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
@@ -72,9 +73,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
-            let needed = kernels_for(arguments, &catalogue, filter)?;
-            let recipes = needed.iter().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
-            match Store::open().and_then(|store| store.ensure(&recipes, watch)) {
+            let needed = kernels_for(&kernels, &catalogue, filter)?;
+            match Store::open().and_then(|store| store.ensure(&needed, watch)) {
                 Ok(_) => {}
                 Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
                 // What was tested until now is not lost with it.
@@ -153,33 +153,38 @@ fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Fai
 
 /// The kernels that guest tests of these names boot, each with its flavour.
 fn kernels_for(
-    arguments: &TestArguments,
+    kernels: &[Recipe],
     catalogue: &Catalogue,
     filter: Option<&str>,
-) -> Result<Vec<String>, Failure> {
-    let mut needed = Vec::new();
-    for kernel in &arguments.kernels {
+) -> Result<Vec<Recipe>, Failure> {
+    let mut needed: Vec<(&str, Recipe)> = Vec::new();
+    for kernel in kernels {
         for case in CASES {
-            let behaves = catalogue.recipe(kernel)?.behaves;
-            for flavour in case.flavours.iter().filter(|flavour| case.skipped_on(behaves, flavour).is_none())
-            {
-                let name = Case::on(kernel, flavour);
-                if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter)) {
-                    needed.push(name);
+            let can = |flavour: &&&str| {
+                case.skipped_on(kernel.behaves, flavour).is_none()
+                    && (flavour.is_empty() || matches!(kernel.origin, Origin::Build(_)))
+            };
+            for flavour in case.flavours.iter().filter(can) {
+                let name = Case::on(&kernel.name, flavour);
+                if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter))
+                    && !needed.iter().any(|(_, known)| known.name == name)
+                {
+                    needed.push((flavour, catalogue.in_flavour(kernel, flavour)?));
                 }
             }
         }
     }
     // Kernels of one configuration one after the other, the usual one first: the others begin with its objects.
-    needed.sort_by_key(|name| name.split_once('+').map_or("", |(_, flavour)| flavour).to_owned());
-    needed.push(PATIENT.to_owned());
-    let mut seen = std::collections::BTreeSet::new();
-    needed.retain(|name| seen.insert(name.clone()));
+    needed.sort_by_key(|(flavour, _)| *flavour);
+    let mut needed: Vec<Recipe> = needed.into_iter().map(|(_, recipe)| recipe).collect();
+    if !needed.iter().any(|recipe| recipe.name == PATIENT) {
+        needed.push(catalogue.recipe(PATIENT)?);
+    }
     Ok(needed)
 }
 
 fn repeat(arguments: &TestArguments) -> String {
-    let TestArguments { filters, fast, kernels, accel, json: _, list: _, setup: _ } = arguments;
+    let TestArguments { filters, fast, accel, .. } = arguments;
     let mut command = "cargo xtask test".to_owned();
     for filter in filters {
         command.push_str(&format!(" {filter}"));
@@ -187,7 +192,7 @@ fn repeat(arguments: &TestArguments) -> String {
     if *fast {
         command.push_str(" --fast");
     }
-    format!("{command} --kernels {} --accel {}", kernels.join(","), accel.name())
+    format!("{command} {} --accel {}", as_options(&arguments.wanted()), accel.name())
 }
 
 /// What processes of guest tests noted.
@@ -237,6 +242,7 @@ fn results_path(run: &Path) -> PathBuf {
 struct Tests<'a> {
     workspace: &'a Path,
     arguments: &'a TestArguments,
+    wanted: &'a Wanted,
     /// The folder for the guests of a run.
     run: Option<&'a Path>,
 }
@@ -270,7 +276,7 @@ impl Tests<'_> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(self.workspace).args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
         command.env("PARPROBE_ACCEL", self.arguments.accel.name());
-        command.env("PARPROBE_KERNELS", self.arguments.kernels.join(","));
+        command.env("PARPROBE_KERNELS", serde_json::to_string(self.wanted).unwrap_or_default());
         if let Some(run) = self.run {
             command.env("PARPROBE_RUN", run).env("PARPROBE_RESULTS", results_path(run));
         }

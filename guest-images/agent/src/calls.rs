@@ -59,6 +59,8 @@ fn took(since: Instant) -> Outcome {
 fn load_module(name: &str, params: &str) -> Outcome {
     let path = format!("{}/{name}.ko", protocol::MODULES);
     let file = File::open(&path).map_err(|e| format!("opening {path}: {e}"))?;
+    let params = format!("{} {params}", of_command_line(name)?);
+    let params = params.trim();
     let arguments = CString::new(params).map_err(|e| format!("parameters of {name}: {e}"))?;
     mark(&format!("insmod {name} begins"))?;
     let asked = Instant::now();
@@ -67,6 +69,31 @@ fn load_module(name: &str, params: &str) -> Outcome {
     mark(&format!("insmod {name} ends"))?;
     loaded.map_err(|e| format!("loading module {name} ({params:?}): {e}"))?;
     answer
+}
+
+/// What the kernel command line says to a module, as `<module>.<parameter>`. The kernel itself hands it to what is built
+/// in only; for the others modprobe does (kernel-command-line(7), modprobe(8)), which is not here.
+fn of_command_line(module: &str) -> Result<String, String> {
+    let line = sysfs::read("/proc/cmdline").map_err(|e| format!("reading /proc/cmdline: {e}"))?;
+    let own = |word: &str| {
+        let (name, parameter) = word.split_once('.')?;
+        (name.replace('-', "_") == module).then(|| parameter.to_owned())
+    };
+    Ok(line.split_whitespace().filter_map(own).collect::<Vec<_>>().join(" "))
+}
+
+/// Loads what the agent needs to speak, in the order of the list. Without a list there is nothing to load.
+pub(crate) fn load_first() -> io::Result<()> {
+    let list = match sysfs::read(protocol::FIRST) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        list => list?,
+    };
+    for name in list.lines() {
+        let file = File::open(format!("{}/{name}.ko", protocol::MODULES))?;
+        finit_module(file, c"", ModuleInitFlags::empty())
+            .map_err(|e| io::Error::other(format!("loading module {name}: {e}")))?;
+    }
+    Ok(())
 }
 
 fn unload_module(name: &str) -> Outcome {

@@ -27,6 +27,7 @@ fn serve() -> io::Result<()> {
     // 4: errors and worse. A healthy probe prints warnings ("Power-on or device reset occurred"), and a serial
     // line takes longer than much of a probe. A panic or an oops raises the level by itself.
     sysfs::write("/proc/sys/kernel/printk", "4")?;
+    calls::load_first()?;
     let port = port::open(protocol::PORT)?;
     let mut calls = BufReader::new(port.try_clone()?);
     let words = Arc::new(Mutex::new(port));

@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
+
+/// File of the guest image with the names of modules, a line each, that the agent loads before it speaks: without them
+/// there would be no port to speak on. It is not there where the kernel needs none.
+pub const FIRST: &str = "/modules/first";
 
 /// Prefix of the records that the agent writes to `/dev/kmsg`, to mark its own doings among the kernel's.
 pub const MARK: &str = "parprobe:";

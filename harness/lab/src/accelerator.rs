@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
 use crate::guest::{Guest, Order, Patience, image, qemu_version, try_kvm};
-use crate::kernel::Store;
+use crate::kernel::modules::{self, Modules};
+use crate::kernel::{Kernel, Store};
 use crate::watch::Watch;
 
 /// Who runs the guest's instructions.
@@ -69,8 +70,8 @@ pub struct Proof {
 /// What to prove KVM with.
 #[derive(Clone, Copy, Debug)]
 pub struct Specimen<'a> {
-    /// The kernel image.
-    pub kernel: &'a Path,
+    /// The kernel.
+    pub kernel: &'a Kernel,
     /// The agent's binary.
     pub agent: &'a Path,
 }
@@ -142,9 +143,12 @@ pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result
         .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
     let topology = Topology::new(1, 1, 1, Duration::ZERO);
     let initramfs = folder.path().join("initramfs.cpio");
-    image::write(&initramfs, specimen.agent, &[])?;
+    let built_in = modules::built_in(&specimen.kernel.built_in())?;
+    let to_speak = Modules::read(&specimen.kernel.modules())?.to_speak(&built_in)?;
+    let first: Vec<&str> = to_speak.iter().map(|module| module.name.as_str()).collect();
+    image::write(&initramfs, specimen.agent, &to_speak, &first)?;
     let order = Order {
-        kernel: specimen.kernel,
+        kernel: &specimen.kernel.image(),
         initramfs: &initramfs,
         parameters: "",
         topology: &topology,

@@ -73,7 +73,20 @@ pub(crate) fn output(
     at_most: Duration,
     inherited: Vec<OwnedFd>,
 ) -> io::Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    output_on(command, Stdio::null(), at_most, inherited)
+}
+
+/// The same, with an input.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn output_on(
+    command: &mut Command,
+    input: Stdio,
+    at_most: Duration,
+    inherited: Vec<OwnedFd>,
+) -> io::Result<Output> {
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(command, Signal::SIGTERM, inherited)?;
     let stdout = child.child().stdout.take().map(read_all);
     let stderr = child.child().stderr.take().map(read_all);

@@ -1,15 +1,16 @@
 //! What the host has and lacks, and how to mend it.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::accelerator;
 use crate::child;
+use crate::debian::{self, find_program, install_command};
 use crate::failure::{Failure, Kind};
 use crate::guest::{QEMU, qemu_version};
-use crate::kernel::{Catalogue, Store};
+use crate::kernel::{Origin, Recipe, Store};
 use crate::watch::Watch;
 
 /// One thing about the host.
@@ -53,7 +54,8 @@ enum Look {
     File(&'static [&'static str]),
 }
 
-const NEEDS: [Need; 8] = [
+/// What every run needs.
+const NEEDS: [Need; 3] = [
     Need { name: "git", look: Look::Program("git"), package: "git" },
     Need { name: "compiler", look: Look::Program("gcc"), package: "gcc" },
     Need {
@@ -61,6 +63,10 @@ const NEEDS: [Need; 8] = [
         look: Look::File(&["/usr/lib/x86_64-linux-gnu/libc.a", "/usr/lib64/libc.a", "/usr/lib/libc.a"]),
         package: "libc6-dev",
     },
+];
+
+/// What it takes to build a kernel.
+const NEEDS_TO_BUILD: [Need; 5] = [
     Need { name: "make", look: Look::Program("make"), package: "make" },
     Need { name: "flex", look: Look::Program("flex"), package: "flex" },
     Need { name: "bison", look: Look::Program("bison"), package: "bison" },
@@ -68,15 +74,19 @@ const NEEDS: [Need; 8] = [
     Need { name: "libelf", look: Look::File(&["/usr/include/libelf.h"]), package: "libelf-dev" },
 ];
 
-/// Looks at everything a bench needs.
-pub fn examine(catalogue: &Catalogue) -> Vec<Finding> {
+/// Looks at everything that these kernels need.
+pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
     let mut findings = vec![examine_qemu()];
     findings.extend(NEEDS.iter().map(examine_need));
-    findings.extend(catalogue.sources().map(|source| {
-        let name = format!("source {}", source.package);
-        match std::fs::metadata(&source.archive) {
-            Ok(meta) => fine(&name, format!("{} ({} MiB)", source.archive.display(), meta.len() >> 20)),
-            Err(e) => lacks(&name, format!("{}: {e}", source.archive.display()), &source.package),
+    if recipes.iter().any(|recipe| matches!(recipe.origin, Origin::Build(_))) {
+        findings.extend(NEEDS_TO_BUILD.iter().map(examine_need));
+    }
+    let packages: BTreeMap<&str, &Path> = recipes.iter().filter_map(Recipe::package).collect();
+    findings.extend(packages.into_iter().map(|(package, archive)| {
+        let name = format!("source {package}");
+        match std::fs::metadata(archive) {
+            Ok(meta) => fine(&name, format!("{} ({} MiB)", archive.display(), meta.len() >> 20)),
+            Err(e) => lacks(&name, format!("{}: {e}", archive.display()), package),
         }
     }));
     findings.push(examine_machine());
@@ -110,62 +120,6 @@ pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
     packages
 }
 
-/// The command that installs these packages here.
-pub fn install_command(packages: &[&str]) -> String {
-    let sudo = if is_root() { "" } else { "sudo " };
-    format!("{sudo}apt-get install --no-install-recommends {}", packages.join(" "))
-}
-
-/// Installs what is missing, with apt, as root or through sudo. It never asks a question.
-///
-/// # Errors
-/// `Host` where there is no apt or it fails, with the packages; `Interrupted`.
-pub fn install(packages: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let attempt = format!("install {}", packages.join(" "));
-    if find_program("apt-get").is_none() {
-        let seen = "there is no apt-get on this system";
-        let next = "install these packages, or what they are called here, and run the same command again";
-        return Err(Failure::new(Kind::Host, attempt, seen, next));
-    }
-    if !is_root() && find_program("sudo").is_none() {
-        let next = format!("as root: apt-get install --no-install-recommends {}", packages.join(" "));
-        return Err(Failure::new(Kind::Host, attempt, "it takes root, and there is no sudo", next));
-    }
-    watch.stage(&attempt);
-    apt(&attempt, &["update"], packages)?;
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    arguments.extend(packages);
-    apt(&attempt, &arguments, packages)
-}
-
-fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failure> {
-    /// A slow mirror takes minutes; this is for one that does not answer.
-    const PATIENCE: Duration = Duration::from_secs(1800);
-    let next = format!("run it yourself: {}", install_command(packages));
-    let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, &next);
-    let mut command = if is_root() {
-        Command::new("apt-get")
-    } else {
-        let mut sudo = Command::new("sudo");
-        // -n: without a terminal, or in CI, a password prompt would wait for ever.
-        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        sudo
-    };
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    let output = child::output(&mut command, PATIENCE, vec![]).map_err(|e| match e.kind() {
-        ErrorKind::Interrupted => Failure::interrupted(attempt),
-        _ => failed(e.to_string()),
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let lines: Vec<&str> = output.stderr.lines().collect();
-    Err(failed(format!("{}\n{}", output.status, lines[lines.len().saturating_sub(8)..].join("\n"))))
-}
-
 /// An error that names every package that is missing, if one is: before anything is built.
 ///
 /// # Errors
@@ -197,13 +151,9 @@ pub fn require(findings: &[Finding]) -> Result<(), Failure> {
 /// Sees to it that nothing is missing: installs it, if that is wanted, or says what it is.
 ///
 /// # Errors
-/// As [`install`] and [`require`].
+/// As [`debian::install`] and [`require`].
 pub fn prepare(findings: &[Finding], setup: bool, watch: &dyn Watch) -> Result<(), Failure> {
-    if setup { install(&missing_packages(findings), watch) } else { require(findings) }
-}
-
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    if setup { debian::install(&missing_packages(findings), watch) } else { require(findings) }
 }
 
 fn fine(name: &str, seen: String) -> Finding {
@@ -239,12 +189,6 @@ fn version_of(program: &str) -> Option<String> {
     let output =
         child::output(Command::new(program).arg("--version"), Duration::from_secs(30), vec![]).ok()?;
     output.stdout.lines().next().map(str::to_owned)
-}
-
-fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
 }
 
 fn examine_machine() -> Finding {

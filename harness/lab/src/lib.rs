@@ -6,10 +6,13 @@
 pub mod accelerator;
 pub mod cancel;
 pub mod child;
+mod compression;
 mod cores;
+pub mod debian;
 pub mod failure;
 pub mod guest;
 pub mod host;
 pub mod kernel;
 pub mod run;
+pub mod shell;
 pub mod watch;

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use lab::failure::Kind;
-use lab::kernel::{Behaviour, Kernel, Recipe, Source, Store};
+use lab::kernel::{Behaviour, Brought, Build, Kernel, Origin, Patch, Recipe, Source, State, Store};
 use lab::watch::{Nobody, Watch};
 
 /// Grants what is in `known`, and builds from `code.c`; `fail` in it fails the build, `sleep` slows it down.
@@ -34,6 +34,43 @@ modules: vmlinux
 	@echo 6.1.0-fake > $(O)/include/config/kernel.release
 "#;
 
+/// Keeps what is said.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+impl Watch for Notes {
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+/// The files of a source.
+fn write_source(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    fs::write(folder.join("Makefile"), MAKEFILE).unwrap();
+    fs::write(folder.join("known"), "TINY|SMP").unwrap();
+    fs::write(folder.join("code.c"), "pristine\n").unwrap();
+    fs::write(folder.join("Kconfig"), "config TINY\nconfig SMP\nconfig NUMA\nconfig WARP_DRIVE\n").unwrap();
+}
+
+fn archive(path: &Path) -> Source {
+    Source::Archive { path: path.to_owned(), brought: Brought::Package("linux-fake".to_owned()) }
+}
+
+fn recipe(folder: &Path, name: &str, source: Source, series: &[PathBuf]) -> Recipe {
+    Recipe {
+        name: name.to_owned(),
+        about: String::new(),
+        behaves: Some(Behaviour::PerNode),
+        origin: Origin::Build(Build {
+            source,
+            series: series.iter().cloned().map(Patch::file).collect(),
+            config: vec![folder.join("guest.config")],
+            modules: vec![],
+            bzimage: false,
+        }),
+    }
+}
+
 struct Fixture {
     folder: tempfile::TempDir,
 }
@@ -42,10 +79,7 @@ impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("linux-fake");
-        fs::create_dir(&source).unwrap();
-        fs::write(source.join("Makefile"), MAKEFILE).unwrap();
-        fs::write(source.join("known"), "TINY|SMP").unwrap();
-        fs::write(source.join("code.c"), "pristine\n").unwrap();
+        write_source(&source);
         let archive = fs::File::create(folder.path().join("linux-fake.tar.xz")).unwrap();
         let mut tar = tar::Builder::new(liblzma::write::XzEncoder::new(archive, 0));
         tar.append_dir_all("linux-fake", &source).unwrap();
@@ -70,20 +104,38 @@ impl Fixture {
     }
 
     fn recipe(&self, name: &str, series: &[PathBuf]) -> Recipe {
-        Recipe {
-            name: name.to_owned(),
-            about: String::new(),
-            behaves: Some(Behaviour::PerNode),
-            source: Source {
-                package: "linux-fake".to_owned(),
-                archive: self.folder.path().join("linux-fake.tar.xz"),
-                files: 2,
-            },
-            series: series.to_vec(),
-            config: vec![self.folder.path().join("guest.config")],
-            modules: vec![],
-            bzimage: false,
-        }
+        recipe(self.folder.path(), name, archive(&self.folder.path().join("linux-fake.tar.xz")), series)
+    }
+
+    /// A kernel from a tree in the folder of the fixture.
+    fn of_tree(&self, tree: &str, state: State) -> Recipe {
+        let source = Source::Tree { folder: self.folder.path().join(tree), state };
+        recipe(self.folder.path(), "tree", source, &[])
+    }
+
+    /// Runs git in a tree; what it says.
+    fn git(&self, tree: &str, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=A", "-c", "user.email=a@b"])
+            .args(arguments)
+            .current_dir(self.folder.path().join(tree))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A git tree; the name of its first commit.
+    fn git_tree(&self, tree: &str) -> String {
+        write_source(&self.folder.path().join(tree));
+        self.git(tree, &["init", "--quiet"]);
+        self.commit(tree)
+    }
+
+    fn commit(&self, tree: &str) -> String {
+        self.git(tree, &["add", "--all"]);
+        self.git(tree, &["commit", "--quiet", "--message=change"]);
+        self.git(tree, &["rev-parse", "HEAD"])
     }
 
     /// A patch that makes `code.c` say this.
@@ -115,7 +167,7 @@ impl Fixture {
 }
 
 fn image(kernel: &Kernel) -> String {
-    fs::read_to_string(kernel.image()).unwrap()
+    fs::read_to_string(kernel.image().path).unwrap()
 }
 
 #[test]
@@ -146,17 +198,10 @@ fn the_id_is_what_goes_in_and_not_its_name() {
 
 #[test]
 fn a_damaged_entry_is_noticed_and_built_again() {
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-    impl Watch for Notes {
-        fn note(&self, text: &str) {
-            self.0.lock().unwrap().push(text.to_owned());
-        }
-    }
     let fixture = Fixture::new();
     let recipe = fixture.recipe("mainline", &[]);
     let kernel = fixture.ensure(std::slice::from_ref(&recipe)).remove(0);
-    fs::write(kernel.image(), "damaged").unwrap();
+    fs::write(kernel.image().path, "damaged").unwrap();
     let notes = Notes::default();
     let mended = fixture.store().ensure(&[recipe], &notes).unwrap().remove(0);
     assert_eq!(image(&mended), "pristine\n");
@@ -198,10 +243,74 @@ fn a_series_for_another_source_is_refused_with_the_hunk() {
 }
 
 #[test]
+fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() {
+    let fixture = Fixture::new();
+    let first = fixture.git_tree("linux");
+    fixture.write("linux/code.c", "second\n");
+    let second = fixture.commit("linux");
+    // What the user is working on.
+    fixture.write("linux/code.c", "in the works\n");
+    fixture.write("linux/new.c", "new\n");
+    let before =
+        (fixture.git("linux", &["status", "--porcelain"]), fixture.git("linux", &["worktree", "list"]));
+    let objects = fixture.git("linux", &["count-objects"]);
+
+    let at = |commit: &str| {
+        image(&fixture.ensure(&[fixture.of_tree("linux", State::Commit(commit.to_owned()))])[0])
+    };
+    assert_eq!([at(&first), at(&second), at(&first)], ["pristine\n", "second\n", "pristine\n"]);
+    assert_eq!(fixture.builds(), 2, "the first is still there");
+    let as_it_stands = || image(&fixture.ensure(&[fixture.of_tree("linux", State::AsItStands)])[0]);
+    assert_eq!(as_it_stands(), "in the works\n");
+    // It is looked at anew each time.
+    fixture.write("linux/code.c", "a later thought\n");
+    assert_eq!(as_it_stands(), "a later thought\n");
+    assert_eq!(fixture.builds(), 4);
+
+    let after =
+        (fixture.git("linux", &["status", "--porcelain"]), fixture.git("linux", &["worktree", "list"]));
+    assert_eq!((before, objects), (after, fixture.git("linux", &["count-objects"])));
+    assert_eq!(fs::read_to_string(fixture.folder.path().join("linux/code.c")).unwrap(), "a later thought\n");
+}
+
+#[test]
+fn a_folder_that_git_has_never_seen_is_built_as_it_stands() {
+    let fixture = Fixture::new();
+    write_source(&fixture.folder.path().join("plain"));
+    let recipe = fixture.of_tree("plain", State::AsItStands);
+    assert_eq!(image(&fixture.ensure(std::slice::from_ref(&recipe))[0]), "pristine\n");
+    fixture.write("plain/code.c", "edited\n");
+    assert_eq!(image(&fixture.ensure(std::slice::from_ref(&recipe))[0]), "edited\n");
+    assert!(!fixture.folder.path().join("plain/.git").exists());
+}
+
+#[test]
+fn another_commit_is_configured_anew() {
+    let fixture = Fixture::new();
+    let first = fixture.git_tree("linux");
+    fixture.write("linux/known", "TINY");
+    fixture.write("linux/Kconfig", "config TINY\nconfig NUMA\n");
+    let second = fixture.commit("linux");
+    let ensure = |commit: &str, notes: &dyn Watch| {
+        fixture.store().ensure(&[fixture.of_tree("linux", State::Commit(commit.to_owned()))], notes)
+    };
+    ensure(&first, &Nobody).unwrap();
+    // A symbol of which the source knows nothing is left out, and that is said.
+    let notes = Notes::default();
+    ensure(&second, &notes).unwrap();
+    assert_eq!(notes.0.into_inner().unwrap(), ["tree: this source has no CONFIG_SMP"]);
+    // One that it knows and does not grant is an error.
+    fixture.write("linux/Kconfig", "config TINY\nconfig SMP\n");
+    let third = fixture.commit("linux");
+    let failure = ensure(&third, &Nobody).unwrap_err();
+    assert_eq!(failure.kind, Kind::Build);
+    assert!(failure.seen.contains("CONFIG_SMP: asked for y, got n"), "{failure}");
+}
+
+#[test]
 fn a_source_that_is_not_there_names_its_package() {
     let fixture = Fixture::new();
-    let mut recipe = fixture.recipe("mainline", &[]);
-    recipe.source.archive = "/nowhere/linux.tar.xz".into();
+    let recipe = recipe(fixture.folder.path(), "mainline", archive(Path::new("/nowhere/linux.tar.xz")), &[]);
     let failure = fixture.store().ensure(&[recipe], &Nobody).unwrap_err();
     assert_eq!(failure.kind, Kind::Host);
     assert!(failure.next.contains("apt-get install linux-fake"), "{failure}");
@@ -238,18 +347,8 @@ const BUILDER: &str = "PARPROBE_TEST_BUILDER";
 
 /// What that process does: a build that sleeps, with the files of the fixture in this folder.
 fn build_for_ever(folder: &Path) {
-    let source =
-        Source { package: "linux-fake".to_owned(), archive: folder.join("linux-fake.tar.xz"), files: 2 };
-    let recipe = Recipe {
-        name: "slow".to_owned(),
-        about: String::new(),
-        behaves: Some(Behaviour::PerNode),
-        source,
-        series: vec![folder.join("sleep.patch")],
-        config: vec![folder.join("guest.config")],
-        modules: vec![],
-        bzimage: false,
-    };
+    let source = archive(&folder.join("linux-fake.tar.xz"));
+    let recipe = recipe(folder, "slow", source, &[folder.join("sleep.patch")]);
     Store::at(&folder.join("störe")).unwrap().ensure(&[recipe], &Nobody).unwrap();
 }
 

@@ -1,6 +1,8 @@
 //! Each case on each kernel: what is expected of it holds, and what is expected of its opposite does not.
 
 use evidence::judge::{Finding, Outcome};
+use lab::failure::Failure;
+use lab::kernel::{Origin, Recipe};
 use libtest_mimic::{Completion, Failed, Trial};
 use report::document::{TestEntry, TestLine, TestResult};
 use testcases::{CASES, Case, Circumstances, Seen, Verdict};
@@ -8,35 +10,32 @@ use testcases::{CASES, Case, Circumstances, Seen, Verdict};
 use crate::laboratory;
 use crate::outcome::{Wrong, note};
 
-pub(crate) fn trials() -> Vec<Trial> {
-    let kernels = laboratory::kernels();
+pub(crate) fn trials() -> Result<Vec<Trial>, Failure> {
     let mut trials = Vec::new();
     for case in CASES {
-        for kernel in &kernels {
+        for kernel in laboratory::kernels()? {
             for flavour in case.flavours {
-                let kernel = Case::on(kernel, flavour);
-                trials.push(Trial::ignorable_test(format!("{}::{kernel}", case.name), move || {
-                    carry_out(case, &kernel, flavour)
-                }));
+                let name = format!("{}::{}", case.name, Case::on(&kernel.name, flavour));
+                trials.push(Trial::ignorable_test(name, move || carry_out(case, kernel, flavour)));
             }
         }
     }
-    trials
+    Ok(trials)
 }
 
-fn carry_out(case: &Case, kernel: &str, flavour: &str) -> Result<Completion, Failed> {
-    let behaves = laboratory::behaviour(kernel);
+fn carry_out(case: &Case, kernel: &Recipe, flavour: &str) -> Result<Completion, Failed> {
+    let behaves = kernel.behaves;
     let mut entry = TestEntry {
         case: case.name.to_owned(),
         situation: case.situation.to_owned(),
         claim: case.claim.to_owned(),
         source: case.source.to_owned(),
-        kernel: kernel.to_owned(),
+        kernel: Case::on(&kernel.name, flavour),
         behaves: behaves.map(|behaves| behaves.to_string()),
         topology: case.topology.to_string(),
         outcome: Outcome::NotRun,
         result: TestResult::Skipped,
-        skipped: case.skipped_on(behaves, flavour),
+        skipped: case.skipped_on(behaves, flavour).or_else(|| cannot(case, kernel, flavour)),
         lost: None,
         seeds: Vec::new(),
         boots: Vec::new(),
@@ -57,15 +56,33 @@ fn carry_out(case: &Case, kernel: &str, flavour: &str) -> Result<Completion, Fai
     Ok(Completion::Completed)
 }
 
+/// Why a case cannot be carried out on a kernel that somebody else has built, if it cannot.
+fn cannot(case: &Case, kernel: &Recipe, flavour: &str) -> Option<String> {
+    if matches!(kernel.origin, Origin::Build(_)) {
+        return None;
+    }
+    if !flavour.is_empty() {
+        return Some("it was built by somebody else, and cannot be configured otherwise".to_owned());
+    }
+    let bootable = laboratory::made_of(kernel).ok()?;
+    let has = |name: &str| {
+        bootable.modules.iter().any(|module| module.name == name)
+            || bootable.built_in.iter().any(|built_in| built_in == name)
+    };
+    let lacks = case.modules().into_iter().find(|name| !has(name))?;
+    Some(format!("it was built by somebody else, without {lacks}"))
+}
+
 /// Boots a case and judges what it showed; what was seen is in the entry.
-fn check(case: &Case, kernel: &str, flavour: &str, entry: &mut TestEntry) -> Result<(), Wrong> {
-    let behaves = laboratory::behaviour(kernel);
-    let bootable = laboratory::kernel(kernel)?;
+fn check(case: &Case, kernel: &Recipe, flavour: &str, entry: &mut TestEntry) -> Result<(), Wrong> {
+    let behaves = kernel.behaves;
+    let catalogue = laboratory::catalogue()?;
+    let bootable = laboratory::made_of(&catalogue.in_flavour(kernel, flavour)?)?;
     let accelerator = laboratory::accelerator()?;
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let (mut seen, mut lost) = (Vec::new(), None);
     for seed in 1..=case.seeds_in(flavour) {
-        let (folder, _) = laboratory::folder(&format!("{}-{kernel}", case.name))?;
+        let (folder, _) = laboratory::folder(&format!("{}-{}", case.name, entry.kernel))?;
         let ending = testcases::boot(case, &case.topology, &bootable, accelerator, seed, &folder);
         entry.seeds.push(seed);
         entry.boots.push(folder.display().to_string());
@@ -92,8 +109,9 @@ fn check(case: &Case, kernel: &str, flavour: &str, entry: &mut TestEntry) -> Res
     for finding in &entry.findings {
         hold("expected of this kernel", finding, Outcome::Supported);
     }
-    // Our own four are told apart by the change alone: what one side promises has to fail on the other.
-    if let (Some(kernel), None) = (behaves, &lost) {
+    // Our own are told apart by the change alone: what one side promises has to fail on the other.
+    let own = catalogue.names().any(|name| name == kernel.name);
+    if let (Some(kernel), None, true) = (behaves, &lost, own) {
         for finding in Verdict::contraries(case, kernel, &circumstances, &seen) {
             hold("of other kernels only, and so to be refuted here", &finding, Outcome::Refuted);
         }

@@ -233,7 +233,7 @@ fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::Pat
     module.path = folder.join(format!("{name}.ko"));
     fs::write(&module.path, data)?;
     let initramfs = folder.join("initramfs.cpio");
-    image::write(&initramfs, &laboratory::agent()?, &modules)?;
+    image::write(&initramfs, &laboratory::agent()?, &modules, &[])?;
     Ok(initramfs)
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::guest::{Guest, Order, Patience};
+use lab::guest::{Guest, Image, Order, Patience};
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -46,7 +46,7 @@ fn wait_for_ever(role: &str) -> Result<(), String> {
     };
     let topology = Topology::new(1, 1, 1, Duration::ZERO);
     let mut guest = Guest::start(&Order {
-        kernel: Path::new(kernel),
+        kernel: &Image { path: kernel.into(), own: true },
         initramfs: Path::new(initramfs),
         parameters: "",
         topology: &topology,
@@ -94,7 +94,7 @@ impl Harness {
         let kernel = laboratory::kernel("mainline")?;
         let (folder, _) = laboratory::folder(name)?;
         let role = [
-            kernel.image.display().to_string(),
+            kernel.image.path.display().to_string(),
             kernel.initramfs.display().to_string(),
             folder.display().to_string(),
             accelerator.to_string(),

@@ -5,33 +5,44 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lab::accelerator::{Accelerator, Wish};
-use lab::failure::Failure;
-use lab::kernel::{Behaviour, Catalogue};
-use lab::run::{self, Bootable, Lineup, Place, Request};
+use lab::failure::{Failure, Kind};
+use lab::kernel::{Catalogue, Recipe, Store, Wanted};
+use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 
-/// The kernels that cases are carried out on, unless `cargo xtask test --kernels` names others.
-const KERNELS: &str = "without,with,with-numa,mainline";
+/// The kernels that cases are carried out on, unless `cargo xtask test` was told of others.
+const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
+/// Modules that only tests of the harness load.
+const OWN_MODULES: [&str; 1] = ["test_lockup"];
 
-/// The names of the kernels.
-pub(crate) fn kernels() -> Vec<String> {
-    let names = std::env::var("PARPROBE_KERNELS").unwrap_or_else(|_| KERNELS.to_owned());
-    names.split(',').map(str::to_owned).collect()
+/// The kernels that cases are carried out on.
+pub(crate) fn kernels() -> Result<&'static [Recipe], Failure> {
+    static RECIPES: OnceLock<Result<Vec<Recipe>, Failure>> = OnceLock::new();
+    let find = || {
+        let wanted = match std::env::var("PARPROBE_KERNELS") {
+            Ok(text) => serde_json::from_str(&text).map_err(|e| {
+                let next = "start the tests with `cargo xtask test`";
+                Failure::new(Kind::Asked, "read PARPROBE_KERNELS", e.to_string(), next)
+            })?,
+            Err(_) => Wanted { kernels: KERNELS.map(str::to_owned).to_vec(), ..Wanted::default() },
+        };
+        Ok(wanted.recipes(catalogue()?, Store::open()?.root(), &Log)?.subjects())
+    };
+    RECIPES.get_or_init(find).as_ref().map(Vec::as_slice).map_err(Clone::clone)
+}
+
+fn modules() -> Vec<&'static str> {
+    [testcases::modules(), OWN_MODULES.to_vec()].concat()
 }
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-fn catalogue() -> Result<&'static Catalogue, Failure> {
+pub(crate) fn catalogue() -> Result<&'static Catalogue, Failure> {
     static CATALOGUE: OnceLock<Result<Catalogue, Failure>> = OnceLock::new();
     let read = || Catalogue::read(&workspace().join("kernel-configs"));
     CATALOGUE.get_or_init(read).as_ref().map_err(Clone::clone)
-}
-
-/// How the kernel of this name behaves, where that is known.
-pub(crate) fn behaviour(name: &str) -> Option<Behaviour> {
-    catalogue().ok()?.recipe(name).ok()?.behaves
 }
 
 /// Everything but the kernels, made when the first test asks for it.
@@ -42,12 +53,11 @@ fn lineup() -> Result<&'static Mutex<Lineup>, Failure> {
 
 fn make() -> Result<Lineup, Failure> {
     // KVM is proven with the first kernel.
-    let first = kernels().into_iter().take(1).map(|name| catalogue()?.recipe(&name));
     Lineup::of(
         &Request {
             workspace: workspace(),
-            recipes: &first.collect::<Result<Vec<_>, _>>()?,
-            modules: None,
+            recipes: &kernels()?[..1],
+            modules: Carried::Any(&modules()),
             // Set by `cargo xtask test --accel`, which checks the value.
             wish: match std::env::var("PARPROBE_ACCEL").as_deref() {
                 Ok("kvm") => Wish::Kvm,
@@ -65,11 +75,15 @@ fn make() -> Result<Lineup, Failure> {
     )
 }
 
-/// The kernel of this name. It is built when it is first asked for.
+/// A kernel by name, for tests of the harness. It is built when it is first asked for.
 pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
-    let recipe = catalogue()?.recipe(name)?;
+    made_of(&catalogue()?.recipe(name)?)
+}
+
+/// The kernel of a recipe.
+pub(crate) fn made_of(recipe: &Recipe) -> Result<Bootable, Failure> {
     let mut lineup = lineup()?.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(lineup.add(&recipe, &Log)?.clone())
+    Ok(lineup.add(recipe, &modules(), &Log)?.clone())
 }
 
 /// The accelerator.

@@ -31,7 +31,10 @@ fn main() -> ExitCode {
     // Two vCPUs a guest: as many side by side as the host has room for.
     let side_by_side = usize::try_from(lab::host::host_cores() / 2).unwrap_or(1).max(1);
     arguments.test_threads.get_or_insert(side_by_side);
-    let mut trials = cases::trials();
+    let mut trials = match cases::trials() {
+        Ok(trials) => trials,
+        Err(failure) => return complain(&failure.to_string()),
+    };
     trials.extend(deaths::trials());
     trials.extend(endings::trials());
     trials.extend(forks::trials());

@@ -8,7 +8,7 @@ use evidence::kmsg::{self, Piece, Record};
 use evidence::units::KernelTime;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::guest::{Guest, Order, Patience, image};
+use lab::guest::{Guest, Image, Order, Patience, image};
 use lab::run::Lineup;
 use lab::watch::Watch;
 use protocol::Request;
@@ -25,7 +25,7 @@ const SHOWN: Duration = Duration::from_millis(10);
 
 pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
     let bare = lineup.run.join("bare.cpio");
-    image::write(&bare, &image::bare_beside(&image::build_agent(workspace)?), &[])?;
+    image::write(&bare, &image::bare_beside(&image::build_agent(workspace)?), &[], &[])?;
     let agent = bootable(lineup)?.initramfs;
     let mut times = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     let mut log = String::new();
@@ -68,7 +68,7 @@ pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) 
 fn order<'a>(
     lineup: &Lineup,
     topology: &'a Topology,
-    kernel: &'a Path,
+    kernel: &'a Image,
     initramfs: &'a Path,
     folder: &'a Path,
 ) -> Order<'a> {

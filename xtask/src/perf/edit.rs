@@ -8,8 +8,8 @@ use evidence::judge::Outcome;
 use lab::accelerator::Wish;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Catalogue, Store};
-use lab::run::{Lineup, Place, Request};
+use lab::kernel::{Catalogue, Origin, Store};
+use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use testcases::Rounds;
 
@@ -36,14 +36,16 @@ pub(super) fn measure(
     Store::open()?.ensure(std::slice::from_ref(&baseline), watch)?;
     let mut edited = catalogue.recipe("with")?;
     edited.name = "edited".to_owned();
-    if let Some(last) = edited.series.last_mut() {
-        *last = edit(last, run)?;
+    if let Origin::Build(build) = &mut edited.origin
+        && let Some(last) = build.series.last_mut()
+    {
+        last.path = edit(&last.path, run)?;
     }
     let begun = Instant::now();
     let request = Request {
         workspace,
         recipes: &[baseline, edited],
-        modules: Some(&CASE.modules()),
+        modules: Carried::These(&CASE.modules()),
         wish,
         setup: false,
         place: Place::Named(run.join("edit")),
@@ -120,7 +122,7 @@ mod tests {
     fn the_line_that_is_edited_is_one_that_the_patch_adds() {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
         let recipe = Catalogue::read(&configs).unwrap().recipe("with").unwrap();
-        let patch = fs::read_to_string(recipe.series.last().unwrap()).unwrap();
+        let patch = fs::read_to_string(&recipe.build("edit").unwrap().series.last().unwrap().path).unwrap();
         let edited = edited(&patch, "once").unwrap();
         let changed: Vec<_> = patch.lines().zip(edited.lines()).filter(|(old, new)| old != new).collect();
         let [(old, new)] = changed[..] else { panic!("{changed:?}") };

@@ -6,8 +6,10 @@ use std::path::Path;
 use evidence::units::NodeId;
 
 use crate::accelerator::Accelerator;
+use crate::guest::Image;
 use crate::guest::luns;
 use crate::guest::topology::Topology;
+use crate::shell::quoted;
 
 /// The QEMU that is started.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -42,8 +44,8 @@ pub(crate) enum Incoming {
 /// Everything that decides what QEMU is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine<'a> {
-    /// An ELF `vmlinux` with a PVH entry, or a bzImage.
-    pub(crate) kernel: &'a Path,
+    /// The kernel.
+    pub(crate) kernel: &'a Image,
     /// The initramfs.
     pub(crate) initramfs: &'a Path,
     /// Kernel parameters besides those that every guest gets.
@@ -59,16 +61,21 @@ pub(crate) struct Machine<'a> {
 /// `loglevel=6`: the console shows the banner, by which a second boot is known, but neither info nor debug output;
 /// the agent lowers it further. `initcall_debug`: the first witness. `panic=0`: a dead kernel stays where it is until
 /// the harness has read its last words. `trace_clock=global`: that of printk (sched_clock_cpu()); without it
-/// late_trace_init() changes to it in the middle, where the TSC is not stable, and empties the trace. `acpi=noirq`:
-/// our devices use MSI, and to route the interrupts of each PCI port the ACPI interpreter takes 0.1 s under TCG (1.6
+/// late_trace_init() changes to it in the middle, where the TSC is not stable, and empties the trace. `acpi=noirq`, for
+/// kernels of our configuration: our devices use MSI, and to route the interrupts of each PCI port the ACPI interpreter takes 0.1 s under TCG (1.6
 /// s to /init become 0.7 s), with KASAN and lockdep 17 s, because both record a stack for each of its allocations.
 /// `no_timer_check`: check_timer() (arch/x86/kernel/apic/io_apic.c) panics where no tick comes while it spins for a
 /// few, and under TCG on a busy host none may (seen: "IO-APIC + timer doesn't work!"); a guest of KVM leaves that
-/// check out by itself (kvm_guest_init()).
+/// check out by itself (kvm_guest_init()). `random.trust_cpu=on`: else the kernel has enough randomness only when many
+/// requests were served, and then, amid the probes, patches the code that serves them (crng_set_ready()). Under TCG of
+/// QEMU 7.2 that may end in "Oops: int3" (seen with 6.12 of Debian).
 fn kernel_parameters(machine: &Machine<'_>) -> String {
     let log_kib = (1024 + machine.topology.luns * 2).next_power_of_two();
+    // Without CONFIG_X86_MPPARSE nobody else routes interrupts, and those of the controllers never come (seen: 6.12 of
+    // Debian's cloud images).
+    let routing = if machine.kernel.own { " acpi=noirq" } else { "" };
     let base = format!(
-        "console=ttyS0 loglevel=6 panic=0 initcall_debug trace_clock=global acpi=noirq no_timer_check log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
+        "console=ttyS0 loglevel=6 panic=0 initcall_debug trace_clock=global{routing} no_timer_check random.trust_cpu=on log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
     );
     if machine.parameters.is_empty() { base } else { format!("{base} {}", machine.parameters) }
 }
@@ -101,6 +108,8 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     match machine.accelerator {
         Accelerator::Tcg => {
             args.add("-accel", Some("tcg,thread=multi"));
+            // QEMU's default, and a source of randomness: see `random.trust_cpu` above.
+            args.add("-cpu", Some("qemu64,+rdrand"));
         }
         Accelerator::Kvm => {
             args.add("-accel", Some("kvm"));
@@ -109,7 +118,7 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     }
     args.add("-smp", Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)));
     args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.all_nodes())));
-    args.path("-kernel", machine.kernel);
+    args.path("-kernel", &machine.kernel.path);
     args.path("-initrd", machine.initramfs);
     args.add("-append", Some(&kernel_parameters(machine)));
 
@@ -207,15 +216,6 @@ exec {QEMU}"
     text
 }
 
-/// For a POSIX shell.
-fn quoted(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=,.:/+@%".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) {
-        return arg.to_owned();
-    }
-    format!("'{}'", arg.replace('\'', r"'\''"))
-}
-
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
 
@@ -237,9 +237,14 @@ mod tests {
 
     use super::*;
 
+    fn image() -> &'static Image {
+        static IMAGE: std::sync::OnceLock<Image> = std::sync::OnceLock::new();
+        IMAGE.get_or_init(|| Image { path: "/store/my kernels/vmlinux".into(), own: true })
+    }
+
     fn machine(topology: &Topology) -> Machine<'_> {
         Machine {
-            kernel: Path::new("/store/my kernels/vmlinux"),
+            kernel: image(),
             initramfs: Path::new("initramfs.cpio"),
             parameters: "",
             topology,

@@ -70,21 +70,27 @@ pub fn bare_beside(agent: &Path) -> PathBuf {
     agent.with_file_name("bare")
 }
 
-/// Writes an initramfs in the newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
+/// Writes an initramfs with the agent and modules, of which these are to be loaded before the agent speaks, in the
+/// newc format (Documentation/driver-api/early-userspace/buffer-format.rst).
 ///
 /// # Errors
 /// `Files` where something cannot be read or written.
-pub fn write(path: &Path, agent: &Path, modules: &[Module]) -> Result<(), Failure> {
+pub fn write(path: &Path, agent: &Path, modules: &[Module], first: &[&str]) -> Result<(), Failure> {
     let mut entries = vec![("init".to_owned(), Content::File(agent))];
     entries.push((protocol::MODULES.trim_start_matches('/').to_owned(), Content::Folder));
     for module in modules {
         let name = format!("{}/{}.ko", protocol::MODULES.trim_start_matches('/'), module.name);
         entries.push((name, Content::File(&module.path)));
     }
+    let first = first.join("\n");
+    if !first.is_empty() {
+        entries.push((protocol::FIRST.trim_start_matches('/').to_owned(), Content::Text(&first)));
+    }
     let mut archive = Vec::new();
     for (number, (name, content)) in entries.iter().enumerate() {
         let body = match content {
             Content::Folder => Vec::new(),
+            Content::Text(text) => text.as_bytes().to_vec(),
             Content::File(from) => fs::read(from).map_err(|e| Failure::file("read", from, &e))?,
         };
         // A number of its own each: equal numbers with several links would be one file.
@@ -97,6 +103,7 @@ pub fn write(path: &Path, agent: &Path, modules: &[Module]) -> Result<(), Failur
 
 enum Content<'a> {
     File(&'a Path),
+    Text(&'a str),
     Folder,
 }
 
@@ -109,6 +116,7 @@ fn append(
 ) -> io::Result<()> {
     let mode = match content {
         Content::File(_) => 0o100_755,
+        Content::Text(_) => 0o100_644,
         Content::Folder => 0o040_755,
     };
     let size = u32::try_from(body.len()).map_err(|_| io::Error::other("larger than newc can hold"))?;
@@ -138,7 +146,13 @@ mod tests {
         fs::write(&agent, "agent's bytes").unwrap();
         fs::write(&module, "module's bytes").unwrap();
         let image = folder.path().join("initramfs.cpio");
-        write(&image, &agent, &[Module { name: "sd_mod".into(), path: module, depends: vec![] }]).unwrap();
+        write(
+            &image,
+            &agent,
+            &[Module { name: "sd_mod".into(), path: module, depends: vec![] }],
+            &["sd_mod"],
+        )
+        .unwrap();
 
         let mut rest = io::Cursor::new(fs::read(&image).unwrap());
         let mut seen = Vec::new();
@@ -154,7 +168,12 @@ mod tests {
         }
         assert_eq!(
             seen,
-            ["init 100755 agent's bytes", "modules 40755 ", "modules/sd_mod.ko 100755 module's bytes"]
+            [
+                "init 100755 agent's bytes",
+                "modules 40755 ",
+                "modules/sd_mod.ko 100755 module's bytes",
+                "modules/first 100644 sd_mod",
+            ]
         );
     }
 }

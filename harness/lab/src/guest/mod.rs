@@ -16,6 +16,6 @@ pub use arguments::QEMU;
 pub use lost::{Cause, Lost, Trouble};
 pub(crate) use qemu::try_kvm;
 pub use qemu::{qemu_version, time_to_line};
-pub use running::{CallError, Guest, Order, Patience};
+pub use running::{CallError, Guest, Image, Order, Patience};
 pub(crate) use running::{Pending, Restoring};
 pub use snapshot::Snapshot;

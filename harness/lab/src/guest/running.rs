@@ -20,8 +20,8 @@ use crate::guest::{luns, snapshot};
 /// A guest to be started.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
-    /// The kernel image.
-    pub kernel: &'a Path,
+    /// The kernel.
+    pub kernel: &'a Image,
     /// The initramfs, with the agent as `/init`.
     pub initramfs: &'a Path,
     /// Kernel parameters besides those of every guest.
@@ -36,6 +36,15 @@ pub struct Order<'a> {
     pub patience: Patience,
     /// Where its console, command line and logs go. It exists.
     pub folder: &'a Path,
+}
+
+/// A kernel that can be booted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Image {
+    /// An ELF `vmlinux` with a PVH entry, or a bzImage.
+    pub path: PathBuf,
+    /// Whether it has our configuration: another may be unable to do without what ours does without.
+    pub own: bool,
 }
 
 /// How long to wait for a guest.
@@ -151,7 +160,7 @@ impl Guest {
     /// A failure where QEMU cannot be started; [`Lost`] where the guest does not come up.
     pub fn start(order: &Order<'_>) -> Result<Self, Trouble> {
         let mut qemu = Qemu::start(order)?;
-        let doing = format!("boot {}", order.kernel.display());
+        let doing = format!("boot {}", order.kernel.path.display());
         let hello = qemu.await_hello(&doing, order.patience.boot)?;
         if hello.version != protocol::VERSION {
             let seen =

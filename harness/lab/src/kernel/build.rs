@@ -63,20 +63,28 @@ pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure
 }
 
 /// Completes `.config` for the source as it is now, patches included, and checks that each symbol asked for is
-/// there.
-pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<(), Failure> {
+/// there. Returns those of which the source knows nothing: it is older, or newer.
+pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<Vec<String>, Failure> {
     let attempt = "configure the kernel";
     let path = place.objects.join(".config");
     make(place, &["olddefconfig"], attempt, &mut |_| {})?;
     let granted = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
     let lost = config::lost(fragments, &granted);
     if lost.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let known =
+        config::symbols(place.source).map_err(|e| Failure::file("read the Kconfig of", place.source, &e))?;
+    let (refused, unknown): (Vec<_>, Vec<_>) =
+        lost.into_iter().partition(|lost| known.contains(&lost.symbol));
+    if refused.is_empty() {
+        return Ok(unknown.into_iter().map(|lost| lost.symbol).collect());
+    }
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
     Err(Failure::new(
         Kind::Build,
         attempt,
-        format!("the source does not grant what the fragments ask for:\n  {}", lost.join("\n  ")),
+        format!("the source does not grant what the fragments ask for:\n  {}", refused.join("\n  ")),
         "ask for what these symbols depend on, too: `make menuconfig`, then / and the symbol, shows it",
     ))
 }

@@ -1,11 +1,30 @@
 //! Finds, after `make olddefconfig`, what was asked for and not granted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::path::Path;
 
-/// Lines of fragments that the final configuration does not have, each with what it has instead.
+/// A symbol that is not as it was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Lost {
+    /// Its name, with `CONFIG_`.
+    pub(crate) symbol: String,
+    asked: String,
+    got: String,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { symbol, asked, got } = self;
+        write!(f, "{symbol}: asked for {asked}, got {got}")
+    }
+}
+
+/// What the final configuration does not have of what fragments ask for.
 ///
 /// Kconfig drops a symbol without a word when its dependencies are not met.
-pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<String> {
+pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<Lost> {
     let granted: HashMap<&str, &str> = granted.lines().filter_map(read_line).collect();
     // A later fragment may take back what an earlier one asked for.
     let mut asked: Vec<(&str, &str)> = Vec::new();
@@ -18,9 +37,35 @@ pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<String> {
         .filter_map(|(symbol, value)| {
             // A symbol that this kernel does not know is as good as "not set".
             let got = granted.get(symbol).copied().unwrap_or("n");
-            (got != value).then(|| format!("{symbol}: asked for {value}, got {got}"))
+            let lost = || Lost { symbol: symbol.to_owned(), asked: value.to_owned(), got: got.to_owned() };
+            (got != value).then(lost)
         })
         .collect()
+}
+
+/// The symbols that the Kconfig files of a source define, with `CONFIG_` (Documentation/kbuild/kconfig-language.rst).
+pub(crate) fn symbols(source: &Path) -> io::Result<HashSet<String>> {
+    fn collect(folder: &Path, found: &mut HashSet<String>) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                collect(&entry.path(), found)?;
+            } else if entry.file_name().to_string_lossy().starts_with("Kconfig") {
+                let text = std::fs::read(entry.path())?;
+                let text = String::from_utf8_lossy(&text);
+                let name = |line: &str| {
+                    let line = line.trim_start();
+                    let rest = line.strip_prefix("config ").or_else(|| line.strip_prefix("menuconfig "))?;
+                    Some(format!("CONFIG_{}", rest.trim()))
+                };
+                found.extend(text.lines().filter_map(name));
+            }
+        }
+        Ok(())
+    }
+    let mut found = HashSet::new();
+    collect(source, &mut found)?;
+    Ok(found)
 }
 
 /// `CONFIG_X=value` or `# CONFIG_X is not set`.
@@ -43,13 +88,25 @@ mod tests {
         let asked = "# why\nCONFIG_SMP=y\nCONFIG_TMPFS=y\nCONFIG_SCSI=m\n# CONFIG_SLOB is not set\n";
         let granted = "CONFIG_SMP=y\n# CONFIG_TMPFS is not set\nCONFIG_SCSI=y\n";
         assert_eq!(
-            lost(asked, granted),
+            lost(asked, granted).iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["CONFIG_TMPFS: asked for y, got n", "CONFIG_SCSI: asked for m, got y"]
         );
     }
 
     #[test]
     fn the_last_fragment_that_names_a_symbol_decides() {
-        assert_eq!(lost("CONFIG_SCSI=m\nCONFIG_SCSI=y\n", "CONFIG_SCSI=y\n"), Vec::<String>::new());
+        assert_eq!(lost("CONFIG_SCSI=m\nCONFIG_SCSI=y\n", "CONFIG_SCSI=y\n"), []);
+    }
+
+    #[test]
+    fn a_source_says_which_symbols_it_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lib")).unwrap();
+        std::fs::write(folder.path().join("Kconfig"), "menuconfig BLOCK\n\tbool\n").unwrap();
+        std::fs::write(folder.path().join("lib/Kconfig.debug"), "if BLOCK\nconfig TEST_LOCKUP\nendif\n")
+            .unwrap();
+        let mut known: Vec<String> = symbols(folder.path()).unwrap().into_iter().collect();
+        known.sort();
+        assert_eq!(known, ["CONFIG_BLOCK", "CONFIG_TEST_LOCKUP"]);
     }
 }

@@ -1,17 +1,26 @@
-//! Kernels: recipes by name, source, patches, configuration, build, and the store that keeps the results.
+//! Kernels: what people call them by, recipes, source, patches, configuration, build, and the store that keeps the
+//! results.
 
 pub(crate) mod build;
 mod catalogue;
 mod config;
+mod git;
 pub(crate) mod initcalls;
 pub mod modules;
 mod mutants;
+mod patches;
+mod ready;
+mod recipe;
 mod series;
 mod source;
+mod spec;
 pub mod store;
+mod tree;
 mod unfinished;
 mod workshop;
 
-pub use catalogue::{Behaviour, Catalogue, Recipe, Source};
+pub use catalogue::Catalogue;
 pub use mutants::{Mutant, Mutants};
+pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
+pub use spec::{Pairs, Wanted};
 pub use store::{Kernel, Store};

@@ -48,9 +48,20 @@ impl Modules {
         Ok(Self(modules))
     }
 
-    /// The names of all of them.
-    pub fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Those that a guest needs to speak, where they are no part of the kernel: the agent loads them first.
+    ///
+    /// # Errors
+    /// As [`Modules::closure`].
+    pub fn to_speak(&self, built_in: &[String]) -> Result<Vec<Module>, Failure> {
+        let needed = ["virtio_pci", "virtio_console"].into_iter();
+        let missing =
+            needed.filter(|name| !built_in.iter().any(|built_in| built_in == name) && self.has(name));
+        self.closure(&missing.collect::<Vec<_>>())
     }
 
     /// These modules and all they depend on, dependencies first.
@@ -101,17 +112,27 @@ fn module_name(path: &Path) -> Option<String> {
     Some(path.file_stem()?.to_str()?.replace('-', "_"))
 }
 
-/// The `depends=` entry of the section `.modinfo`: strings that end in NUL (include/linux/moduleparam.h).
+/// The `depends=` entry of the section `.modinfo`.
 fn depends(data: &[u8]) -> Result<Vec<String>, String> {
+    let names = entry(data, "depends")?;
+    Ok(names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
+}
+
+/// The release of the kernel that a module was built for: the first word of `vermagic=` (include/linux/vermagic.h).
+pub(super) fn built_for(data: &[u8]) -> Result<String, String> {
+    Ok(entry(data, "vermagic")?.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// An entry of `.modinfo`: strings that end in NUL (include/linux/moduleparam.h).
+fn entry(data: &[u8], name: &str) -> Result<String, String> {
     let file = object::File::parse(data).map_err(|e| e.to_string())?;
     let section = file.section_by_name(".modinfo").ok_or("it has no section .modinfo")?;
     let info = section.data().map_err(|e| e.to_string())?;
-    let names = info
+    let found = info
         .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(b"depends="))
-        .ok_or(".modinfo has no depends=")?;
-    let names = String::from_utf8_lossy(names);
-    Ok(names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        .ok_or_else(|| format!(".modinfo has no {name}="))?;
+    Ok(String::from_utf8_lossy(found).into_owned())
 }
 
 #[cfg(test)]

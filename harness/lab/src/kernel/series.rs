@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::child;
 use crate::failure::{Failure, Kind};
+use crate::kernel::git::Git;
+use crate::kernel::recipe::Patch;
 use crate::kernel::source::remove;
 
 /// A source tree and the place beside it where pristine files are kept while patches are in.
@@ -24,9 +23,6 @@ pub(crate) struct Tree {
     lock: Option<Arc<File>>,
 }
 
-/// How long git may take for one patch.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// Marks, in the folder of pristine files, a file that did not exist before the series.
 const ABSENT: &str = "\u{7f}absent";
 
@@ -37,23 +33,19 @@ impl Tree {
     }
 
     /// Puts the series in. On failure the tree is as before.
-    pub(crate) fn apply(&self, series: &[PathBuf]) -> Result<(), Failure> {
+    pub(crate) fn apply(&self, series: &[Patch]) -> Result<(), Failure> {
         self.restore()?;
         let mut touched = BTreeSet::new();
         for patch in series {
-            let text = fs::read(patch).map_err(|e| Failure::file("read", patch, &e))?;
+            let text = fs::read(&patch.path).map_err(|e| Failure::file("read", &patch.path, &e))?;
             touched.extend(touched_files(&String::from_utf8_lossy(&text)).map_err(|seen| {
-                Failure::new(
-                    Kind::Series,
-                    format!("read the patch {}", patch.display()),
-                    seen,
-                    "mend the patch",
-                )
+                Failure::new(Kind::Series, format!("read the patch {patch}"), seen, "mend the patch")
             })?);
         }
         self.set_aside(&touched)
             .map_err(|e| Failure::file("copy files of the series to", &self.aside, &e))?;
         for patch in series {
+            // Before what was applied until then is taken out: what stands there is to be shown.
             if let Err(failure) = self.apply_one(patch) {
                 self.restore()?;
                 return Err(failure);
@@ -119,33 +111,24 @@ impl Tree {
         Ok(())
     }
 
-    fn apply_one(&self, patch: &Path) -> Result<(), Failure> {
-        let attempt = format!("apply {}", patch.display());
-        // Outside of a repository `git apply` works on plain files; without the ceiling it would find a
-        // repository above the store and skip, without a word, what lies outside of that.
-        let mut git = Command::new("git");
-        git.args(["apply", "--whitespace=nowarn", "--verbose"])
-            .arg(patch)
-            .current_dir(&self.root)
-            .env("GIT_CEILING_DIRECTORIES", self.root.parent().unwrap_or(&self.root))
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_WORK_TREE")
-            .env_remove("GIT_INDEX_FILE")
-            .env("LC_ALL", "C");
-        let shared = self.lock.iter().map(|lock| lock.try_clone().map(Into::into));
-        let inherited = shared
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(|e| Failure::file("share the lock of", &self.root, &e))?;
-        let output = child::output(&mut git, PATIENCE, inherited).map_err(|e| match e.kind() {
-            io::ErrorKind::Interrupted => Failure::interrupted(&attempt),
-            _ => Failure::new(Kind::Host, &attempt, format!("git: {e}"), "apt-get install git"),
-        })?;
+    fn apply_one(&self, patch: &Patch) -> Result<(), Failure> {
+        let attempt = format!("apply {patch}");
+        // Outside of a repository `git apply` works on plain files; within one that lies above the store it would
+        // skip, without a word, what lies outside of that.
+        let git = Git::outside(&self.root, self.lock.clone());
+        let path = patch.path.display().to_string();
+        let output = git.run(&attempt, &["apply", "--whitespace=nowarn", "--verbose", &path])?;
         if output.status.success() {
             return Ok(());
         }
-        let text = fs::read_to_string(patch).unwrap_or_default();
-        let seen = explain(&output.stderr, &text, &self.root);
-        let next = "rebase the patch on this source: it has to apply without fuzz";
+        let text = fs::read(&patch.path).unwrap_or_default();
+        let reverse = git.run(&attempt, &["apply", "--check", "--reverse", &path])?;
+        let seen = if reverse.status.success() {
+            "it is applied already: all that it adds is there".to_owned()
+        } else {
+            explain(&output.stderr, &String::from_utf8_lossy(&text), &self.root)
+        };
+        let next = "rebase it on this source, where it has to apply without fuzz, or name the source it was made for";
         Err(Failure::new(Kind::Series, attempt, seen, next))
     }
 }
@@ -158,10 +141,11 @@ fn absent_mark(path: &Path) -> PathBuf {
 
 /// The files that a patch changes, makes, removes, renames or copies. A name that leads out of the tree is an
 /// error, and so is a change whose file cannot be known: it could not be taken out again.
-fn touched_files(patch: &str) -> Result<BTreeSet<PathBuf>, String> {
-    const NAMED_IN: [&str; 6] = ["--- ", "+++ ", "rename from ", "rename to ", "copy from ", "copy to "];
+pub(super) fn touched_files(patch: &str) -> Result<BTreeSet<PathBuf>, String> {
+    const WHOLE: [&str; 4] = ["rename from ", "rename to ", "copy from ", "copy to "];
     let mut files = BTreeSet::new();
-    for line in patch.lines() {
+    let mut lines = patch.lines().peekable();
+    while let Some(line) = lines.next() {
         let name = if let Some(both) = line.strip_prefix("diff --git ") {
             if both.contains('"') {
                 return Err(format!("it has a name in quotes: {both}"));
@@ -172,24 +156,37 @@ fn touched_files(patch: &str) -> Result<BTreeSet<PathBuf>, String> {
                 (Some(old), Some(new)) if old == new => old,
                 _ => continue,
             }
-        } else if let Some(rest) = NAMED_IN.iter().find_map(|key| line.strip_prefix(key)) {
-            let name = rest.split('\t').next().unwrap_or(rest);
-            let stripped = name.strip_prefix("a/").or_else(|| name.strip_prefix("b/"));
-            match stripped {
+        } else if let Some(name) = WHOLE.iter().find_map(|key| line.strip_prefix(key)) {
+            name
+        } else if let Some(old) = line.strip_prefix("--- ") {
+            // A line of a mail may begin so as well: only with its other half is it a name.
+            let Some(new) = lines.peek().and_then(|next| next.strip_prefix("+++ ")) else { continue };
+            files.extend(named(new).map(inside).transpose()?);
+            match named(old) {
                 Some(name) => name,
-                None if line.starts_with("rename ") || line.starts_with("copy ") => name,
                 None => continue,
             }
         } else {
             continue;
         };
-        let path = PathBuf::from(name);
-        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(format!("it names the file {name}, outside of the tree"));
-        }
-        files.insert(path);
+        files.insert(inside(name)?);
     }
     if files.is_empty() { Err("it changes no file".to_owned()) } else { Ok(files) }
+}
+
+/// The name in a `---` or `+++` line, without its first part, as -p1 takes it; `None` for no file.
+fn named(text: &str) -> Option<&str> {
+    let name = text.split('\t').next().unwrap_or(text).trim_end();
+    if name == "/dev/null" {
+        return None;
+    }
+    Some(name.split_once('/').map_or(name, |(_, rest)| rest))
+}
+
+fn inside(name: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if inside { Ok(path) } else { Err(format!("it names the file {name}, outside of the tree")) }
 }
 
 /// A hunk of a patch, as far as an error message needs it.
@@ -198,13 +195,17 @@ struct Hunk<'a> {
     at: usize,
     /// The lines it expects to find: context and removed ones.
     expected: Vec<&'a str>,
+    /// The lines it leaves: context and added ones.
+    left: Vec<&'a str>,
 }
 
 /// Makes of git's "patch failed: FILE:LINE" what a person wants to know: which hunk, what it expects, what
-/// stands there.
+/// stands there, and whether it is in already.
 fn explain(said: &str, patch: &str, root: &Path) -> String {
     let Some((file, line)) = said.lines().find_map(failed_at) else {
-        return said.trim().to_owned();
+        // "FILE: No such file or directory", "FILE: already exists in working directory".
+        let errors: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+        return if errors.is_empty() { said.trim().to_owned() } else { errors.join("; ") };
     };
     let hunks = hunks_of(patch, file);
     let Some(number) = hunks.iter().position(|hunk: &Hunk<'_>| hunk.at == line) else {
@@ -213,13 +214,20 @@ fn explain(said: &str, patch: &str, root: &Path) -> String {
     let line = line.max(1);
     let stands = fs::read_to_string(root.join(file)).unwrap_or_default();
     let stands: Vec<&str> = stands.lines().collect();
-    let expected = &hunks[number].expected;
+    let Hunk { expected, left, at: _ } = &hunks[number];
+    let which = format!("hunk {} of {} of {file}", number + 1, hunks.len());
+    if let Some(place) = stands.windows(left.len().max(1)).position(|window| window == &left[..]) {
+        return format!("{which} is applied already, at line {}; others are not", place + 1);
+    }
     // Where it differs from what stands at that very place: mostly the line that was changed.
-    let first = (0..expected.len()).find(|i| stands.get(line - 1 + i) != Some(&expected[*i])).unwrap_or(0);
+    let Some(first) = (0..expected.len()).find(|i| stands.get(line - 1 + i) != Some(&expected[*i])) else {
+        return format!(
+            "{which} has too little context: its lines are there, at line {line}, but without lines around them git \
+             takes it for the beginning or the end of the file"
+        );
+    };
     format!(
-        "hunk {} of {} of {file} does not match; at line {}\n  expected: {}\n  found:    {}",
-        number + 1,
-        hunks.len(),
+        "{which} does not match; at line {}\n  expected: {}\n  found:    {}",
         line + first,
         expected.get(first).unwrap_or(&""),
         stands.get(line - 1 + first).unwrap_or(&"(end of file)"),
@@ -231,23 +239,42 @@ fn failed_at(line: &str) -> Option<(&str, usize)> {
     Some((file, line.parse().ok()?))
 }
 
+/// The hunks that change a file. How many lines each has stands at its head: what follows is no part of it.
 fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
     let mut hunks: Vec<Hunk<'a>> = Vec::new();
-    let mut in_file = false;
+    let (mut in_file, mut old, mut new) = (false, 0, 0);
+    let mut before = None;
     for line in patch.lines() {
-        if line.starts_with("diff --git ") {
-            in_file = line.ends_with(&format!(" b/{file}"));
-        } else if let Some(header) = line.strip_prefix("@@ -").filter(|_| in_file) {
-            let at = header.split([',', ' ']).next().and_then(|at| at.parse().ok()).unwrap_or(1);
-            hunks.push(Hunk { at, expected: Vec::new() });
-        } else if let Some(hunk) = hunks.last_mut().filter(|_| in_file) {
-            match line.as_bytes().first() {
-                Some(b' ' | b'-') if !line.starts_with("-- ") => hunk.expected.push(&line[1..]),
-                _ => {}
+        if old > 0 || new > 0 {
+            let Some(hunk) = hunks.last_mut() else { continue };
+            // An editor may have taken the space from an empty line of context.
+            let (sign, text) = line.split_at_checked(1).unwrap_or((" ", ""));
+            if sign != "+" && old > 0 {
+                old -= 1;
+                hunk.expected.push(text);
             }
+            if sign != "-" && new > 0 {
+                new -= 1;
+                hunk.left.push(text);
+            }
+        } else if let Some(name) = line.strip_prefix("--- ") {
+            before = named(name);
+        } else if let Some(name) = line.strip_prefix("+++ ") {
+            in_file = named(name).or(before) == Some(file);
+        } else if let Some((at, lines, to)) = line.strip_prefix("@@ -").filter(|_| in_file).and_then(head) {
+            (old, new) = (lines, to);
+            hunks.push(Hunk { at, expected: Vec::new(), left: Vec::new() });
         }
     }
     hunks
+}
+
+/// `5,2 +5,3 @@`: the first line, and how many lines there are before and after; one where no number is given.
+fn head(text: &str) -> Option<(usize, usize, usize)> {
+    let (old, rest) = text.split_once(" +")?;
+    let new = rest.split(' ').next()?;
+    let lines = |range: &str| range.split_once(',').map_or(Some(1), |(_, lines)| lines.parse().ok());
+    Some((old.split(',').next()?.parse().ok()?, lines(old)?, lines(new)?))
 }
 
 #[cfg(test)]
@@ -278,8 +305,8 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
             Tree::new(self.folder.path().join("tree"), self.folder.path().join("pristine"), None)
         }
 
-        fn series(&self) -> Vec<PathBuf> {
-            vec![self.folder.path().join("a.patch")]
+        fn series(&self) -> Vec<Patch> {
+            vec![Patch::file(self.folder.path().join("a.patch"))]
         }
 
         fn read(&self, name: &str) -> Option<String> {
@@ -321,6 +348,40 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
         );
         assert_eq!(fixture.read("dir/file.c").unwrap(), changed);
         assert_eq!(fixture.read("new.c"), None);
+    }
+
+    #[test]
+    fn what_is_applied_already_is_told_from_what_does_not_fit() {
+        let fixture = Fixture::new("one\nTWO\nthree\nfour\nfive\nsix\n");
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert_eq!(failure.seen, "hunk 1 of 2 of dir/file.c is applied already, at line 1; others are not");
+        let fixture = Fixture::new("one\nTWO\nthree\nfour\nfive\nsix\nseven\n");
+        fs::write(fixture.folder.path().join("tree/new.c"), "new\n").unwrap();
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert_eq!(failure.seen, "it is applied already: all that it adds is there");
+        let fixture = Fixture::new(PRISTINE);
+        fs::write(fixture.folder.path().join("tree/new.c"), "other\n").unwrap();
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert_eq!(failure.seen, "new.c: already exists in working directory");
+    }
+
+    #[test]
+    fn a_diff_that_git_did_not_make_goes_in_and_out_as_well() {
+        let fixture = Fixture::new(PRISTINE);
+        let patch = "Index: linux/dir/file.c\n===\n--- linux.orig/dir/file.c\t2026-01-01\n+++ linux/dir/file.c\n\
+                     @@ -1,5 +1,5 @@\n one\n-two\n+--- two\n three\n four\n five\n";
+        fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+        fixture.tree().apply(&fixture.series()).unwrap();
+        assert_eq!(fixture.read("dir/file.c").unwrap(), "one\n--- two\nthree\nfour\nfive\nsix\n");
+        fixture.tree().restore().unwrap();
+        assert_eq!(fixture.read("dir/file.c").unwrap(), PRISTINE);
+        // And where it does not match, that is shown, too.
+        fs::write(fixture.folder.path().join("tree/dir/file.c"), "zero\n").unwrap();
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert!(
+            failure.seen.starts_with("hunk 1 of 1 of dir/file.c does not match; at line 1\n"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -1,28 +1,160 @@
-//! Kernel source archives: found, identified by content, unpacked.
+//! Kernel sources: found, identified by content, written to the store.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::cancel;
 use crate::failure::{Failure, Kind};
-use crate::kernel::catalogue::Source;
+use crate::kernel::git::Repository;
+use crate::kernel::recipe::{Brought, Source, State, file_name};
+use crate::kernel::spec;
+use crate::kernel::store::Piece;
+use crate::kernel::tree::Known;
 use crate::watch::Watch;
+use crate::{cancel, compression, debian};
+
+/// A source that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// What it is. For a tree, the name of git's object for it, hashed.
+    pub(super) piece: Piece,
+    /// The folder in that of all sources where it is unpacked and built. Commits of one tree share one.
+    pub(super) folder: String,
+    content: Content,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Archive(PathBuf),
+    Tree { repository: Repository, tree: String },
+}
+
+impl Found {
+    /// Finds a source, fetching it if need be.
+    ///
+    /// # Errors
+    /// `Host` with the package to install; `Asked` for a version that there is not; `Files`, `Interrupted`.
+    pub(super) fn of(source: &Source, store: &Path, watch: &dyn Watch) -> Result<Self, Failure> {
+        match source {
+            Source::Archive { path, brought } => {
+                let path = archive(path, brought, store, watch)?;
+                let piece = Piece::of(&path)?;
+                let folder = piece.blake3[..16].to_owned();
+                Ok(Self { piece, folder, content: Content::Archive(path) })
+            }
+            Source::Tree { folder, state } => {
+                let known = Known::of(folder)?;
+                let place =
+                    format!("tree-{}", &blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex()[..16]);
+                let path = store.join("sources").join(&place).join("repository");
+                let repository = Repository::at(path, known.as_ref().map(|known| known.objects.as_path()))?;
+                let (tree, name) = match (state, &known) {
+                    (State::Commit(commit), Some(known)) => (
+                        known.tree_of(commit)?,
+                        format!("{}@{}", file_name(folder), &commit[..commit.len().min(12)]),
+                    ),
+                    (State::Commit(commit), None) => {
+                        let attempt = format!("find the commit {commit} in {}", folder.display());
+                        let next = "see whether the tree was moved";
+                        return Err(Failure::new(Kind::Asked, attempt, "it is no git tree any more", next));
+                    }
+                    (State::AsItStands, known) => {
+                        watch.stage(&format!("note the files of {}", folder.display()));
+                        let tree = match known {
+                            Some(known) => known.snapshot(&repository)?,
+                            None => repository.snapshot(folder, None)?,
+                        };
+                        (tree, file_name(folder))
+                    }
+                };
+                let blake3 = blake3::hash(tree.as_bytes()).to_string();
+                Ok(Self {
+                    piece: Piece { name, blake3 },
+                    folder: place,
+                    content: Content::Tree { repository, tree },
+                })
+            }
+        }
+    }
+
+    /// Makes `tree` this source. It may be there already, as another commit of the same tree.
+    ///
+    /// # Errors
+    /// `Files`, `Interrupted`.
+    pub(super) fn write(&self, tree: &Path, lock: &Arc<File>, watch: &dyn Watch) -> Result<(), Failure> {
+        match &self.content {
+            Content::Archive(_) if tree.exists() => Ok(()),
+            Content::Archive(archive) => {
+                watch.stage(&format!("unpack {}", self.piece.name));
+                unpack(archive, tree, watch)
+            }
+            Content::Tree { repository, tree: wanted } => {
+                watch.stage(&format!("check out {}", self.piece.name));
+                repository.check_out(wanted, tree, lock)
+            }
+        }
+    }
+}
 
 /// The archive of a source, or how to get it.
+fn archive(path: &Path, brought: &Brought, store: &Path, watch: &dyn Watch) -> Result<PathBuf, Failure> {
+    let attempt = || format!("find the kernel source {}", path.display());
+    match brought {
+        Brought::Version { package, version } => downloaded(path, package, version, store, watch),
+        _ if path.is_file() => Ok(path.to_owned()),
+        Brought::ByHand => {
+            Err(Failure::new(Kind::Asked, attempt(), "there is no such file", "check that the path is right"))
+        }
+        Brought::Package(package) => {
+            let next = format!("apt-get install {package}, or run the same command with --setup");
+            Err(Failure::new(Kind::Host, attempt(), "there is no such file", next))
+        }
+    }
+}
+
+/// An archive out of a package that is not installed; it is kept in the store.
+fn downloaded(
+    path: &Path,
+    package: &str,
+    version: &str,
+    store: &Path,
+    watch: &dyn Watch,
+) -> Result<PathBuf, Failure> {
+    let downloads = store.join("downloads");
+    let kept = downloads.join(path);
+    if kept.is_file() {
+        return Ok(kept);
+    }
+    check_version(package, version, spec::SOURCES)?;
+    let deb = debian::download(package, version, &downloads, watch)?;
+    let unpacked =
+        tempfile::tempdir_in(&downloads).map_err(|e| Failure::file("create a folder in", &downloads, &e))?;
+    debian::unpack(&deb, unpacked.path())?;
+    let folder = kept.parent().unwrap_or(&downloads);
+    fs::create_dir_all(folder).map_err(|e| Failure::file("create", folder, &e))?;
+    let from = unpacked.path().join("usr/src").join(file_name(path));
+    fs::rename(&from, &kept).map_err(|e| Failure::file("find in its package", &from, &e))?;
+    fs::remove_file(&deb).map_err(|e| Failure::file("remove", &deb, &e))?;
+    Ok(kept)
+}
+
+/// Whether apt can get this version.
 ///
 /// # Errors
-/// `Host` with the package to install.
-pub(crate) fn archive(source: &Source) -> Result<&Path, Failure> {
-    if source.archive.is_file() {
-        return Ok(&source.archive);
+/// `Asked` with those it can get, or with packages that are alike.
+pub(super) fn check_version(package: &str, version: &str, beginning: &str) -> Result<(), Failure> {
+    let versions = debian::versions(package)?;
+    if versions.is_empty() {
+        return Err(spec::unknown_package(package, beginning));
     }
-    Err(Failure::new(
-        Kind::Host,
-        format!("find the kernel source {}", source.archive.display()),
-        "there is no such file",
-        format!("apt-get install {}, or run the same command with --setup", source.package),
-    ))
+    if versions.iter().any(|known| known == version) {
+        return Ok(());
+    }
+    let attempt = format!("find version {version} of {package}");
+    let next =
+        format!("use one of: {}; for an older one get the file by hand and name it", versions.join(", "));
+    Err(Failure::new(Kind::Asked, attempt, "apt knows none of that number", next))
 }
 
 /// BLAKE3 of a file, in hexadecimal.
@@ -35,13 +167,13 @@ pub(crate) fn digest(path: &Path) -> Result<String, Failure> {
     read(path).map(|hash| hash.to_string()).map_err(|e| Failure::file("read", path, &e))
 }
 
-/// Unpacks a `.tar.xz` whose entries all lie in one folder; the content of that folder becomes `into`.
+/// Unpacks a tar archive whose entries all lie in one folder; the content of that folder becomes `into`.
 ///
 /// `into` appears whole or not at all. An entry that points outside of it is refused.
 ///
 /// # Errors
 /// `Files` for a broken archive or a full disk; `Interrupted`.
-pub(crate) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
+fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
     let partial = into.with_extension("partial");
     remove(&partial)?;
     let unpacked = unpack_to(archive, &partial, into, watch);
@@ -54,10 +186,10 @@ pub(crate) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(
 
 fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
     let attempt = format!("unpack {}", archive.display());
-    let file = File::open(archive).map_err(|e| Failure::file("read", archive, &e))?;
-    let mut tar = tar::Archive::new(liblzma::read::XzDecoder::new(BufReader::new(file)));
+    let reader = compression::reader(archive).map_err(|e| Failure::file("read", archive, &e))?;
+    let mut tar = tar::Archive::new(BufReader::new(reader));
     let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), partial, e);
-    std::fs::create_dir_all(partial).map_err(|e| failed(&e))?;
+    fs::create_dir_all(partial).map_err(|e| failed(&e))?;
     for (number, entry) in tar.entries().map_err(|e| failed(&e))?.enumerate() {
         cancel::check(&attempt)?;
         let mut entry = entry.map_err(|e| failed(&e))?;
@@ -71,13 +203,13 @@ fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> 
         }
     }
     let top = only_entry(partial).map_err(|e| failed(&e))?;
-    std::fs::rename(top, into).map_err(|e| failed(&e))?;
+    fs::rename(top, into).map_err(|e| failed(&e))?;
     remove(partial)
 }
 
 /// Removes a folder, if it is there.
 pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
-    match std::fs::remove_dir_all(folder) {
+    match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", folder, &e)),
         _ => Ok(()),
     }
@@ -85,7 +217,7 @@ pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
 
 fn only_entry(folder: &Path) -> io::Result<PathBuf> {
     let entries: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     match &entries[..] {
         [only] => Ok(only.clone()),
         other => Err(io::Error::other(format!(

@@ -2,29 +2,36 @@
 //!
 //! ```text
 //! <store>/kernels/<id>/                 a finished kernel; appears whole, by a rename
-//! <store>/sources/<digest>/tree/        its source, pristine unless a build is under way
-//! <store>/sources/<digest>/pristine/    while patches are in: the files they touch, as they came
-//! <store>/sources/<digest>/objects-<…>/ one object tree per configuration and compiler
-//! <store>/sources/<digest>/lock         held by whoever uses the source
+//! <store>/sources/<name>/tree/          its source, pristine unless a build is under way
+//! <store>/sources/<name>/repository/    of a git tree: shares the objects of the user's, and writes nothing there
+//! <store>/sources/<name>/pristine/      while patches are in: the files they touch, as they came
+//! <store>/sources/<name>/objects-<…>/   one object tree per configuration and compiler
+//! <store>/sources/<name>/lock           held by whoever uses the source
+//! <store>/downloads/                    packages that were downloaded, and archives out of them
+//! <store>/patches/<digest>/             patches out of mailboxes
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
+use crate::guest::Image;
 use crate::kernel::build;
-use crate::kernel::catalogue::{Behaviour, Recipe};
-use crate::kernel::source;
+use crate::kernel::ready;
+use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
+use crate::kernel::source::{self, Found};
 use crate::kernel::workshop::Workshop;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
 const RECIPE_VERSION: &str = "5";
 
-/// The file of a finished kernel that is booted instead of `vmlinux`, where there is one.
+/// The ELF file of a kernel that was built here.
+pub(super) const VMLINUX: &str = "vmlinux";
+/// The file of a finished kernel that is booted instead of it, where there is one.
 pub(super) const BZIMAGE: &str = "bzImage";
 
 /// The store.
@@ -50,14 +57,19 @@ pub struct Kernel {
 
 impl Kernel {
     /// The image to boot: an ELF file with a PVH entry, or a bzImage.
-    pub fn image(&self) -> PathBuf {
-        let bzimage = self.folder.join(BZIMAGE);
-        if self.identity.files.contains_key(BZIMAGE) { bzimage } else { self.symbols() }
+    pub fn image(&self) -> Image {
+        let name = if self.identity.files.contains_key(BZIMAGE) { BZIMAGE } else { VMLINUX };
+        Image { path: self.folder.join(name), own: !self.is_ready() }
     }
 
-    /// The ELF file, with symbols.
-    pub fn symbols(&self) -> PathBuf {
-        self.folder.join("vmlinux")
+    /// The ELF file, with symbols; `None` for a kernel that somebody else has built.
+    pub fn symbols(&self) -> Option<PathBuf> {
+        self.identity.files.contains_key(VMLINUX).then(|| self.folder.join(VMLINUX))
+    }
+
+    /// Whether somebody else has built it.
+    pub fn is_ready(&self) -> bool {
+        self.identity.compiler.is_none()
     }
 
     /// The list of modules that are built in.
@@ -76,7 +88,7 @@ impl Kernel {
 pub struct Identity {
     /// Hash of all that follows up to `compiler`.
     pub id: String,
-    /// The source's archive, and its BLAKE3.
+    /// Its source, or what it came in where somebody else has built it.
     pub source: Piece,
     /// The patches, in order.
     pub patches: Vec<Piece>,
@@ -84,27 +96,27 @@ pub struct Identity {
     pub config: Vec<Piece>,
     /// The sources of the modules that were built with it.
     pub modules: Vec<Piece>,
-    /// The first line of the compiler's `--version`.
-    pub compiler: String,
-    /// `make kernelrelease`.
+    /// The first line of the compiler's `--version`; `None` where somebody else has built it.
+    pub compiler: Option<String>,
+    /// What `uname -r` says.
     pub release: String,
     /// BLAKE3 of each file of the finished kernel, by its path in the folder.
     pub files: BTreeMap<String, String>,
 }
 
-/// A file that went into a kernel.
+/// Something that went into a kernel: mostly a file.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Piece {
-    /// Its name, without folder.
+    /// Its name, without folder. A tree has that of its folder, and its commit after an `@`.
     pub name: String,
-    /// Its BLAKE3, in hexadecimal.
+    /// BLAKE3 of its content, in hexadecimal. For a git tree, of the name of its tree object; for an image with its
+    /// modules, of the hashes of all.
     pub blake3: String,
 }
 
 impl Piece {
-    fn of(path: &Path) -> Result<Self, Failure> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, blake3: source::digest(path)? })
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        Ok(Self { name: file_name(path), blake3: source::digest(path)? })
     }
 }
 
@@ -159,18 +171,28 @@ impl Store {
     /// Makes sure that each kernel is there, building what is missing, and returns them in order.
     ///
     /// # Errors
-    /// `Host` without source or compiler, `Series`, `Build`, `Files`, `Interrupted`.
+    /// `Asked` for a source or a kernel that there is not, `Host` without source or compiler, `Series`, `Build`,
+    /// `Files`, `Interrupted`.
     pub fn ensure(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Vec<Kernel>, Failure> {
-        let compiler = build::compiler()?;
-        let mut archives = BTreeMap::new();
+        let mut compiler = None;
+        let mut sources: HashMap<&Source, Found> = HashMap::new();
         let mut kernels = Vec::new();
         for recipe in recipes {
-            let archive = source::archive(&recipe.source)?;
-            if !archives.contains_key(archive) {
-                archives.insert(archive, Piece::of(archive)?);
-            }
-            let identity = identify(recipe, archives[archive].clone(), compiler.clone())?;
-            kernels.push(self.ensure_one(recipe, identity, watch)?);
+            kernels.push(match &recipe.origin {
+                Origin::Build(build) => {
+                    let compiler = match &compiler {
+                        Some(known) => known,
+                        None => compiler.insert(build::compiler()?),
+                    };
+                    if !sources.contains_key(&build.source) {
+                        sources.insert(&build.source, Found::of(&build.source, &self.root, watch)?);
+                    }
+                    let found = &sources[&build.source];
+                    let identity = identify(build, found.piece.clone(), compiler.clone())?;
+                    self.ensure_built(recipe, build, found, identity, watch)?
+                }
+                Origin::Ready(ready) => self.ensure_ready(recipe, ready, watch)?,
+            });
         }
         Ok(kernels)
     }
@@ -183,33 +205,97 @@ impl Store {
         fs::remove_dir_all(&kernel.folder).map_err(|e| Failure::file("remove", &kernel.folder, &e))
     }
 
-    fn ensure_one(&self, recipe: &Recipe, identity: Identity, watch: &dyn Watch) -> Result<Kernel, Failure> {
-        let folder = self.root.join("kernels").join(&identity.id);
-        let finished = || {
-            intact(&folder).map(|identity| Kernel {
-                name: recipe.name.clone(),
-                about: recipe.about.clone(),
-                behaves: recipe.behaves,
-                identity,
-                folder: folder.clone(),
-            })
-        };
-        if let Some(kernel) = finished() {
+    fn ensure_built(
+        &self,
+        recipe: &Recipe,
+        build: &Build,
+        found: &Found,
+        identity: Identity,
+        watch: &dyn Watch,
+    ) -> Result<Kernel, Failure> {
+        let folder = self.folder_of(&identity.id);
+        if let Some(kernel) = finished(recipe, &folder) {
             return Ok(kernel);
         }
-        let workshop = Workshop::enter(&self.root, &identity, watch)?;
+        let workshop = Workshop::enter(&self.root, &found.folder, watch)?;
         // Another process may have built it while this one waited for the lock.
-        if let Some(kernel) = finished() {
+        if let Some(kernel) = finished(recipe, &folder) {
             return Ok(kernel);
         }
         if folder.exists() {
             watch.note(&format!("{} is damaged: it is built again", folder.display()));
         }
-        workshop.make(recipe, identity, &folder, watch)?;
-        finished().ok_or_else(|| {
-            let attempt = format!("find the kernel \"{}\" that was just built", recipe.name);
-            Failure::new(Kind::Files, attempt, "it is not as it was written", "check the disk of the store")
-        })
+        workshop.make(&recipe.name, build, found, identity, &folder, watch)?;
+        finished(recipe, &folder).ok_or_else(|| not_as_written(recipe))
+    }
+
+    fn ensure_ready(&self, recipe: &Recipe, ready: &Ready, watch: &dyn Watch) -> Result<Kernel, Failure> {
+        let found = ready::Found::of(ready, &self.root, watch)?;
+        let mut identity = identify_ready(found.piece().clone());
+        let folder = self.folder_of(&identity.id);
+        if let Some(kernel) = finished(recipe, &folder) {
+            return Ok(kernel);
+        }
+        watch.stage(&format!("unpack {}", recipe.name));
+        let partial = tempfile::Builder::new()
+            .prefix(PARTIAL)
+            .tempdir_in(&self.root)
+            .map_err(|e| Failure::file("create a folder in", &self.root, &e))?;
+        identity.release = found.bring_to(partial.path())?;
+        identity.write(partial.path())?;
+        source::remove(&folder)?;
+        match fs::rename(partial.path(), &folder) {
+            // Another process was faster.
+            Err(e) if !folder.exists() => Err(Failure::file("create", &folder, &e)),
+            _ => finished(recipe, &folder).ok_or_else(|| not_as_written(recipe)),
+        }
+    }
+
+    fn folder_of(&self, id: &str) -> PathBuf {
+        self.root.join("kernels").join(id)
+    }
+}
+
+/// How the names of folders begin in which something is put together.
+const PARTIAL: &str = "partial-";
+
+/// The kernel in this folder, if it is there and whole.
+fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
+    intact(folder).map(|identity| Kernel {
+        name: recipe.name.clone(),
+        about: recipe.about.clone(),
+        behaves: recipe.behaves,
+        identity,
+        folder: folder.to_owned(),
+    })
+}
+
+fn not_as_written(recipe: &Recipe) -> Failure {
+    let attempt = format!("find the kernel \"{}\" that was just made", recipe.name);
+    Failure::new(Kind::Files, attempt, "it is not as it was written", "check the disk of the store")
+}
+
+impl Identity {
+    /// Writes `kernel.json` to the folder of a kernel, with a checksum for each file that is in it: they tell when
+    /// the disk has lost some of it.
+    pub(super) fn write(&mut self, folder: &Path) -> Result<(), Failure> {
+        fn add(folder: &Path, before: &str, files: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+            let failed = |e: std::io::Error| Failure::file("list", folder, &e);
+            for entry in fs::read_dir(folder).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                let name = format!("{before}{}", file_name(&path));
+                if path.is_dir() {
+                    add(&path, &format!("{name}/"), files)?;
+                } else {
+                    files.insert(name, source::digest(&path)?);
+                }
+            }
+            Ok(())
+        }
+        add(folder, "", &mut self.files)?;
+        let record = folder.join("kernel.json");
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        fs::write(&record, json).map_err(|e| Failure::file("write", &record, &e))
     }
 }
 
@@ -224,10 +310,10 @@ fn intact(folder: &Path) -> Option<Identity> {
 }
 
 /// What the kernel would be; `release` and `files` are not known yet and not part of the id.
-fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity, Failure> {
-    let patches = recipe.series.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
-    let config = recipe.config.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
-    let modules = recipe.modules.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
+fn identify(build: &Build, source: Piece, compiler: String) -> Result<Identity, Failure> {
+    let patches = build.series.iter().map(|patch| Piece::of(&patch.path)).collect::<Result<Vec<_>, _>>()?;
+    let config = build.config.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
+    let modules = build.modules.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
     // By content alone: the same patch under another name makes the same kernel.
     let digests = |pieces: &[Piece]| pieces.iter().map(|piece| piece.blake3.clone()).collect::<Vec<_>>();
     // The file names of modules are their names.
@@ -237,11 +323,28 @@ fn identify(recipe: &Recipe, source: Piece, compiler: String) -> Result<Identity
         digests(&patches),
         digests(&config),
         &modules,
-        recipe.bzimage,
+        build.bzimage,
         &compiler,
     );
-    let text = serde_json::to_string(&parts).unwrap_or_default();
-    let id = blake3::hash(text.as_bytes()).to_hex()[..16].to_owned();
-    let (release, files) = (String::new(), BTreeMap::new());
+    let id = id_of(&serde_json::to_string(&parts).unwrap_or_default());
+    let (compiler, release, files) = (Some(compiler), String::new(), BTreeMap::new());
     Ok(Identity { id, source, patches, config, modules, compiler, release, files })
+}
+
+/// What a kernel is that somebody else has built.
+fn identify_ready(source: Piece) -> Identity {
+    Identity {
+        id: id_of(&format!("{RECIPE_VERSION} ready {}", source.blake3)),
+        source,
+        patches: Vec::new(),
+        config: Vec::new(),
+        modules: Vec::new(),
+        compiler: None,
+        release: String::new(),
+        files: BTreeMap::new(),
+    }
+}
+
+fn id_of(parts: &str) -> String {
+    blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned()
 }

@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
-use crate::kernel::catalogue::Recipe;
+use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
-use crate::kernel::source;
-use crate::kernel::store::{BZIMAGE, Identity};
+use crate::kernel::source::{self, Found};
+use crate::kernel::store::{BZIMAGE, Identity, VMLINUX};
 use crate::watch::Watch;
 
 /// How long to wait for another process that builds from the same source.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// About how many files a full build of our configuration compiles or links (1515 in 6.1): for the progress display.
+const USUAL_OBJECTS: u64 = 1515;
 
 /// A source in use: nobody else touches it until this is dropped.
 pub(super) struct Workshop {
@@ -26,8 +29,9 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    pub(super) fn enter(root: &Path, identity: &Identity, watch: &dyn Watch) -> Result<Self, Failure> {
-        let folder = root.join("sources").join(&identity.source.blake3[..16]);
+    /// Enters that of the source in this folder.
+    pub(super) fn enter(root: &Path, folder: &str, watch: &dyn Watch) -> Result<Self, Failure> {
+        let folder = root.join("sources").join(folder);
         fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
         let path = folder.join("lock");
         let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
@@ -69,25 +73,27 @@ impl Workshop {
         Ok(Self { folder, lock: Arc::new(lock) })
     }
 
+    /// Builds a kernel of this name into a folder of the store.
     pub(super) fn make(
         &self,
-        recipe: &Recipe,
+        name: &str,
+        build: &Build,
+        found: &Found,
         identity: Identity,
         into: &Path,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
         let source = self.folder.join("tree");
-        if !source.exists() {
-            watch.stage(&format!("unpack {}", recipe.source.package));
-            source::unpack(&recipe.source.archive, &source, watch)?;
-        }
         let lock = Some(Arc::clone(&self.lock));
         let tree = Tree::new(source.clone(), self.folder.join("pristine"), lock);
-        tree.apply(&recipe.series).map_err(|mut failure| {
-            failure.attempt = format!("{} for the kernel \"{}\"", failure.attempt, recipe.name);
+        // What a kill has left in.
+        tree.restore()?;
+        found.write(&source, &self.lock, watch)?;
+        tree.apply(&build.series).map_err(|mut failure| {
+            failure.attempt = format!("{} for the kernel \"{name}\"", failure.attempt);
             failure
         })?;
-        let made = self.make_patched(recipe, identity, &source, into, watch);
+        let made = self.make_patched(name, build, identity, &source, into, watch);
         // Also after a failure: the next build begins from the pristine source.
         let restored = tree.restore();
         made.and(restored)
@@ -95,25 +101,27 @@ impl Workshop {
 
     fn make_patched(
         &self,
-        recipe: &Recipe,
+        name: &str,
+        build: &Build,
         identity: Identity,
         source: &Path,
         into: &Path,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
-        let fragments = recipe
+        let compiler = identity.compiler.clone().unwrap_or_default();
+        let fragments = build
             .config
             .iter()
             .map(|path| fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e)))
             .collect::<Result<String, _>>()?;
-        let of = blake3::hash(format!("{}\0{fragments}", identity.compiler).as_bytes()).to_hex();
+        let of = blake3::hash(format!("{compiler}\0{fragments}").as_bytes()).to_hex();
         let objects = self.folder.join(format!("objects-{}", &of[..16]));
         let log = self.folder.join(format!("build-{}.log", identity.id));
         let _ = fs::remove_file(&log);
         let place = Place { source, objects: &objects, id: &identity.id, log: &log, lock: &self.lock };
         let of_kernel = |mut failure: Failure| {
             if failure.kind == Kind::Build {
-                failure.attempt = format!("{} \"{}\"", failure.attempt, recipe.name);
+                failure.attempt = format!("{} \"{name}\"", failure.attempt);
             }
             failure
         };
@@ -121,9 +129,9 @@ impl Workshop {
         // These files are written last, so their presence says that the step was finished once.
         let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
         if !objects.exists()
-            && let Some(kin) = self.nearest_objects(&identity.compiler, &fragments)
+            && let Some(kin) = self.nearest_objects(&compiler, &fragments)
         {
-            watch.stage(&format!("begin {} with the objects of another configuration", recipe.name));
+            watch.stage(&format!("begin {name} with the objects of another configuration"));
             let partial = self.folder.join("objects.partial");
             source::remove(&partial)?;
             build::copy_objects(&kin, &partial, &objects, &self.lock)?;
@@ -134,23 +142,27 @@ impl Workshop {
             }
             fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
         }
-        if !configured.exists() {
-            watch.stage(&format!("configure {}", recipe.name));
+        // Another commit may know other symbols, and has other defaults for those that nobody asks for.
+        if !fs::read_to_string(&configured).is_ok_and(|of| of == identity.source.blake3) {
+            watch.stage(&format!("configure {name}"));
             build::configure(place, &fragments).map_err(of_kernel)?;
-            fs::write(&configured, "").map_err(|e| Failure::file("write", &configured, &e))?;
+            fs::write(&configured, &identity.source.blake3)
+                .map_err(|e| Failure::file("write", &configured, &e))?;
         }
-        build::check_config(place, &fragments).map_err(of_kernel)?;
-        let expected = (!built.exists()).then_some(recipe.source.files);
-        watch.stage(&format!("build {}", recipe.name));
-        build::build(place, recipe.bzimage, expected, watch).map_err(of_kernel)?;
-        fs::write(&built, format!("{}\n{fragments}", identity.compiler))
+        for unknown in build::check_config(place, &fragments).map_err(of_kernel)? {
+            watch.note(&format!("{name}: this source has no {unknown}"));
+        }
+        let expected = (!built.exists()).then_some(USUAL_OBJECTS);
+        watch.stage(&format!("build {name}"));
+        build::build(place, build.bzimage, expected, watch).map_err(of_kernel)?;
+        fs::write(&built, format!("{compiler}\n{fragments}"))
             .map_err(|e| Failure::file("write", &built, &e))?;
         let mut orders = vec![(objects.clone(), objects.join("modules.order"))];
-        if !recipe.modules.is_empty() {
-            let folder = build::build_modules(place, &recipe.modules).map_err(of_kernel)?;
+        if !build.modules.is_empty() {
+            let folder = build::build_modules(place, &build.modules).map_err(of_kernel)?;
             orders.push((folder.clone(), folder.join("modules.order")));
         }
-        self.keep(identity, &objects, recipe.bzimage, &orders, &log, into)
+        self.keep(identity, &objects, build.bzimage, &orders, &log, into)
     }
 
     /// Of the object trees of this source in which a kernel was built with this compiler, the one whose fragments
@@ -168,8 +180,7 @@ impl Workshop {
         trees.min().map(|(_, tree)| tree)
     }
 
-    /// Copies what a guest needs into the store. It gets its final name when all of it is written; a checksum
-    /// for each file tells when the disk lost some of it.
+    /// Copies what a guest needs into the store. It gets its final name when all of it is written.
     fn keep(
         &self,
         mut identity: Identity,
@@ -185,7 +196,7 @@ impl Workshop {
         fs::create_dir_all(&modules).map_err(|e| Failure::file("create", &modules, &e))?;
 
         let mut copies = vec![
-            (objects.join("vmlinux"), "vmlinux".to_owned()),
+            (objects.join(VMLINUX), VMLINUX.to_owned()),
             (objects.join(".config"), "config".to_owned()),
             (objects.join("modules.builtin"), "modules.builtin".to_owned()),
             (log.to_owned(), "build.log".to_owned()),
@@ -207,15 +218,12 @@ impl Workshop {
             let to = partial.join(name);
             fs::copy(from, &to)
                 .map_err(|e| Failure::file(&format!("copy {} to", from.display()), &to, &e))?;
-            identity.files.insert(name.clone(), source::digest(&to)?);
         }
         let release = objects.join("include/config/kernel.release");
         let text = fs::read_to_string(&release).map_err(|e| Failure::file("read", &release, &e))?;
         text.trim().clone_into(&mut identity.release);
 
-        let record = partial.join("kernel.json");
-        let json = serde_json::to_string_pretty(&identity).unwrap_or_default();
-        fs::write(&record, json).map_err(|e| Failure::file("write", &record, &e))?;
+        identity.write(&partial)?;
         source::remove(into)?;
         fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::accelerator::{self, Choice, Specimen, Wish};
 use crate::failure::Failure;
-use crate::guest::image;
+use crate::guest::{Image, image};
 use crate::host;
 use crate::kernel::modules::{self, Module, Modules};
-use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, Store};
+use crate::kernel::{Behaviour, Kernel, Recipe, Store};
 use crate::run::Place;
 use crate::watch::Watch;
 
@@ -17,20 +17,33 @@ use crate::watch::Watch;
 pub struct Bootable {
     /// Its name.
     pub name: String,
-    /// Its address in the store, which `uname -v` shows.
+    /// Its address in the store, which `uname -v` shows of a kernel that was built here.
     pub id: String,
+    /// What `uname -r` shows.
+    pub release: String,
     /// How it attaches asynchronous drivers.
     pub behaves: Option<Behaviour>,
     /// The image.
-    pub image: PathBuf,
-    /// The ELF file with its symbols.
-    pub symbols: PathBuf,
+    pub image: Image,
+    /// The ELF file with its symbols, where there is one.
+    pub symbols: Option<PathBuf>,
     /// The initramfs with the agent and the modules.
     pub initramfs: PathBuf,
+    /// Those of them that the agent loads before it speaks.
+    pub first: Vec<String>,
     /// The modules in it, dependencies first.
     pub modules: Vec<Module>,
     /// Modules that are part of the image.
     pub built_in: Vec<String>,
+}
+
+/// The modules that an image holds, each with those it depends on.
+#[derive(Clone, Copy, Debug)]
+pub enum Carried<'a> {
+    /// These: a kernel without one of them cannot be booted.
+    These(&'a [&'a str]),
+    /// Those of these that the kernel has.
+    Any(&'a [&'a str]),
 }
 
 /// What to line up.
@@ -40,8 +53,8 @@ pub struct Request<'a> {
     pub workspace: &'a Path,
     /// The kernels.
     pub recipes: &'a [Recipe],
-    /// The modules that the image has to hold, what they depend on is added; `None` for all there are.
-    pub modules: Option<&'a [&'a str]>,
+    /// The modules that the images hold.
+    pub modules: Carried<'a>,
     /// The accelerator.
     pub wish: Wish,
     /// Install what the host lacks.
@@ -71,11 +84,10 @@ impl Lineup {
     /// # Errors
     /// Whatever keeps one of the kernels from being booted.
     pub fn of(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
-        let catalogue = Catalogue::read(&request.workspace.join("kernel-configs"))?;
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
-        let findings = host::examine(&catalogue);
+        let findings = host::examine(request.recipes);
         host::prepare(&findings, request.setup, watch)?;
         if request.wish == Wish::Kvm {
             accelerator::require_vcpu()?;
@@ -85,7 +97,7 @@ impl Lineup {
         let built = store.ensure(request.recipes, watch)?;
         let choice = match built.first() {
             Some(first) => {
-                let specimen = Specimen { kernel: &first.image(), agent: &agent };
+                let specimen = Specimen { kernel: first, agent: &agent };
                 accelerator::choose(request.wish, specimen, &store, watch)?
             }
             None => Choice { accelerator: accelerator::Accelerator::Tcg, why: "no kernel".to_owned() },
@@ -109,17 +121,22 @@ impl Lineup {
         self.boots
     }
 
-    /// Adds a kernel, with all its modules, unless it is there already.
+    /// Adds a kernel, with those of these modules that it has, unless it is there already.
     ///
     /// # Errors
     /// Whatever keeps it from being booted.
-    pub fn add(&mut self, recipe: &Recipe, watch: &dyn Watch) -> Result<&Bootable, Failure> {
+    pub fn add(
+        &mut self,
+        recipe: &Recipe,
+        modules: &[&str],
+        watch: &dyn Watch,
+    ) -> Result<&Bootable, Failure> {
         let known = |(kernel, _): &(Kernel, Bootable)| kernel.name == recipe.name;
         let place = match self.kernels.iter().position(known) {
             Some(place) => place,
             None => {
                 for kernel in self.store.ensure(std::slice::from_ref(recipe), watch)? {
-                    self.pack(kernel, None, watch)?;
+                    self.pack(kernel, Carried::Any(modules), watch)?;
                 }
                 self.kernels.len() - 1
             }
@@ -128,7 +145,7 @@ impl Lineup {
     }
 
     /// Packs the initramfs for a kernel into the folder of the run.
-    fn pack(&mut self, kernel: Kernel, wanted: Option<&[&str]>, watch: &dyn Watch) -> Result<(), Failure> {
+    fn pack(&mut self, kernel: Kernel, wanted: Carried<'_>, watch: &dyn Watch) -> Result<(), Failure> {
         watch.stage(&format!("pack the image for {}", kernel.name));
         let folder = self.run.join("kernels").join(&kernel.name);
         fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
@@ -139,19 +156,26 @@ impl Lineup {
         let all = Modules::read(&kernel.modules())?;
         let built_in = modules::built_in(&kernel.built_in())?;
         let is_module = |name: &&str| !built_in.iter().any(|built_in| built_in == name);
-        let modules = match wanted {
-            Some(wanted) => all.closure(&wanted.iter().copied().filter(is_module).collect::<Vec<_>>())?,
-            None => all.closure(&all.names())?,
+        let there = |name: &&str| all.has(name);
+        let to_speak = all.to_speak(&built_in)?;
+        let wanted: Vec<&str> = match wanted {
+            Carried::These(wanted) => wanted.iter().copied().filter(is_module).collect(),
+            Carried::Any(wanted) => wanted.iter().copied().filter(is_module).filter(there).collect(),
         };
+        let first: Vec<String> = to_speak.into_iter().map(|module| module.name).collect();
+        let names: Vec<&str> = first.iter().map(String::as_str).collect();
+        let modules = all.closure(&[&names[..], &wanted].concat())?;
         let initramfs = folder.join("initramfs.cpio");
-        image::write(&initramfs, &self.agent, &modules)?;
+        image::write(&initramfs, &self.agent, &modules, &names)?;
         let bootable = Bootable {
             name: kernel.name.clone(),
             id: kernel.identity.id.clone(),
+            release: kernel.identity.release.clone(),
             behaves: kernel.behaves,
             image: kernel.image(),
             symbols: kernel.symbols(),
             initramfs,
+            first,
             modules,
             built_in,
         };

@@ -25,7 +25,7 @@ use session::Session;
 
 pub use folder::{Place, boot_name, make_boot_folder, unfinished};
 pub use forks::{Saved, carry_on_each};
-pub use lineup::{Bootable, Lineup, Request};
+pub use lineup::{Bootable, Carried, Lineup, Request};
 pub use plan::{Plan, interleaved};
 pub use record::{Left, Phase, Record};
 pub use steps::{Count, Measured, Step};
@@ -128,9 +128,14 @@ fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble>
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
     let mut guest = Guest::start(&boot.order(parameters.trim()))?;
-    if !guest.hello().build.contains(&boot.kernel.id) {
+    let hello = guest.hello();
+    let (runs, wanted) = match boot.kernel.image.own {
+        true => (&hello.build, &boot.kernel.id),
+        false => (&hello.release, &boot.kernel.release),
+    };
+    if !runs.contains(wanted) {
         let attempt = format!("boot the kernel \"{}\"", boot.kernel.name);
-        let seen = format!("the guest runs {}, not {}", guest.hello().build, boot.kernel.id);
+        let seen = format!("the guest runs {runs}, not {wanted}");
         let next = "remove the kernel from the store: it is built again";
         return Err(Failure::new(Kind::Guest, attempt, seen, next).into());
     }
@@ -149,7 +154,10 @@ fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble>
         }
         _ => session.carry_out(boot.steps)?,
     }
-    let table = if from_boot { initcalls::read(&boot.kernel.symbols)? } else { Vec::new() };
+    let table = match &boot.kernel.symbols {
+        Some(symbols) if from_boot => initcalls::read(symbols)?,
+        _ => Vec::new(),
+    };
     Ok((finish(session, boot, table)?, saved))
 }
 

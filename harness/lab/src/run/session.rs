@@ -53,7 +53,7 @@ pub(super) struct Progress {
 impl<'a> Session<'a> {
     pub(super) fn new(guest: Guest, boot: &'a Boot<'a>, from_boot: bool) -> Self {
         let at = Progress {
-            loaded: Vec::new(),
+            loaded: boot.kernel.first.clone(),
             luns: (0..boot.topology.luns).collect(),
             noted: Vec::new(),
             phases: Vec::new(),

@@ -1,0 +1,172 @@
+//! Debian's packages: installed, downloaded, unpacked. Only this module runs apt and dpkg.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::child::{self, Output};
+use crate::failure::{Failure, Kind};
+use crate::watch::Watch;
+
+/// A slow mirror takes minutes; this is for one that does not answer.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// The command that installs these packages here.
+pub fn install_command(packages: &[&str]) -> String {
+    let sudo = if is_root() { "" } else { "sudo " };
+    format!("{sudo}apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+/// Installs what is missing, with apt, as root or through sudo. It never asks a question.
+///
+/// # Errors
+/// `Host` where there is no apt or it fails, with the packages; `Interrupted`.
+pub fn install(packages: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let attempt = format!("install {}", packages.join(" "));
+    if find_program("apt-get").is_none() {
+        let seen = "there is no apt-get on this system";
+        let next = "install these packages, or what they are called here, and run the same command again";
+        return Err(Failure::new(Kind::Host, attempt, seen, next));
+    }
+    if !is_root() && find_program("sudo").is_none() {
+        let next = format!("as root: apt-get install --no-install-recommends {}", packages.join(" "));
+        return Err(Failure::new(Kind::Host, attempt, "it takes root, and there is no sudo", next));
+    }
+    watch.stage(&attempt);
+    apt(&attempt, &["update"], packages)?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&attempt, &arguments, packages)
+}
+
+fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failure> {
+    let next = format!("run it yourself: {}", install_command(packages));
+    let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, &next);
+    let mut command = if is_root() {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        // -n: without a terminal, or in CI, a password prompt would wait for ever.
+        sudo.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        sudo
+    };
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    let output = child::output(&mut command, PATIENCE, vec![]).map_err(|e| match e.kind() {
+        ErrorKind::Interrupted => Failure::interrupted(attempt),
+        _ => failed(e.to_string()),
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    Err(failed(format!("{}\n{}", output.status, lines[lines.len().saturating_sub(8)..].join("\n"))))
+}
+
+/// The versions of a package that apt could get, the newest first; none for a package that it does not know.
+///
+/// # Errors
+/// `Host` without apt; `Interrupted`.
+pub(crate) fn versions(package: &str) -> Result<Vec<String>, Failure> {
+    let attempt = format!("find the versions of the package {package}");
+    // One line each: `package | version | where from` (apt-cache(8)).
+    let output = run(&attempt, "apt-cache", &["madison", package], Path::new("/"))?;
+    let mut versions: Vec<String> = Vec::new();
+    for line in output.stdout.lines() {
+        let version = line.split('|').nth(1).map(str::trim).unwrap_or_default();
+        if !version.is_empty() && !versions.iter().any(|known| known == version) {
+            versions.push(version.to_owned());
+        }
+    }
+    Ok(versions)
+}
+
+/// The packages whose names begin so.
+///
+/// # Errors
+/// As [`versions`].
+pub(crate) fn packages(beginning: &str) -> Result<Vec<String>, Failure> {
+    let output = run("list packages", "apt-cache", &["pkgnames", beginning], Path::new("/"))?;
+    Ok(output.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Downloads a package of a version into a folder, which needs no root, and returns the file.
+///
+/// # Errors
+/// `Host` with what apt says; `Interrupted`.
+pub(crate) fn download(
+    package: &str,
+    version: &str,
+    into: &Path,
+    watch: &dyn Watch,
+) -> Result<PathBuf, Failure> {
+    let attempt = format!("download {package} {version}");
+    watch.stage(&attempt);
+    // Of its own, so that what appears in it is the package, and whole.
+    fs::create_dir_all(into).map_err(|e| Failure::file("create", into, &e))?;
+    let folder = tempfile::tempdir_in(into).map_err(|e| Failure::file("create a folder in", into, &e))?;
+    let wanted = format!("{package}={version}");
+    let output = run(&attempt, "apt-get", &["download", &wanted], folder.path())?;
+    let mut files = fs::read_dir(folder.path()).map_err(|e| Failure::file("list", folder.path(), &e))?;
+    match files.next() {
+        Some(Ok(file)) if output.status.success() => {
+            let to = into.join(file.file_name());
+            fs::rename(file.path(), &to).map_err(|e| Failure::file("write", &to, &e))?;
+            Ok(to)
+        }
+        _ => {
+            let next = "run `apt-get update`; if the version is gone from the archive, get the file by hand and name it";
+            Err(Failure::new(Kind::Host, attempt, output.stderr.trim(), next))
+        }
+    }
+}
+
+/// Unpacks the files of a package into a folder.
+///
+/// # Errors
+/// `Files` for a broken file or a full disk, `Host` without dpkg-deb, `Interrupted`.
+pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<(), Failure> {
+    let attempt = format!("unpack {}", deb.display());
+    let (deb, to) = (deb.display().to_string(), into.display().to_string());
+    let output = run(&attempt, "dpkg-deb", &["--extract", &deb, &to], Path::new("/"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Files, attempt, output.stderr.trim(), "get the file again, or free some space"))
+}
+
+/// What a package depends on, as it says itself.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn depends(deb: &Path) -> Result<String, Failure> {
+    let path = deb.display().to_string();
+    let output = run("read a package", "dpkg-deb", &["--field", &path, "Depends"], Path::new("/"))?;
+    Ok(output.stdout.trim().to_owned())
+}
+
+fn run(attempt: &str, program: &str, arguments: &[&str], folder: &Path) -> Result<Output, Failure> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).env("LC_ALL", "C");
+    child::output(&mut command, PATIENCE, vec![]).map_err(|e| match e.kind() {
+        ErrorKind::Interrupted => Failure::interrupted(attempt),
+        _ => {
+            let next = "on a system without apt and dpkg, name a source tree, a tarball, or an image with its modules";
+            Failure::new(Kind::Host, attempt, format!("{program}: {e}"), next)
+        }
+    })
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,172 @@
+//! Runs git: on trees and repositories that people name, which it only reads, and on those of the store.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::child::{self, Output};
+use crate::failure::{Failure, Kind};
+
+/// How long git may take for one thing; to write a whole tree takes half a minute.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// A folder that git is run for.
+#[derive(Clone, Debug)]
+pub(crate) struct Git {
+    /// Options before the verb.
+    options: Vec<String>,
+    variables: Vec<(&'static str, PathBuf)>,
+    folder: PathBuf,
+    /// Held by git as well, so that nobody changes what it still writes.
+    lock: Option<Arc<File>>,
+}
+
+impl Git {
+    /// In this folder, and whatever repository it belongs to.
+    pub(crate) fn within(folder: &Path) -> Self {
+        Self { options: Vec::new(), variables: Vec::new(), folder: folder.to_owned(), lock: None }
+    }
+
+    /// In this folder, which belongs to no repository, although one may lie above it.
+    pub(crate) fn outside(folder: &Path, lock: Option<Arc<File>>) -> Self {
+        let ceiling = folder.parent().unwrap_or(folder).to_owned();
+        let variables = vec![("GIT_CEILING_DIRECTORIES", ceiling)];
+        Self { variables, lock, ..Self::within(folder) }
+    }
+
+    /// In this repository, with that folder as its tree.
+    pub(crate) fn of(repository: &Path, tree: &Path, lock: Option<Arc<File>>) -> Self {
+        // The store's repositories are for content alone: nothing is to be translated or watched, and to squeeze what is
+        // not packed by somebody else takes longer than to write it.
+        let settings =
+            ["core.autocrlf=false", "core.fsmonitor=false", "core.bare=false", "core.compression=0"];
+        let mut options =
+            vec![format!("--git-dir={}", repository.display()), format!("--work-tree={}", tree.display())];
+        options.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting.to_owned()]));
+        Self { options, variables: Vec::new(), folder: tree.to_owned(), lock }
+    }
+
+    /// With another index than the usual one.
+    pub(crate) fn with_index(mut self, index: PathBuf) -> Self {
+        self.variables.push(("GIT_INDEX_FILE", index));
+        self
+    }
+
+    /// Runs it and returns what it said, whether it succeeded or not.
+    ///
+    /// # Errors
+    /// `Host` without git; `Interrupted`.
+    pub(crate) fn run(&self, attempt: &str, arguments: &[&str]) -> Result<Output, Failure> {
+        self.run_on(attempt, arguments, None)
+    }
+
+    /// The same, with a file as its input.
+    pub(crate) fn run_on(
+        &self,
+        attempt: &str,
+        arguments: &[&str],
+        input: Option<File>,
+    ) -> Result<Output, Failure> {
+        let mut git = Command::new("git");
+        git.args(&self.options).args(arguments).current_dir(&self.folder);
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+            git.env_remove(variable);
+        }
+        git.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // No refresh of an index that is not ours, and words that we know.
+        git.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");
+        let input = input.map_or_else(Stdio::null, Stdio::from);
+        let inherited = self.lock.iter().map(|lock| lock.try_clone().map(Into::into));
+        let inherited = inherited
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|e| Failure::file("share the lock of", &self.folder, &e))?;
+        child::output_on(&mut git, input, PATIENCE, inherited).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => Failure::interrupted(attempt),
+            _ => Failure::new(Kind::Host, attempt, format!("git: {e}"), "apt-get install git"),
+        })
+    }
+
+    /// Runs it; what it wrote on its standard output, without the newline at the end.
+    ///
+    /// # Errors
+    /// As [`Git::run`]; of this kind where git fails.
+    pub(crate) fn ask(
+        &self,
+        attempt: &str,
+        arguments: &[&str],
+        kind: Kind,
+        next: &str,
+    ) -> Result<String, Failure> {
+        let output = self.run(attempt, arguments)?;
+        if output.status.success() {
+            return Ok(output.stdout.trim_end().to_owned());
+        }
+        Err(Failure::new(kind, attempt, output.stderr.trim(), next))
+    }
+}
+
+/// A repository in the store that shares the objects of another one and never writes to that.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    path: PathBuf,
+}
+
+impl Repository {
+    /// The one at this path, made if need be. `objects` is where the other one keeps its objects, if there is one.
+    pub(crate) fn at(path: PathBuf, objects: Option<&Path>) -> Result<Self, Failure> {
+        let repository = Self { path };
+        let path = &repository.path;
+        // The last file that is written: with it all is there.
+        if !path.join("parprobe-made").exists() {
+            fs::create_dir_all(path).map_err(|e| Failure::file("create", path, &e))?;
+            let attempt = format!("make a repository in {}", path.display());
+            let next = "look at what git says";
+            let init = ["init", "--quiet", "--bare", "."];
+            Git::outside(path, None).ask(&attempt, &init, Kind::Files, next)?;
+        }
+        // See gitrepository-layout(5). It may have moved since.
+        let alternates = objects.map(|objects| format!("{}\n", objects.display())).unwrap_or_default();
+        for (name, content) in [("objects/info/alternates", alternates.as_str()), ("parprobe-made", "")] {
+            let file = path.join(name);
+            fs::write(&file, content).map_err(|e| Failure::file("write", &file, &e))?;
+        }
+        Ok(repository)
+    }
+
+    /// Notes the files of a folder as they stand now; the name of the tree object. The folder is not touched.
+    /// `begin_with` is a tree that is much like it.
+    pub(crate) fn snapshot(&self, folder: &Path, begin_with: Option<&str>) -> Result<String, Failure> {
+        let attempt = format!("note the files of {}", folder.display());
+        let next = "see that all files of the folder can be read";
+        let index = self.path.join("snapshot-index");
+        self.unlock("snapshot-index.lock")?;
+        let git = Git::of(&self.path, folder, None).with_index(index.clone());
+        if let (Some(tree), false) = (begin_with, index.exists()) {
+            git.ask(&attempt, &["read-tree", tree], Kind::Files, next)?;
+        }
+        git.ask(&attempt, &["add", "--all", "."], Kind::Files, next)?;
+        git.ask(&attempt, &["write-tree"], Kind::Files, next)
+    }
+
+    /// Makes a folder of the store what a tree object says. Files that are so already are not touched.
+    pub(crate) fn check_out(&self, tree: &str, into: &Path, lock: &Arc<File>) -> Result<(), Failure> {
+        let attempt = format!("write the tree {tree} to {}", into.display());
+        fs::create_dir_all(into).map_err(|e| Failure::file("create", into, &e))?;
+        // The lock of the workshop is held: whoever left this one is gone.
+        self.unlock("index.lock")?;
+        let git = Git::of(&self.path, into, Some(Arc::clone(lock)));
+        let next = "free some space there, or look at what git says";
+        git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next).map(drop)
+    }
+
+    fn unlock(&self, name: &str) -> Result<(), Failure> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", &path, &e)),
+            _ => Ok(()),
+        }
+    }
+}

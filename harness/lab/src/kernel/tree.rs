@@ -1,0 +1,112 @@
+//! Source trees that people name: what git says of them, without touching them.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Kind};
+use crate::kernel::git::{Git, Repository};
+
+/// What git says of a folder.
+pub(crate) struct Known {
+    git: Git,
+    folder: PathBuf,
+    /// Where the objects of its repository are.
+    pub(crate) objects: PathBuf,
+}
+
+/// Whether a folder is the top of a kernel source.
+pub(crate) fn is_source(folder: &Path) -> bool {
+    ["Makefile", "Kconfig", "drivers/base/dd.c"].iter().all(|name| folder.join(name).is_file())
+}
+
+impl Known {
+    /// What git knows of this folder; `None` for one that is not the top of a tree, nor a bare repository.
+    ///
+    /// # Errors
+    /// `Host` without git; `Asked` where git refuses to look.
+    pub(crate) fn of(folder: &Path) -> Result<Option<Self>, Failure> {
+        let git = Git::within(folder);
+        let attempt = format!("look at the repository of {}", folder.display());
+        let question = [
+            "rev-parse",
+            "--path-format=absolute",
+            "--git-path",
+            "objects",
+            "--is-bare-repository",
+            "--show-prefix",
+        ];
+        let output = git.run(&attempt, &question)?;
+        // Somebody else's, for which git wants to be told first (safe.directory).
+        if output.stderr.contains("dubious ownership") {
+            return Err(Failure::new(
+                Kind::Asked,
+                attempt,
+                output.stderr.trim(),
+                "do as git says, or copy the tree",
+            ));
+        }
+        let mut lines = output.stdout.lines();
+        let (objects, bare, prefix) = (lines.next(), lines.next(), lines.next());
+        let top = bare == Some("true") || prefix.unwrap_or_default().is_empty();
+        Ok(objects.filter(|_| output.status.success() && top).map(|objects| Self {
+            git,
+            folder: folder.to_owned(),
+            objects: objects.into(),
+        }))
+    }
+
+    /// The full name of a commit.
+    ///
+    /// # Errors
+    /// `Asked` with what git says, or with names that are alike.
+    pub(crate) fn commit(&self, revision: &str) -> Result<String, Failure> {
+        let attempt = format!("find the commit {revision} in {}", self.folder.display());
+        let wanted = format!("{revision}^{{commit}}");
+        let output = self.git.run(&attempt, &["rev-parse", "--verify", "--end-of-options", &wanted])?;
+        if output.status.success() {
+            return Ok(output.stdout.trim().to_owned());
+        }
+        let names = self.git.run(
+            &attempt,
+            &["for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes"],
+        )?;
+        let alike = super::spec::nearest(revision, names.stdout.lines());
+        let seen = output.stderr.lines().map(|line| line.trim_start_matches("fatal: ")).collect::<Vec<_>>();
+        let next = match &alike[..] {
+            [] => "name a tag, a branch or a commit; perhaps it has to be fetched first".to_owned(),
+            alike => format!("did you mean one of: {}?", alike.join(", ")),
+        };
+        Err(Failure::new(Kind::Asked, attempt, seen.join("; "), next))
+    }
+
+    /// A short name for a commit: its tag, else the beginning of its name.
+    pub(crate) fn short(&self, commit: &str) -> Result<String, Failure> {
+        let attempt = format!("name the commit {commit}");
+        let tag = self.git.run(&attempt, &["describe", "--tags", "--exact-match", commit])?;
+        if tag.status.success() {
+            return Ok(tag.stdout.trim().to_owned());
+        }
+        self.git.ask(&attempt, &["rev-parse", "--short=12", commit], Kind::Asked, "look at what git says")
+    }
+
+    /// The name of the tree object of a commit.
+    pub(crate) fn tree_of(&self, commit: &str) -> Result<String, Failure> {
+        let attempt = format!("find the files of the commit {commit} in {}", self.folder.display());
+        let tree = format!("{commit}^{{tree}}");
+        self.git.ask(&attempt, &["rev-parse", "--verify", &tree], Kind::Asked, "look at what git says")
+    }
+
+    /// Whether tracked files differ from the last commit.
+    pub(crate) fn has_uncommitted_changes(&self) -> Result<bool, Failure> {
+        let attempt = format!("look for uncommitted changes in {}", self.folder.display());
+        let output = self.git.run(&attempt, &["status", "--porcelain", "--untracked-files=no"])?;
+        // A bare repository has none.
+        Ok(output.status.success() && !output.stdout.is_empty())
+    }
+
+    /// Notes in a repository of the store what stands in the folder now.
+    pub(crate) fn snapshot(&self, repository: &Repository) -> Result<String, Failure> {
+        // A repository without a commit has no HEAD.
+        let head = self.tree_of("HEAD").ok();
+        repository.snapshot(&self.folder, head.as_deref())
+    }
+}
