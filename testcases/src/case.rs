@@ -99,13 +99,16 @@ pub(crate) const SEEDS: u64 = 3;
 /// One asynchronous call for the driver.
 pub(crate) const PER_DRIVER: &[Behaviour] = &[Behaviour::PerDriver];
 /// One for each device, placed or not.
-pub(crate) const PER_DEVICE: &[Behaviour] = &[Behaviour::PerDevice, Behaviour::PerNode];
+pub(crate) const PER_DEVICE: &[Behaviour] = &[Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
 /// One for each device, placed on its node.
 pub(crate) const PER_NODE: &[Behaviour] = &[Behaviour::PerNode];
+/// One for each device, begun on its node.
+pub(crate) const NEAR_NODE: &[Behaviour] = &[Behaviour::NearNode];
 /// One for each device, not placed.
 pub(crate) const UNPLACED: &[Behaviour] = &[Behaviour::PerDriver, Behaviour::PerDevice];
 /// Every kernel.
-pub(crate) const EVERY: &[Behaviour] = &[Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode];
+pub(crate) const EVERY: &[Behaviour] =
+    &[Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
 
 impl Case {
     /// What most cases have: two nodes with a vCPU each, the usual configuration, one boot, and nothing promised.

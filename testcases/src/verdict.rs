@@ -150,7 +150,7 @@ fn opposites(kernel: Behaviour) -> &'static [Behaviour] {
         Behaviour::PerDriver => PER_NODE,
         // Between the two: serial it is not, and placed neither.
         Behaviour::PerDevice => &[Behaviour::PerDriver, Behaviour::PerNode],
-        Behaviour::PerNode => PER_DRIVER,
+        Behaviour::PerNode | Behaviour::NearNode => PER_DRIVER,
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
 
 impl Forks {
     /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
-    /// is to be as fast, a tenth counts, and forks narrow the interval.
+    /// is to be no slower, a tenth counts, and forks narrow the interval.
     fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
         let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
         let as_fast = |first: &Recipe, other: &Recipe| {
@@ -339,8 +339,8 @@ impl Metric {
             (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
             // A patch on top of one of them: nobody claims that it is faster.
             _ => {
-                comparison.claim = Some(format!("{} is as fast as {}", other.kernel, first.kernel));
-                comparison.outcome = Some(judge::judge_as_fast(ratio));
+                comparison.claim = Some(format!("{} is not slower than {}", other.kernel, first.kernel));
+                comparison.outcome = Some(judge::judge_not_slower(ratio));
                 return Some(comparison);
             }
         };
@@ -384,7 +384,7 @@ mod tests {
         };
         assert_eq!(forks(Forks::Auto, &["without", "with", "mainline"]), 0);
         assert_eq!(forks(Forks::Auto, &["with", "mainline"]), 3);
-        // The second is claimed to be slower than the first, and the third to be as fast.
+        // The second is claimed to be slower than the first, and the third to be no slower.
         assert_eq!(forks(Forks::Auto, &["with", "without", "mainline"]), 3);
         assert_eq!(forks(Forks::Auto, &["with"]), 0);
         assert_eq!(forks(Forks::Just(7), &["with"]), 7);

@@ -64,8 +64,8 @@ pub(crate) struct PatchArguments {
     /// A patch on top of each kernel: a diff, a mail, a mailbox with a thread, a quilt series. It can be given again
     #[arg(long = "patch", value_name = "FILE")]
     patches: Vec<PathBuf>,
-    /// What is expected of kernels of which nothing is known and of patched ones: per-driver, per-device (in parallel) or
-    /// per-node (and on the device's node) [default of a patched kernel: what was expected without the patch, unless
+    /// What is expected of kernels of which nothing is known and of patched ones: per-driver, per-device (in parallel),
+    /// per-node (and on the device's node) or near-node (begun there, as since v6.6) [default of a patched kernel: what was expected without the patch, unless
     /// that is per-driver]
     #[arg(long, value_name = "HOW", value_parser = behaviour)]
     behaves: Option<Behaviour>,
@@ -99,9 +99,9 @@ pub(crate) fn as_options(wanted: &Wanted) -> String {
 }
 
 fn behaviour(text: &str) -> Result<Behaviour, String> {
-    let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode];
+    let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
     let found = all.into_iter().find(|behaviour| behaviour.to_string() == text);
-    found.ok_or_else(|| "there are per-driver, per-device and per-node".to_owned())
+    found.ok_or_else(|| "there are per-driver, per-device, per-node and near-node".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -134,7 +134,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "auto", value_parser = rounds)]
     pub(crate) boots: Rounds,
     /// Forks of each boot: a guest is saved when its LUNs are there, and carried on from there so often again.
-    /// `auto`: 3 where kernels are to be as fast, none where one is claimed to be faster
+    /// `auto`: 3 where a kernel is to be no slower, none where one is claimed to be faster
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = Forks::Auto, value_parser = forks)]
     pub(crate) forks: Forks,
     /// KVM where it is proven by a boot, or one of the two

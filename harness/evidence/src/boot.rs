@@ -100,6 +100,8 @@ pub struct Facts {
     pub workers: Option<usize>,
     /// Probes of devices that have a node with CPUs; `None` without a trace.
     pub placeable: Option<usize>,
+    /// Of these, how many began on a CPU of that node.
+    pub begun_local: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
     /// The fewest and the most reads that the disk of one of the devices counted; `None` where one did not count.
@@ -251,7 +253,7 @@ fn conclude(
 
     let best = trace.as_ref().unwrap_or(&log);
     let attach_calls = if best.attach_calls.is_empty() { &log.attach_calls } else { &best.attach_calls };
-    let (placeable, local_probes) = facts::placement(&best.probes, cpus, measured);
+    let placement = facts::placement(&best.probes, cpus, measured);
     let counts = facts::counts(&best.probes);
     let last = loads.last();
     let facts = Facts {
@@ -262,8 +264,9 @@ fn conclude(
         failed: best.probes.iter().filter(|probe| probe.returned != 0).count(),
         max_in_flight: timeline::max_in_flight(&best.probes),
         workers: timeline::workers(&best.probes),
-        placeable,
-        local_probes,
+        placeable: placement.map(|seen| seen.placeable),
+        begun_local: placement.map(|seen| seen.begun),
+        local_probes: placement.map(|seen| seen.local),
         reads_of_one: facts::reads_of_one(phase.devices),
         cpu: phase.cpu_times.and_then(|times| facts::cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),

@@ -47,6 +47,12 @@ pub enum Expectation {
         /// The share.
         percent: usize,
     },
+    /// At least so many percent of the probes of devices that have a node with CPUs began on one of these, wherever they
+    /// went from there. Only half of them or fewer, as two nodes give by chance, refute it.
+    BegunLocalAtLeast {
+        /// The share.
+        percent: usize,
+    },
     /// The load of the module returned after all its probes had ended.
     LoadWaits,
     /// The load of the module returned while probes were still to end.
@@ -113,6 +119,9 @@ impl fmt::Display for Expectation {
             Self::InFlightAtMost(n) => write!(f, "at most {n} probe{} in flight", plural(*n)),
             Self::WorkersAtMost(n) => write!(f, "at most {n} worker{}", plural(*n)),
             Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
+            Self::BegunLocalAtLeast { percent } => {
+                write!(f, "at least {percent} % of probes begun on their node")
+            }
             Self::LoadWaits => f.write_str("insmod returns when its probes are done"),
             Self::LoadReturnsEarly => f.write_str("insmod returns before its probes are done"),
             Self::NeverProbed { device, gone: _ } => write!(f, "{device}, which is gone, never probed"),
@@ -146,6 +155,7 @@ impl Expectation {
             | Self::InFlightAtMost(_)
             | Self::WorkersAtMost(_)
             | Self::LocalAtLeast { .. }
+            | Self::BegunLocalAtLeast { .. }
             | Self::LoadWaits
             | Self::LoadReturnsEarly
             | Self::SlowestHoldsUpNobody

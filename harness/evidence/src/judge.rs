@@ -162,6 +162,18 @@ pub fn judge_faster(ratio: Option<Ratio>) -> Outcome {
 /// Two kernels of which nobody claims that one is faster may differ by so much in how long they take.
 pub const MARGIN: f64 = 0.1;
 
+/// Judges the claim that a kernel does not take longer than another, but for [`MARGIN`], by the other's time against its
+/// own: supported when the whole interval is above that, refuted when it is below.
+pub fn judge_not_slower(ratio: Option<Ratio>) -> Outcome {
+    let least = 1.0 - MARGIN;
+    match ratio.map(|ratio| ratio.interval) {
+        None => Outcome::NotRun,
+        Some(Some(interval)) if interval.low >= least => Outcome::Supported,
+        Some(Some(interval)) if interval.high < least => Outcome::Refuted,
+        Some(_) => Outcome::Inconclusive,
+    }
+}
+
 /// Judges the claim that two kernels take equally long, give or take [`MARGIN`]: supported when the whole interval
 /// is within it, refuted when the whole interval is beyond it.
 pub fn judge_as_fast(ratio: Option<Ratio>) -> Outcome {
@@ -366,6 +378,34 @@ mod tests {
         assert_eq!(judge_faster(ratio(0.2, 0.9)), Outcome::Refuted);
         assert_eq!(judge_faster(Some(Ratio { ratio: 9.0, interval: None })), Outcome::Inconclusive);
         assert_eq!(judge_faster(None), Outcome::NotRun);
+    }
+
+    #[test]
+    fn to_begin_on_the_node_is_more_than_chance_and_wandering_off_does_not_count() {
+        let judged = |begun| {
+            let boot = boot(|boot| {
+                let facts = &mut boot.facts;
+                (facts.placeable, facts.begun_local, facts.local_probes) = (Some(12), begun, Some(0));
+            });
+            judge(&Expectation::BegunLocalAtLeast { percent: 67 }, &[boot]).outcome
+        };
+        assert_eq!(judged(Some(9)), Outcome::Supported);
+        assert_eq!(judged(Some(7)), Outcome::Inconclusive);
+        assert_eq!(judged(Some(6)), Outcome::Refuted);
+        assert_eq!(judged(None), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_kernel_that_is_faster_is_not_slower() {
+        let ratio = |low, high| Some(Ratio { ratio: 1.0, interval: Some(Interval { low, high }) });
+        let outcomes = [(3.0, 4.0), (0.95, 1.5), (0.8, 1.5), (0.5, 0.89)]
+            .map(|(low, high)| ratio(low, high))
+            .map(judge_not_slower);
+        assert_eq!(
+            outcomes,
+            [Outcome::Supported, Outcome::Supported, Outcome::Inconclusive, Outcome::Refuted]
+        );
+        assert_eq!(judge_not_slower(None), Outcome::NotRun);
     }
 
     #[test]

@@ -199,6 +199,9 @@ pub struct FactsEntry {
     pub placeable: Option<usize>,
     /// Of these, how many began and ended on a CPU of that node.
     pub local_probes: Option<usize>,
+    /// Of the placeable ones, how many began on a CPU of that node.
+    #[serde(default)]
+    pub begun_local: Option<usize>,
     /// The fewest and the most reads that one LUN counted.
     #[serde(default)]
     pub reads_of_one: Option<(u64, u64)>,
@@ -338,6 +341,7 @@ impl From<&Facts> for FactsEntry {
             max_in_flight,
             workers,
             placeable,
+            begun_local,
             local_probes,
             reads_of_one,
             cpu,
@@ -360,6 +364,7 @@ impl From<&Facts> for FactsEntry {
             max_in_flight: *max_in_flight,
             workers: *workers,
             placeable: *placeable,
+            begun_local: *begun_local,
             local_probes: *local_probes,
             reads_of_one: *reads_of_one,
             cpu_us: cpu.map(micros),

@@ -6,7 +6,9 @@ use evidence::judge::Expectation;
 use lab::guest::topology::{Oddities, Topology};
 use lab::run::{Count, Measured, Step};
 
-use crate::case::{Case, EVERY, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, a_quarter_of_the_luns, luns};
+use crate::case::{
+    Case, EVERY, NEAR_NODE, PER_DEVICE, PER_DRIVER, PER_NODE, Promise, a_quarter_of_the_luns, luns,
+};
 
 /// The LUNs and their driver.
 pub(super) const SD: Measured = Measured { bus: "scsi", driver: "sd" };
@@ -37,7 +39,10 @@ pub(super) const PARALLEL: Promise = Promise::of(PER_DEVICE, |circumstances| {
 });
 /// On the node of the device. c37e20eaf4b2 (v5.1): driver core: Attach devices on CPU local to device node
 pub(super) const PLACED: Promise = Promise::of(PER_NODE, |_| Expectation::LocalAtLeast { percent: 95 });
-/// The same where LUNs come after their driver: elsewhere they are probed on the node of whoever scans their host, and
+/// Begun there. With two nodes chance gives half, and every kernel may be lucky.
+pub(super) const BEGUN_NEAR: Promise =
+    Promise::of(NEAR_NODE, |_| Expectation::BegunLocalAtLeast { percent: 67 }).or_by_chance();
+/// On the node of the device where LUNs come after their driver: elsewhere they are probed on the node of whoever scans their host, and
 /// with a few hosts that may be the right one each time.
 pub(super) const PLACED_AS_SCANNED: Promise = PLACED.or_by_chance();
 /// insmod returns when all is done.
@@ -66,6 +71,7 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
         }),
         PARALLEL,
         PLACED,
+        BEGUN_NEAR,
         LOAD_WAITS,
     ],
     candidates: PER_DEVICE,

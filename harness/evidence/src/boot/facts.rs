@@ -36,24 +36,36 @@ pub(super) fn cpu(probes: &[Probe], times: &[(ThreadId, Duration)]) -> Option<Du
     threads.iter().map(time).sum()
 }
 
-/// Probes of devices that have a node with CPUs, and of these those that ran there.
+/// Where probes ran.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Placement {
+    /// Probes of devices that have a node with CPUs.
+    pub(super) placeable: usize,
+    /// Of these, those that began there.
+    pub(super) begun: usize,
+    /// Of these, those that ended there, too.
+    pub(super) local: usize,
+}
+
+/// Where probes ran; `None` where nobody saw the CPU of one.
 pub(super) fn placement(
     probes: &[Probe],
     cpus: &[(CpuId, Option<NodeId>)],
     devices: &Measured<'_>,
-) -> (Option<usize>, Option<usize>) {
+) -> Option<Placement> {
     let nodes: BTreeMap<CpuId, NodeId> = cpus.iter().filter_map(|&(cpu, node)| Some((cpu, node?))).collect();
-    let (mut placeable, mut local) = (0, 0);
+    let mut seen = Placement::default();
     for probe in probes {
-        let Some((at_start, at_end)) = probe.cpus else { return (None, None) };
+        let (at_start, at_end) = probe.cpus?;
         let wanted = devices.node(&probe.device);
         if let Some(wanted) = wanted.filter(|wanted| nodes.values().any(|node| node == wanted)) {
-            placeable += 1;
+            seen.placeable += 1;
             let there = |cpu: CpuId| nodes.get(&cpu) == Some(&wanted);
-            local += usize::from(there(at_start) && there(at_end));
+            seen.begun += usize::from(there(at_start));
+            seen.local += usize::from(there(at_start) && there(at_end));
         }
     }
-    (Some(placeable), Some(local))
+    Some(seen)
 }
 
 /// sd gives out letters as probes get that far, so they follow completion and not the order of addresses.

@@ -55,10 +55,19 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         }
         Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
         Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
-        Expectation::LocalAtLeast { percent } => match (facts.local_probes, facts.placeable) {
-            (Some(_), Some(0)) => {
-                return Ruling::CannotTell("no device has a node with CPUs".to_owned());
+        Expectation::LocalAtLeast { .. } | Expectation::BegunLocalAtLeast { .. }
+            if facts.placeable == Some(0) =>
+        {
+            return Ruling::CannotTell("no device has a node with CPUs".to_owned());
+        }
+        Expectation::BegunLocalAtLeast { percent } => match (facts.begun_local, facts.placeable) {
+            (Some(begun), Some(all)) if (all + 1..).contains(&(begun * 2)) && begun * 100 < all * percent => {
+                return Ruling::CannotTell(format!("{begun} of {all} is more than half, and not much more"));
             }
+            (Some(begun), Some(all)) => Some(begun * 100 >= all * percent),
+            _ => None,
+        },
+        Expectation::LocalAtLeast { percent } => match (facts.local_probes, facts.placeable) {
             (Some(local), Some(placeable)) => Some(local * 100 >= placeable * percent),
             _ => None,
         },
@@ -171,6 +180,7 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
         }
         Expectation::WorkersAtMost(_)
         | Expectation::LocalAtLeast { .. }
+        | Expectation::BegunLocalAtLeast { .. }
         | Expectation::LoadWaits
         | Expectation::LoadReturnsEarly => {
             format!("{value} in {}", lines_of(&mut testimony.probes.iter()))
@@ -227,6 +237,9 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
         Expectation::WorkersAtMost(_) => or_unknown(facts.workers),
         Expectation::LocalAtLeast { .. } => {
             format!("{} of {}", or_unknown(facts.local_probes), or_unknown(facts.placeable))
+        }
+        Expectation::BegunLocalAtLeast { .. } => {
+            format!("{} of {}", or_unknown(facts.begun_local), or_unknown(facts.placeable))
         }
         Expectation::LoadWaits | Expectation::LoadReturnsEarly => match facts.late_probes {
             Some(0) => "all probes done".to_owned(),

@@ -37,8 +37,12 @@ pub(crate) fn read(path: &Path, keep: &Path, watch: &dyn Watch) -> Result<Vec<Pa
             return Err(failed(&seen, "save the whole thread as a mailbox, or name the patches"));
         }
         let patch = |mail: Mail| {
+            let found_in = match count {
+                1 => format!("in {}", path.display()),
+                _ => format!("mail {} of {count} in {found}", mail.place),
+            };
             let path = kept(keep, &mail.file_name(), mail.patch.as_bytes())?;
-            Ok(Patch { path, found_in: Some(format!("mail {} of {count} in {found}", mail.place)) })
+            Ok(Patch { path, found_in: Some(found_in) })
         };
         return chosen.into_iter().map(patch).collect();
     }
@@ -203,7 +207,7 @@ fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Vec<Mail> {
         .filter(|number| !chosen.iter().any(|mail| mail.numbered().number == *number))
         .map(|number| number.to_string())
         .collect();
-    if !missing.is_empty() && !chosen.is_empty() {
+    if !missing.is_empty() && chosen.len() > 1 {
         note(&format!("of a series of {total} patches these are not in it: {}", missing.join(", ")));
     }
     chosen

@@ -152,6 +152,9 @@ pub enum Behaviour {
     PerDevice,
     /// One asynchronous call for each device, on the device's node.
     PerNode,
+    /// The same, but the node is only where it begins: since 8639ecebc9b1 (v6.6) the scheduler may move a worker of an
+    /// unbound workqueue away (`affinity_strict`, Documentation/core-api/workqueue.rst).
+    NearNode,
 }
 
 /// As in `kernels.toml`.
@@ -161,6 +164,7 @@ impl fmt::Display for Behaviour {
             Self::PerDriver => "per-driver",
             Self::PerDevice => "per-device",
             Self::PerNode => "per-node",
+            Self::NearNode => "near-node",
         })
     }
 }
