@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use evidence::boot::{Boot, Facts};
+use evidence::boot::Boot;
 use evidence::judge::{self, Outcome};
 use evidence::limit::{Limit, Schedule};
 use evidence::stats::Ratio;
@@ -25,6 +25,7 @@ use testcases::{
 
 use crate::cli::{BenchArguments, Forks, as_options};
 use crate::exit;
+use crate::metric::Metric;
 use crate::screen::print;
 
 pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
@@ -267,8 +268,9 @@ fn compared(case: &Case, rounds: Rounds, results: &[KernelResult]) -> Vec<Compar
         Rounds::UntilClear { .. } => (sequential::ratio, IntervalKind::Sequence),
     };
     let Some((first, others)) = results.split_first() else { return Vec::new() };
-    let against =
-        |other| Metric::ALL.iter().filter_map(move |metric| metric.compare(case, first, other, estimate));
+    let against = |other| {
+        Metric::OF_A_BENCH.into_iter().filter_map(move |metric| compare(metric, case, first, other, estimate))
+    };
     let mut comparisons: Vec<Comparison> = others.iter().flat_map(against).collect();
     for comparison in &mut comparisons {
         comparison.interval = interval;
@@ -279,75 +281,37 @@ fn compared(case: &Case, rounds: Rounds, results: &[KernelResult]) -> Vec<Compar
 /// How the interval of a ratio is found.
 type Estimate = fn(&[(Duration, Duration)]) -> Option<Ratio>;
 
-/// A time that is compared.
-#[derive(Clone, Copy, Debug)]
-enum Metric {
-    /// From the first probe's start to the last one's end.
-    Makespan,
-    /// How long loading the module took: with what comes before the first probe and after the last.
-    Insmod,
-}
-
-impl Metric {
-    const ALL: [Self; 2] = [Self::Makespan, Self::Insmod];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Makespan => "makespan",
-            Self::Insmod => "insmod",
-        }
+/// Compares two kernels in a time; `None` where no boot has it.
+fn compare(
+    metric: Metric,
+    case: &Case,
+    first: &KernelResult,
+    other: &KernelResult,
+    estimate: Estimate,
+) -> Option<Comparison> {
+    if !metric.is_in(&[first, other]) {
+        return None;
     }
-
-    fn of(self, facts: &Facts) -> Option<Duration> {
-        match self {
-            Self::Makespan => facts.makespan,
-            Self::Insmod => facts.insmod,
+    let pairs = metric.pairs(first, other);
+    let ratio = estimate(&pairs);
+    let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
+    let mut comparison =
+        Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
+    comparison.metric = metric.name().to_owned();
+    comparison.forks = first.boots.first().map_or(0, |boot| boot.samples.len().saturating_sub(1));
+    let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
+        (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
+        (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
+        // A patch on top of one of them: nobody claims that it is faster.
+        _ => {
+            comparison.claim = Some(format!("{} is not slower than {}", other.kernel, first.kernel));
+            comparison.outcome = Some(judge::judge_not_slower(ratio));
+            return Some(comparison);
         }
-    }
-
-    /// Compares two kernels; `None` where no boot has this time.
-    fn compare(
-        self,
-        case: &Case,
-        first: &KernelResult,
-        other: &KernelResult,
-        estimate: Estimate,
-    ) -> Option<Comparison> {
-        let time = |sample: &Sample| self.of(&sample.boot()?.facts);
-        let samples = first.boots.iter().chain(&other.boots).flat_map(|boot| &boot.samples);
-        if !samples.into_iter().any(|sample| time(sample).is_some()) {
-            return None;
-        }
-        // Samples of one boot are related: together they say what that boot says, only better.
-        let sound = |boot: &BootResult| {
-            let sound = |sample: &Sample| {
-                time(sample).filter(|_| sample.boot().is_some_and(|boot| boot.doubt().is_none()))
-            };
-            let times: Option<Vec<Duration>> = boot.samples.iter().map(sound).collect();
-            stats::geometric_mean(&times?)
-        };
-        let all = first.boots.iter().zip(&other.boots);
-        let pairs: Vec<_> = all.filter_map(|(a, b)| Some((sound(a)?, sound(b)?))).collect();
-        let ratio = estimate(&pairs);
-        let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
-        let mut comparison =
-            Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
-        comparison.metric = self.name().to_owned();
-        comparison.forks = first.boots.first().map_or(0, |boot| boot.samples.len().saturating_sub(1));
-        let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
-            (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
-            (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
-            // A patch on top of one of them: nobody claims that it is faster.
-            _ => {
-                comparison.claim = Some(format!("{} is not slower than {}", other.kernel, first.kernel));
-                comparison.outcome = Some(judge::judge_not_slower(ratio));
-                return Some(comparison);
-            }
-        };
-        comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
-        comparison.outcome = Some(judge::judge_faster(claimed));
-        Some(comparison)
-    }
+    };
+    comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
+    comparison.outcome = Some(judge::judge_faster(claimed));
+    Some(comparison)
 }
 
 /// What a kernel is for a claim.

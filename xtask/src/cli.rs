@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::accelerator::Wish;
+use lab::failure::{Failure, Kind};
 use lab::guest::topology::{MOST_HBAS_PER_NODE, MOST_LUNS, MOST_NODES, MOST_VCPUS, Topology};
 use lab::kernel::{Behaviour, Wanted};
 use lab::shell::quoted;
+use serde::{Deserialize, Serialize};
 use testcases::Rounds;
+
+use crate::metric::Metric;
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
 #[derive(Debug, Parser)]
@@ -36,6 +40,8 @@ Exit codes:
 pub(crate) enum Verb {
     /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
     Bench(BenchArguments),
+    /// Find the commit that broke a case
+    Bisect(BisectArguments),
     /// Show what this host has and lacks, with the command that mends it
     Doctor,
     /// Build kernels with known faults and see which case catches each
@@ -98,7 +104,7 @@ pub(crate) fn as_options(wanted: &Wanted) -> String {
     options
 }
 
-fn behaviour(text: &str) -> Result<Behaviour, String> {
+pub(crate) fn behaviour(text: &str) -> Result<Behaviour, String> {
     let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
     let found = all.into_iter().find(|behaviour| behaviour.to_string() == text);
     found.ok_or_else(|| "there are per-driver, per-device, per-node and near-node".to_owned())
@@ -166,6 +172,174 @@ impl BenchArguments {
         });
         Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
     }
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct BisectArguments {
+    #[command(subcommand)]
+    pub(crate) step: Option<BisectVerb>,
+    #[command(flatten)]
+    pub(crate) search: SearchArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BisectVerb {
+    /// Examine one kernel, as a command for `git bisect run`: exit code 0 for good, 1 for bad, 125 where nobody can tell,
+    /// above 127 where it makes no sense to go on
+    Step(StepArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SearchArguments {
+    /// The git tree whose history is searched; it is only read
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["package", "resume"], conflicts_with = "package")]
+    pub(crate) tree: Option<PathBuf>,
+    /// Instead: a Debian package, linux-source-X or linux-image-X, whose versions are searched
+    #[arg(long, value_name = "NAME")]
+    pub(crate) package: Option<String>,
+    /// A commit, or a version, without the fault
+    #[arg(long, value_name = "REV", required_unless_present = "resume")]
+    pub(crate) good: Option<String>,
+    /// A later one with it
+    #[arg(long, value_name = "REV", required_unless_present = "resume")]
+    pub(crate) bad: Option<String>,
+    /// Only commits that touch these paths of the tree
+    #[arg(last = true, value_name = "PATH", requires = "tree")]
+    pub(crate) paths: Vec<String>,
+    #[command(flatten)]
+    pub(crate) question: QuestionArguments,
+    /// What is a fault: what the bad end shows, and no other failure; a kernel that dies or hangs; an expectation that
+    /// fails; or any of them. Other failures are skipped
+    #[arg(long, value_enum, default_value_t = Symptom::Same, conflicts_with = "metric")]
+    pub(crate) symptom: Symptom,
+    /// Boots of either end, before the search: more of them find a fault that shows in some boots only
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=100))]
+    pub(crate) boots: u32,
+    /// Go on with a search that was interrupted: its folder. All else is as it was asked for then
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["tree", "package", "good", "bad"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Folder for the run; it has to be new or empty [default: runs/<date>-<time>-bisect]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print what was found as one JSON document on standard output (docs/bisect.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StepArguments {
+    /// The source tree, as it stands
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) tree: PathBuf,
+    #[command(flatten)]
+    pub(crate) question: QuestionArguments,
+    /// What is a fault: a kernel that dies or hangs, an expectation that fails, or any of them
+    #[arg(long, value_enum, default_value_t = Symptom::Any, conflicts_with = "metric")]
+    pub(crate) symptom: Symptom,
+    /// With --metric: the kernel to compare with, a name or a place as for `bench --kernels`
+    #[arg(long, value_name = "KERNEL", requires = "metric")]
+    pub(crate) against: Option<String>,
+    /// With --metric: how many percent longer than that a good kernel may take
+    #[arg(long, value_name = "PERCENT", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) slower_by: u32,
+    /// Boots without a fault that make a kernel good
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) boots: u32,
+}
+
+/// What is asked of each kernel.
+#[derive(Args, Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct QuestionArguments {
+    /// The case that is carried out: `cargo xtask test --list` shows their names
+    #[arg(long, value_name = "NAME", default_value = "driver_after_devices")]
+    pub(crate) case: String,
+    /// Compare this time with that of the good end: what takes longer, by half of what the bad end takes longer, is bad
+    #[arg(long, value_enum)]
+    pub(crate) metric: Option<Metric>,
+    /// How a good kernel behaves: per-driver, per-device, per-node or near-node [default: what the good end shows]
+    #[arg(long, value_name = "HOW", value_parser = behaviour)]
+    pub(crate) behaves: Option<Behaviour>,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArguments,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+}
+
+/// The shape of a guest, where it is not that of the case.
+#[derive(Args, Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct ShapeArguments {
+    /// NUMA nodes, 1 to 8 [default: as the case has them, also below]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES))]
+    nodes: Option<u32>,
+    /// vCPUs
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_VCPUS))]
+    vcpus: Option<u32>,
+    /// virtio-scsi controllers
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES * MOST_HBAS_PER_NODE))]
+    hbas: Option<u32>,
+    /// LUNs
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_LUNS))]
+    luns: Option<u32>,
+    /// How long a LUN takes for a read
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true, value_parser = latency)]
+    latency: Option<Duration>,
+}
+
+impl ShapeArguments {
+    /// A shape with what was asked for.
+    ///
+    /// # Errors
+    /// `Asked` for a guest that cannot be.
+    pub(crate) fn on(&self, usual: Topology) -> Result<Topology, Failure> {
+        let Self { nodes, vcpus, hbas, luns, latency } = *self;
+        let topology = Topology {
+            nodes: nodes.unwrap_or(usual.nodes),
+            vcpus: vcpus.unwrap_or(usual.vcpus),
+            hbas: hbas.unwrap_or(usual.hbas),
+            luns: luns.unwrap_or(usual.luns),
+            latency: latency.unwrap_or(usual.latency),
+            ..usual
+        };
+        topology.check().map_err(|unsound| {
+            let next = "see --help for the numbers and their defaults";
+            Failure::new(Kind::Asked, "make such a guest", unsound.to_string(), next)
+        })?;
+        Ok(topology)
+    }
+
+    /// As it is written on the command line.
+    pub(crate) fn as_options(&self) -> String {
+        let Self { nodes, vcpus, hbas, luns, latency } = *self;
+        let mut options = String::new();
+        for (name, value) in [("nodes", nodes), ("vcpus", vcpus), ("hbas", hbas), ("luns", luns)] {
+            if let Some(value) = value {
+                options.push_str(&format!(" --{name} {value}"));
+            }
+        }
+        if let Some(latency) = latency {
+            let latency = humantime::format_duration(latency).to_string().replace(' ', "");
+            options.push_str(&format!(" --latency {latency}"));
+        }
+        options
+    }
+}
+
+/// What counts as a fault.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+pub(crate) enum Symptom {
+    /// What the bad end shows
+    Same,
+    /// A kernel that dies or hangs
+    Died,
+    /// An expectation that fails
+    Failed,
+    /// Any of them
+    Any,
 }
 
 /// At least one, at most so many.
@@ -325,7 +499,7 @@ impl Subject {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 pub(crate) enum Accel {
     /// KVM where it is proven by a boot, else TCG
     Auto,

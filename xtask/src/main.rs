@@ -3,9 +3,11 @@
 //! Standard output carries results and nothing else; what goes on is told on standard error.
 
 mod bench;
+mod bisect;
 mod cli;
 mod doctor;
 mod exit;
+mod metric;
 mod mutants;
 mod perf;
 mod screen;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let screen = Screen::new();
     let done = match cli.verb {
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
+        Verb::Bisect(arguments) => bisect::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),

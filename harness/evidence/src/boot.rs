@@ -172,7 +172,7 @@ pub struct Said {
 
 impl Boot {
     /// The witness that the facts are taken from.
-    pub(crate) fn best(&self) -> &Testimony {
+    pub fn best(&self) -> &Testimony {
         self.trace.as_ref().unwrap_or(&self.log)
     }
 

@@ -23,13 +23,18 @@ const TUNED_TO: f64 = 5.0;
 /// The ratio of pairs of (baseline, candidate), with an interval that may be looked at after every pair; `None`
 /// without a pair or where a time is zero. With few pairs there is no interval yet.
 pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
-    ratio_within(pairs, most_standard_errors)
+    ratio_at(pairs, CONFIDENCE)
+}
+
+/// The same, with an interval that leaves out the true ratio with no more than the rest of this chance: 0.99.
+pub fn ratio_at(pairs: &[(Duration, Duration)], confidence: f64) -> Option<Ratio> {
+    ratio_within(pairs, |n| most_standard_errors(n, confidence))
 }
 
 /// How many standard errors the mean of `n` may be off.
-fn most_standard_errors(n: f64) -> Option<f64> {
+fn most_standard_errors(n: f64, confidence: f64) -> Option<f64> {
     let k = 1.0 + n * TUNED_TO * TUNED_TO;
-    let r = (k.sqrt() / (1.0 - CONFIDENCE)).powf(2.0 / n);
+    let r = (k.sqrt() / (1.0 - confidence)).powf(2.0 / n);
     (n > 1.0 && r < k).then(|| ((n - 1.0) * (r - 1.0) / (1.0 - r / k)).sqrt())
 }
 
@@ -83,7 +88,7 @@ mod tests {
     fn the_bound_is_where_the_bayes_factor_is_twenty() {
         for n in [3.0f64, 5.0, 20.0, 60.0] {
             let (k, nu) = (1.0 + n * TUNED_TO * TUNED_TO, n - 1.0);
-            let t2 = most_standard_errors(n).unwrap().powi(2);
+            let t2 = most_standard_errors(n, CONFIDENCE).unwrap().powi(2);
             let factor = k.powf(-0.5) * ((1.0 + t2 / nu) / (1.0 + t2 / (nu * k))).powf(n / 2.0);
             assert!((factor - 20.0).abs() < 1e-6, "{n}: {factor}");
         }

@@ -71,7 +71,7 @@ fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failu
 ///
 /// # Errors
 /// `Host` without apt; `Interrupted`.
-pub(crate) fn versions(package: &str) -> Result<Vec<String>, Failure> {
+pub fn versions(package: &str) -> Result<Vec<String>, Failure> {
     let attempt = format!("find the versions of the package {package}");
     // One line each: `package | version | where from` (apt-cache(8)).
     let output = run(&attempt, "apt-cache", &["madison", package], Path::new("/"))?;

@@ -277,11 +277,21 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
 fn a_folder_that_git_has_never_seen_is_built_as_it_stands() {
     let fixture = Fixture::new();
     write_source(&fixture.folder.path().join("plain"));
+    // As in the source that Debian packs; and what a build in it has left.
+    fixture.write("plain/.gitignore", "/*\n");
+    fs::create_dir_all(fixture.folder.path().join("plain/include/config")).unwrap();
+    for left in [".config", "code.o", "include/config/auto.conf"] {
+        fixture.write(&format!("plain/{left}"), "");
+    }
     let recipe = fixture.of_tree("plain", State::AsItStands);
     assert_eq!(image(&fixture.ensure(std::slice::from_ref(&recipe))[0]), "pristine\n");
     fixture.write("plain/code.c", "edited\n");
     assert_eq!(image(&fixture.ensure(std::slice::from_ref(&recipe))[0]), "edited\n");
     assert!(!fixture.folder.path().join("plain/.git").exists());
+    let sources = fs::read_dir(fixture.root().join("sources")).unwrap();
+    let tree = sources.map(|source| source.unwrap().path().join("tree")).find(|tree| tree.exists()).unwrap();
+    let built = [".config", "code.o", "include"].map(|name| tree.join(name).exists());
+    assert_eq!(built, [false; 3]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Described for its readers in `docs/bench-schema.md`. Fields may be added under the same `schema`; one that
 //! changes its meaning or goes away needs a new number.
 
+mod bisect;
 mod limit;
 mod mutants;
 mod test;
@@ -17,6 +18,9 @@ use evidence::stats::Ratio;
 use evidence::units::micros;
 use serde::{Deserialize, Serialize};
 
+pub use bisect::{
+    Answer, BISECT_SCHEMA, BisectDocument, CommitEntry, Ended, MetricEntry, RatioEntry, Role, StepEntry,
+};
 pub use limit::{LimitEntry, SpentEntry};
 pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
 pub use test::{HarnessEntry, LostEntry, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};

@@ -1,5 +1,6 @@
 //! The verdict as text: what was claimed, what was seen, what follows, where to look, how to repeat it.
 
+mod bisect;
 mod limit;
 mod mutants;
 
@@ -17,6 +18,7 @@ use crate::document::{
     TimeEntry,
 };
 
+pub use bisect::{render_bisect, render_step};
 pub use mutants::{render_mutant, render_mutants};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.

@@ -49,6 +49,17 @@ impl Git {
         Self { options, variables: Vec::new(), folder: tree.to_owned(), lock }
     }
 
+    /// In this repository, without a tree. What it writes has a name and a time that do not depend on who writes it.
+    pub(crate) fn bare(repository: &Path) -> Self {
+        let mut git = Self::within(repository);
+        git.options = vec![format!("--git-dir={}", repository.display())];
+        let who = ["GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"];
+        git.variables = who.into_iter().map(|name| (name, "parprobe".into())).collect();
+        let when = ["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"];
+        git.variables.extend(when.into_iter().map(|name| (name, "1970-01-01T00:00:00Z".into())));
+        git
+    }
+
     /// With another index than the usual one.
     pub(crate) fn with_index(mut self, index: PathBuf) -> Self {
         self.variables.push(("GIT_INDEX_FILE", index));
@@ -108,6 +119,22 @@ impl Git {
     }
 }
 
+/// What a build in a source tree leaves there: with it no other build is possible (6.1: Makefile, "outputmakefile").
+const BUILT: [&str; 12] = [
+    ":(exclude,top).config",
+    ":(exclude,top)include/config",
+    ":(exclude,top)include/generated",
+    ":(exclude,top,glob)arch/*/include/generated/**",
+    ":(exclude,top)vmlinux",
+    ":(exclude,glob)**/*.o",
+    ":(exclude,glob)**/*.a",
+    ":(exclude,glob)**/*.ko",
+    ":(exclude,glob)**/*.mod",
+    ":(exclude,glob)**/*.mod.c",
+    ":(exclude,glob)**/*.order",
+    ":(exclude,glob)**/.*.cmd",
+];
+
 /// A repository in the store that shares the objects of another one and never writes to that.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
@@ -147,7 +174,15 @@ impl Repository {
         if let (Some(tree), false) = (begin_with, index.exists()) {
             git.ask(&attempt, &["read-tree", tree], Kind::Files, next)?;
         }
-        git.ask(&attempt, &["add", "--all", "."], Kind::Files, next)?;
+        let mut add = vec!["add", "--all"];
+        if begin_with.is_none() {
+            // Nobody has chosen what belongs to it, and its ignore file need not say: that of Debian's kernel source
+            // ignores all.
+            add.push("--force");
+        }
+        add.extend(["--", "."]);
+        add.extend(BUILT);
+        git.ask(&attempt, &add, Kind::Files, next)?;
         git.ask(&attempt, &["write-tree"], Kind::Files, next)
     }
 

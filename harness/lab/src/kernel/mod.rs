@@ -1,6 +1,7 @@
 //! Kernels: what people call them by, recipes, source, patches, configuration, build, and the store that keeps the
 //! results.
 
+pub mod bisection;
 pub(crate) mod build;
 mod catalogue;
 mod config;
@@ -24,3 +25,4 @@ pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
 pub use spec::{Pairs, Wanted};
 pub use store::{Kernel, Store};
+pub use tree::commit_of;

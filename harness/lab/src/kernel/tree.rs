@@ -18,6 +18,18 @@ pub(crate) fn is_source(folder: &Path) -> bool {
     ["Makefile", "Kconfig", "drivers/base/dd.c"].iter().all(|name| folder.join(name).is_file())
 }
 
+/// The full name of a commit of a git tree.
+///
+/// # Errors
+/// `Asked` with what git says, or where it is no git tree.
+pub fn commit_of(tree: &Path, revision: &str) -> Result<String, Failure> {
+    let known = Known::of(tree)?.ok_or_else(|| {
+        let attempt = format!("find the commit {revision} in {}", tree.display());
+        Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
+    })?;
+    known.commit(revision)
+}
+
 impl Known {
     /// What git knows of this folder; `None` for one that is not the top of a tree, nor a bare repository.
     ///

@@ -115,6 +115,16 @@ impl Lineup {
         Ok(lineup)
     }
 
+    /// The same with these kernels alone, by name and in this order, and another folder, which is made.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn among(&self, names: &[&str], run: PathBuf) -> Result<Self, Failure> {
+        fs::create_dir_all(&run).map_err(|e| Failure::file("create", &run, &e))?;
+        let find = |name: &&str| self.kernels.iter().find(|(kernel, _)| kernel.name == *name).cloned();
+        Ok(Self { kernels: names.iter().filter_map(find).collect(), run, boots: 0, ..self.clone() })
+    }
+
     /// A number for the next boot, from 1.
     pub fn next_boot(&mut self) -> usize {
         self.boots += 1;

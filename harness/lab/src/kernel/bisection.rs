@@ -1,0 +1,274 @@
+//! Searches a history with `git bisect`, in a repository of its own: its log, its skips and its choice of what is next.
+//! The repository of the user is only read.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Kind};
+use crate::kernel::git::{Git, Repository};
+use crate::kernel::tree::Known;
+
+/// A search.
+#[derive(Clone, Debug)]
+pub struct Bisection {
+    git: Git,
+    repository: PathBuf,
+}
+
+/// What a search asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// To know of this commit.
+    Examine {
+        /// Its full name.
+        commit: String,
+        /// About how many more there will be after it, as git says; `None` where it says nothing.
+        left: Option<u32>,
+    },
+    /// Nothing: this is the first bad commit.
+    Found(String),
+    /// Nothing, because all that are left were skipped: the first bad commit is one of these.
+    OneOf(Vec<String>),
+}
+
+/// What is known of a commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mark {
+    /// It does not have the fault.
+    Good,
+    /// It has it.
+    Bad,
+    /// Nobody can tell.
+    Skip,
+}
+
+/// A commit, for a person.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commit {
+    /// Its full name.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When, as `2026-11-25`.
+    pub date: String,
+    /// Its parents.
+    pub parents: Vec<String>,
+}
+
+impl Bisection {
+    /// Opens a search that is kept in this folder: `tree` is the git tree whose history is searched.
+    ///
+    /// # Errors
+    /// `Asked` where that is no git tree; `Files`, `Host`.
+    pub fn of_tree(folder: &Path, tree: &Path) -> Result<Self, Failure> {
+        let known = Known::of(tree)?.ok_or_else(|| {
+            let attempt = format!("search the history of {}", tree.display());
+            Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
+        })?;
+        Self::at(folder, Some(&known.objects))
+    }
+
+    /// Opens a search in this folder through things that have no history, in order: a commit for each, with its name
+    /// as its message. Returns the commits.
+    ///
+    /// # Errors
+    /// `Files`, `Host`.
+    pub fn of_names(folder: &Path, names: &[String]) -> Result<(Self, Vec<String>), Failure> {
+        let bisection = Self::at(folder, None)?;
+        let tree = bisection.ask(&["mktree"])?;
+        let mut commits: Vec<String> = Vec::new();
+        for name in names {
+            // The same commits whenever it is opened again.
+            let mut arguments = vec!["commit-tree", tree.as_str(), "-m", name];
+            if let Some(last) = commits.last() {
+                arguments.extend(["-p", last]);
+            }
+            commits.push(bisection.ask(&arguments)?);
+        }
+        Ok((bisection, commits))
+    }
+
+    fn at(folder: &Path, objects: Option<&Path>) -> Result<Self, Failure> {
+        let repository = folder.join("repository");
+        Repository::at(repository.clone(), objects)?;
+        let git = Git::bare(&repository);
+        Ok(Self { git, repository })
+    }
+
+    /// The full name of a commit.
+    ///
+    /// # Errors
+    /// `Asked` with what git says.
+    pub fn resolve(&self, revision: &str) -> Result<String, Failure> {
+        let commit = format!("{revision}^{{commit}}");
+        let attempt = format!("find the commit {revision}");
+        let question = ["rev-parse", "--verify", "--end-of-options", commit.as_str()];
+        self.git.ask(&attempt, &question, Kind::Asked, "name a commit by its full name")
+    }
+
+    /// Begins the search, or goes on with it.
+    ///
+    /// # Errors
+    /// `Asked` where git refuses: a good commit that comes after the bad one.
+    pub fn begin(&self, good: &str, bad: &str, paths: &[String]) -> Result<Next, Failure> {
+        if self.repository.join("BISECT_LOG").exists() {
+            return self.command(&["next"]);
+        }
+        // `git bisect` wants to know where to come back to.
+        self.ask(&["update-ref", "--no-deref", "HEAD", bad])?;
+        let mut arguments = vec!["start", "--no-checkout", bad, good];
+        if !paths.is_empty() {
+            arguments.push("--");
+            arguments.extend(paths.iter().map(String::as_str));
+        }
+        self.command(&arguments)
+    }
+
+    /// Says what is known of a commit; what is next.
+    ///
+    /// # Errors
+    /// `Asked` where it contradicts what was said before.
+    pub fn mark(&self, commit: &str, mark: Mark) -> Result<Next, Failure> {
+        let word = match mark {
+            Mark::Good => "good",
+            Mark::Bad => "bad",
+            Mark::Skip => "skip",
+        };
+        self.command(&[word, commit])
+    }
+
+    /// The log, as `git bisect replay` takes it.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn log(&self) -> Result<String, Failure> {
+        self.ask(&["bisect", "log"])
+    }
+
+    /// A commit for a person.
+    ///
+    /// # Errors
+    /// `Asked` for one that is not there.
+    pub fn describe(&self, commit: &str) -> Result<Commit, Failure> {
+        let format = "--format=%H%x00%s%x00%an%x00%as%x00%P";
+        let text = self.ask(&["show", "--no-patch", "--no-show-signature", format, commit])?;
+        let mut fields = text.split('\0').map(str::to_owned);
+        let mut field = || fields.next().unwrap_or_default();
+        Ok(Commit {
+            id: field(),
+            subject: field(),
+            author: field(),
+            date: field(),
+            parents: field().split_whitespace().map(str::to_owned).collect(),
+        })
+    }
+
+    /// A patch that takes a commit back, against its first parent.
+    ///
+    /// # Errors
+    /// `Asked` for a commit without a parent.
+    pub fn reverse(&self, commit: &str) -> Result<String, Failure> {
+        let before = format!("{commit}^1");
+        let plain = ["--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-color", "--binary"];
+        let mut text = self.ask(&[&["diff"], &plain[..], &[commit, &before]].concat())?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let attempt = format!("ask git for {}", arguments.first().unwrap_or(&""));
+        self.git.ask(&attempt, arguments, Kind::Files, "look at what git says")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Next, Failure> {
+        let attempt = format!("go on with git bisect {}", arguments.join(" "));
+        let output = self.git.run(&attempt, &[&["bisect"], arguments].concat())?;
+        let said = &output.stdout;
+        if let Some(commit) = said.lines().find_map(|line| line.strip_suffix(" is the first bad commit")) {
+            return Ok(Next::Found(commit.to_owned()));
+        }
+        // git ends with 2 then (git-bisect(1)), and lists them.
+        if said.contains("only 'skip'ped commits left") {
+            let is_commit =
+                |line: &&str| line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+            return Ok(Next::OneOf(said.lines().filter(is_commit).map(str::to_owned).collect()));
+        }
+        if !output.status.success() {
+            let seen = [said.trim(), output.stderr.trim()].join(" ");
+            return Err(Failure::new(
+                Kind::Asked,
+                attempt,
+                seen,
+                "see that the good commit comes before the bad one",
+            ));
+        }
+        let commit = self.ask(&["rev-parse", "--verify", "BISECT_HEAD"])?;
+        // "Bisecting: 99 revisions left to test after this (roughly 7 steps)".
+        let left = said.split_once("(roughly ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Ok(Next::Examine { commit, left })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Searches among 24 versions for the first bad one, of which some cannot be examined.
+    fn search(first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..24).map(|number| format!("version {number}")).collect();
+        let (_, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let mut examined = 0;
+        loop {
+            // Opened anew each time, as after a reboot.
+            let (bisection, again) = Bisection::of_names(folder.path(), &names).unwrap();
+            assert_eq!(again, commits);
+            let mut next = bisection.begin(&commits[0], &commits[23], &[]).unwrap();
+            if let Next::Examine { commit, left } = &next {
+                assert!(left.is_some_and(|left| left < 5), "{left:?}");
+                let place = commits.iter().position(|known| known == commit).unwrap();
+                let mark = match place {
+                    place if skipped.contains(&place) => Mark::Skip,
+                    place if place >= first_bad => Mark::Bad,
+                    _ => Mark::Good,
+                };
+                examined += 1;
+                next = bisection.mark(commit, mark).unwrap();
+            }
+            if !matches!(next, Next::Examine { .. }) {
+                assert!(bisection.log().unwrap().contains("git bisect start"));
+                return (next, commits, examined);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_bad_commit_is_found_also_when_it_is_opened_anew_for_each_step() {
+        for first_bad in [1, 9, 23] {
+            let (next, commits, examined) = search(first_bad, &[]);
+            assert_eq!(next, Next::Found(commits[first_bad].clone()));
+            assert!(examined <= 5, "{examined}");
+        }
+    }
+
+    #[test]
+    fn where_commits_beside_it_were_skipped_it_is_one_of_them() {
+        let (next, commits, _) = search(9, &[8, 9]);
+        let Next::OneOf(mut left) = next else { panic!("{next:?}") };
+        let mut expected = commits[8..=10].to_vec();
+        (left.sort(), expected.sort());
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_commit_is_described_with_its_parents_and_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["one".to_owned(), "two".to_owned()];
+        let (bisection, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let commit = bisection.describe(&commits[1]).unwrap();
+        assert_eq!((commit.subject.as_str(), commit.parents), ("two", vec![commits[0].clone()]));
+        assert_eq!(bisection.reverse(&commits[1]).unwrap(), "\n");
+        assert_eq!(bisection.resolve("nope").unwrap_err().kind, Kind::Asked);
+    }
+}

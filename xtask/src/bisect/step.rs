@@ -1,0 +1,109 @@
+//! `bisect step`: one kernel to an exit code, for people who run `git bisect run` themselves.
+
+use std::path::Path;
+
+use evidence::certainty::Tally;
+use lab::failure::{Failure, Kind};
+use lab::kernel::{Catalogue, Store, Wanted};
+use lab::run::{Carried, Lineup, Place, Request};
+use lab::watch::Watch;
+
+use super::examine::{Bench, Fault, Found, Question};
+use crate::cli::StepArguments;
+use crate::exit;
+use crate::screen::{complain, print};
+
+/// Where nobody can tell (git-bisect(1), "Bisect run").
+const SKIP: u8 = 125;
+/// From here on `git bisect run` gives up (git-bisect(1)): what is added to the code of a failure that is not the
+/// kernel's.
+const STOP: u8 = 128;
+
+pub(super) fn run(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    match examine(arguments, workspace, watch) {
+        Ok(found) => {
+            let (word, code) = match found.bad {
+                Some(false) => ("good", exit::SUPPORTED),
+                Some(true) => ("bad", exit::REFUTED),
+                None => ("skip", SKIP),
+            };
+            print(&format!("{word}: {}\n", found.why));
+            Ok(code)
+        }
+        Err(failure) => {
+            complain(&format!("error: {failure}"));
+            Ok(code_of(failure.kind))
+        }
+    }
+}
+
+/// What `git bisect run` is to do after a failure.
+fn code_of(kind: Kind) -> u8 {
+    match kind {
+        Kind::Build | Kind::Series | Kind::Guest | Kind::Refused => SKIP,
+        Kind::Interrupted => kind.exit_code(),
+        Kind::Asked | Kind::Host | Kind::Files => STOP + kind.exit_code(),
+    }
+}
+
+fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Result<Found, Failure> {
+    let question = Question::of(&arguments.question)?;
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    let tree = arguments.tree.canonicalize().map_err(|e| Failure::file("find", &arguments.tree, &e))?;
+    let folder = std::env::current_dir().unwrap_or_default();
+    let mut kernels = vec![tree.display().to_string()];
+    kernels.extend(arguments.against.clone());
+    let wanted = Wanted { folder, kernels, ..Wanted::default() };
+    let recipes = wanted.recipes(&catalogue, Store::open()?.root(), watch)?.plain;
+    let lineup = Lineup::of(
+        &Request {
+            workspace,
+            recipes: &recipes,
+            modules: Carried::Any(&question.case.modules()),
+            wish: arguments.question.accel.into(),
+            setup: false,
+            place: Place::Dated { runs: workspace.join("runs"), kind: "step" },
+        },
+        watch,
+    )?;
+    let kernels: Vec<_> = lineup.kernels.iter().map(|(_, bootable)| bootable.clone()).collect();
+    let times = lineup.run.join("times");
+    let mut bench = Bench { question, lineup, watch };
+    match (question.metric, &kernels[..]) {
+        (Some(metric), [kernel, against]) => {
+            let threshold = 1.0 + f64::from(arguments.slower_by) / 100.0;
+            bench.compare(metric, (against, kernel), threshold, &times)
+        }
+        (Some(_), _) => {
+            let next = "name it: --against KERNEL, a name or a place as for `bench --kernels`";
+            Err(Failure::new(Kind::Asked, "compare a time", "there is no kernel to compare with", next))
+        }
+        (None, kernels) => {
+            let symptom = arguments.symptom;
+            let is_fault = |fault: &Fault| symptom.is(fault, &[]);
+            // Nobody has seen another kernel: one boot with a fault is enough to be bad.
+            let chance = |tally: Tally| match tally {
+                Tally { shown: 1.., .. } => 1.0,
+                Tally { clean, .. } if clean >= arguments.boots => 0.0,
+                _ => 0.5,
+            };
+            let kernel = kernels.first().ok_or_else(|| {
+                Failure::new(Kind::Asked, "examine a kernel", "there is none", "name a tree")
+            })?;
+            bench.tell(kernel, arguments.question.behaves, &is_fault, &chance)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_bisect_run_skips_what_is_the_kernels_and_stops_at_what_is_not() {
+        assert_eq!([Kind::Build, Kind::Series, Kind::Guest].map(code_of), [SKIP; 3]);
+        for kind in [Kind::Asked, Kind::Host, Kind::Files, Kind::Interrupted] {
+            assert!(code_of(kind) > 127, "{kind:?}");
+        }
+    }
+}
