@@ -41,9 +41,13 @@ pub(crate) enum Verb {
     /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
     Bench(BenchArguments),
     /// Find the commit that broke a case
-    Bisect(BisectArguments),
+    Bisect(Box<BisectArguments>),
+    /// Boot a kernel with a shell on this terminal, in the guest of a bench
+    Boot(BootArguments),
     /// Show what this host has and lacks, with the command that mends it
     Doctor,
+    /// Show, fill and clean the kernel store
+    Kernel(KernelArguments),
     /// Build kernels with known faults and see which case catches each
     Mutants(MutantsArguments),
     /// Measure parprobe itself, each figure beside its limit
@@ -172,6 +176,92 @@ impl BenchArguments {
         });
         Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
     }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = KERNELS)]
+pub(crate) struct BootArguments {
+    /// The kernel: a name from kernel-configs/kernels.toml or a place (below); with --patch it has the patches on top
+    kernel: String,
+    #[command(flatten)]
+    patches: PatchArguments,
+    /// Wait for a debugger before the kernel begins, and show how to attach one
+    #[arg(long)]
+    pub(crate) gdb: bool,
+    /// More kernel parameters
+    #[arg(
+        long,
+        value_name = "PARAMETERS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) append: String,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArguments,
+    /// KVM where it is proven by a boot, or one of the two
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub(crate) accel: Accel,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+impl BootArguments {
+    /// The kernel.
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.patches.wanted(std::slice::from_ref(&self.kernel), "")
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KernelArguments {
+    #[command(subcommand)]
+    pub(crate) verb: KernelVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KernelVerb {
+    /// List what the store holds, with sizes
+    List,
+    /// Build kernels and print where they are
+    Build(BuildArguments),
+    /// Remove what was not used for a while; what is removed is built again when it is asked for
+    Gc(GcArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = KERNELS)]
+pub(crate) struct BuildArguments {
+    /// The kernels, each a name from kernel-configs/kernels.toml or a place (below); with --patch with the patches on top
+    #[arg(required = true)]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    patches: PatchArguments,
+    /// Install what this host lacks, then go on
+    #[arg(long)]
+    pub(crate) setup: bool,
+}
+
+impl BuildArguments {
+    /// The kernels.
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.patches.wanted(&self.kernels, "")
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GcArguments {
+    /// What was not used for so long: 30d, 12h, 0s for all
+    #[arg(long, value_name = "DUR", default_value = "30d", value_parser = age)]
+    pub(crate) older_than: Duration,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a number with a unit is needed: 30d, 12h, 0s".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -4,9 +4,11 @@
 
 mod bench;
 mod bisect;
+mod boot;
 mod cli;
 mod doctor;
 mod exit;
+mod kernel;
 mod metric;
 mod mutants;
 mod perf;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Bisect(arguments) => bisect::run(&arguments, &workspace(), &screen),
+        Verb::Boot(arguments) => boot::run(&arguments, &workspace(), &screen),
+        Verb::Kernel(arguments) => kernel::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
@@ -145,13 +145,48 @@ pub(crate) fn spawn(
     on_our_death: Signal,
     inherited: Vec<OwnedFd>,
 ) -> io::Result<Offspring> {
-    let parent = nix::unistd::getpid();
     command.process_group(0);
+    tie(command, on_our_death, &inherited);
+    let child = command.spawn()?;
+    drop(inherited);
+    let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    Ok(Offspring { child, group, ended: None })
+}
+
+/// Runs a command on our own terminal, which it may read, until it ends or a stop is asked for; whether it succeeded. A
+/// person ends it, so there is no deadline.
+///
+/// # Errors
+/// Of starting it; `Interrupted`.
+pub(crate) fn run_on_terminal(command: &mut Command) -> io::Result<bool> {
+    // In our own process group: another one could not read the terminal (credentials(7)).
+    tie(command, Signal::SIGTERM, &[]);
+    let mut child = command.spawn()?;
+    loop {
+        if let Some(status) = child.wait_timeout(cancel::LOOK_EVERY)? {
+            return Ok(status.success());
+        }
+        if cancel::requested() {
+            // It gives the terminal back as it was.
+            let process = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+            kill(process, Signal::SIGTERM)?;
+            if child.wait_timeout(GRACE)?.is_none() {
+                child.kill()?;
+                child.wait()?;
+            }
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+    }
+}
+
+/// Sees to it that a command gets a signal when we die, and keeps these open.
+fn tie(command: &mut Command, on_our_death: Signal, inherited: &[OwnedFd]) {
+    let parent = nix::unistd::getpid();
     let fds: Vec<i32> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
     #[allow(unsafe_code)]
     let in_child = move || {
         for fd in &fds {
-            // SAFETY: `inherited` is alive in the parent until after the spawn, so the number is open here.
+            // SAFETY: the caller keeps it open until after the spawn, so the number is open here.
             let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) };
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
@@ -168,10 +203,6 @@ pub(crate) fn spawn(
     unsafe {
         command.pre_exec(in_child)
     };
-    let child = command.spawn()?;
-    drop(inherited);
-    let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    Ok(Offspring { child, group, ended: None })
 }
 
 impl Offspring {
@@ -226,7 +257,7 @@ mod tests {
     use super::*;
 
     fn lives(pid: i32) -> bool {
-        nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok()
+        kill(Pid::from_raw(pid), None).is_ok()
     }
 
     #[test]

@@ -106,6 +106,27 @@ pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
     findings
 }
 
+/// Looks for a busybox that needs no library: for guests that a person works in.
+pub fn examine_busybox() -> Finding {
+    const PATH: &str = "/bin/busybox";
+    let name = "busybox";
+    let package = "busybox-static";
+    match std::fs::read(PATH) {
+        Ok(data) if is_static(&data) => fine(name, PATH.to_owned()),
+        Ok(_) => lacks(name, format!("{PATH} needs libraries"), package),
+        Err(e) => lacks(name, format!("{PATH}: {e}"), package),
+    }
+}
+
+/// Whether an ELF file asks for no dynamic linker (elf(5), PT_INTERP).
+fn is_static(data: &[u8]) -> bool {
+    use object::read::elf::{ElfFile64, ProgramHeader};
+    ElfFile64::<object::Endianness>::parse(data).is_ok_and(|file| {
+        let mut headers = file.elf_program_headers().iter();
+        !headers.any(|header| header.p_type(file.endian()) == object::elf::PT_INTERP)
+    })
+}
+
 /// The packages that are missing, each once.
 pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
     let mut packages: Vec<&str> = findings

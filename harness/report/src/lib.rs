@@ -4,4 +4,5 @@
 //! reads, and what goes to a mailing list.
 
 pub mod document;
+pub mod table;
 pub mod text;

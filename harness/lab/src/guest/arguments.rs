@@ -28,6 +28,11 @@ pub(crate) enum Wires {
     },
     /// Over sockets in the current folder: for a person who repeats the boot by hand.
     ByHand,
+    /// Over the terminal: for a person who works in the guest. There is no agent.
+    Terminal {
+        /// The TCP port on which it waits for a debugger before it begins.
+        gdb: Option<u16>,
+    },
 }
 
 /// Where a guest comes from.
@@ -122,11 +127,14 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     args.path("-initrd", machine.initramfs);
     args.add("-append", Some(&kernel_parameters(machine)));
 
-    // By hand Ctrl-C ends QEMU; in a run it is the harness that does.
-    args.add(
-        "-chardev",
-        Some(if matches!(wires, Wires::ByHand) { "stdio,id=console" } else { "stdio,id=console,signal=off" }),
-    );
+    // By hand Ctrl-C ends QEMU; in a run it is the harness that does; on a terminal it is for the guest, and QEMU listens
+    // to what follows a Ctrl-A (qemu(1), "Keys in the character backend multiplexer").
+    let console = match wires {
+        Wires::ByHand => "stdio,id=console",
+        Wires::Inherited { .. } => "stdio,id=console,signal=off",
+        Wires::Terminal { .. } => "stdio,id=console,mux=on,signal=off",
+    };
+    args.add("-chardev", Some(console));
     args.add("-serial", Some("chardev:console"));
     let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd}");
     let (qmp, agent) = match wires {
@@ -145,9 +153,19 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
             let listening = |id: &str| format!("socket,id={id},path={id}.sock,server=on,wait=off");
             (listening("qmp"), listening("agent"))
         }
+        Wires::Terminal { gdb } => {
+            if let Some(port) = gdb {
+                args.add("-S", None);
+                args.add("-gdb", Some(&format!("tcp:127.0.0.1:{port}")));
+            }
+            args.add("-mon", Some("chardev=console,mode=readline"));
+            ("null,id=qmp".to_owned(), "null,id=agent".to_owned())
+        }
     };
     args.add("-chardev", Some(&qmp));
-    args.add("-mon", Some("chardev=qmp,mode=control"));
+    if !matches!(wires, Wires::Terminal { .. }) {
+        args.add("-mon", Some("chardev=qmp,mode=control"));
+    }
     args.add("-chardev", Some(&agent));
     args.add("-device", Some("virtio-serial-pci,id=serial,bus=pcie.0"));
     args.add("-device", Some(&format!("virtserialport,bus=serial.0,chardev=agent,name={}", protocol::PORT)));

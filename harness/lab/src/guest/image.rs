@@ -76,21 +76,70 @@ pub fn bare_beside(agent: &Path) -> PathBuf {
 /// # Errors
 /// `Files` where something cannot be read or written.
 pub fn write(path: &Path, agent: &Path, modules: &[Module], first: &[&str]) -> Result<(), Failure> {
-    let mut entries = vec![("init".to_owned(), Content::File(agent))];
+    pack(path, vec![("init".to_owned(), Content::File(agent))], modules, &first.join("\n"))
+}
+
+/// Kernel parameters for an image with a shell. No script has to be started, for which the kernel would need
+/// CONFIG_BINFMT_SCRIPT: what it does not know itself it hands to init as its environment, and an interactive shell
+/// reads the file that `ENV` names (busybox, "ash").
+pub const SHELL_PARAMETERS: &str = "rdinit=/bin/sh ENV=/parprobe.sh";
+
+/// What that shell does first.
+const SHELL_START: &str = r#"
+if [ -z "$PARPROBE" ]; then
+    export PARPROBE=1 PATH=/bin
+    busybox mkdir -p /proc /sys /dev
+    busybox mount -t proc proc /proc
+    /bin/busybox --install -s /bin
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs dev /dev
+    mount -t tracefs tracing /sys/kernel/tracing 2> /dev/null
+    [ -f /modules/first ] && for module in $(cat /modules/first); do insmod /modules/$module.ko; done
+    echo
+    echo "Modules, in an order in which they can be loaded: $(cat /parprobe.modules)"
+    echo "insmod /modules/NAME.ko loads one; dmesg and /sys/kernel/tracing are there."
+    echo "poweroff -f, or Ctrl-A x, ends the guest."
+    setsid cttyhack sh
+    poweroff -f
+fi
+"#;
+
+/// Writes an initramfs with a busybox, linked statically, instead of the agent.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_shell(path: &Path, busybox: &Path, modules: &[Module], first: &[&str]) -> Result<(), Failure> {
+    let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    let names = names.join(" ");
+    let entries = vec![
+        ("bin".to_owned(), Content::Folder),
+        ("bin/busybox".to_owned(), Content::File(busybox)),
+        ("bin/sh".to_owned(), Content::Link("busybox")),
+        ("parprobe.sh".to_owned(), Content::Text(SHELL_START)),
+        ("parprobe.modules".to_owned(), Content::Text(&names)),
+    ];
+    pack(path, entries, modules, &first.join("\n"))
+}
+
+fn pack<'a>(
+    path: &Path,
+    mut entries: Vec<(String, Content<'a>)>,
+    modules: &'a [Module],
+    first: &'a str,
+) -> Result<(), Failure> {
     entries.push((protocol::MODULES.trim_start_matches('/').to_owned(), Content::Folder));
     for module in modules {
         let name = format!("{}/{}.ko", protocol::MODULES.trim_start_matches('/'), module.name);
         entries.push((name, Content::File(&module.path)));
     }
-    let first = first.join("\n");
     if !first.is_empty() {
-        entries.push((protocol::FIRST.trim_start_matches('/').to_owned(), Content::Text(&first)));
+        entries.push((protocol::FIRST.trim_start_matches('/').to_owned(), Content::Text(first)));
     }
     let mut archive = Vec::new();
     for (number, (name, content)) in entries.iter().enumerate() {
         let body = match content {
             Content::Folder => Vec::new(),
-            Content::Text(text) => text.as_bytes().to_vec(),
+            Content::Text(text) | Content::Link(text) => text.as_bytes().to_vec(),
             Content::File(from) => fs::read(from).map_err(|e| Failure::file("read", from, &e))?,
         };
         // A number of its own each: equal numbers with several links would be one file.
@@ -104,6 +153,7 @@ pub fn write(path: &Path, agent: &Path, modules: &[Module], first: &[&str]) -> R
 enum Content<'a> {
     File(&'a Path),
     Text(&'a str),
+    Link(&'a str),
     Folder,
 }
 
@@ -117,6 +167,7 @@ fn append(
     let mode = match content {
         Content::File(_) => 0o100_755,
         Content::Text(_) => 0o100_644,
+        Content::Link(_) => 0o120_777,
         Content::Folder => 0o040_755,
     };
     let size = u32::try_from(body.len()).map_err(|_| io::Error::other("larger than newc can hold"))?;

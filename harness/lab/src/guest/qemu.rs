@@ -22,7 +22,7 @@ use crate::guest::wire::{Event, LastLine};
 
 pub(super) use launch::Restoring;
 pub(crate) use launch::try_kvm;
-pub use launch::{qemu_version, time_to_line};
+pub use launch::{boot_on_terminal, qemu_version, time_to_line};
 
 /// How long a call may go unanswered before the agent is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(5);

@@ -257,7 +257,8 @@ mod tests {
         let (next, commits, _) = search(9, &[8, 9]);
         let Next::OneOf(mut left) = next else { panic!("{next:?}") };
         let mut expected = commits[8..=10].to_vec();
-        (left.sort(), expected.sort());
+        left.sort();
+        expected.sort();
         assert_eq!(left, expected);
     }
 

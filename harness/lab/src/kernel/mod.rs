@@ -18,6 +18,7 @@ mod spec;
 pub mod store;
 mod tree;
 mod unfinished;
+pub mod upkeep;
 mod workshop;
 
 pub use catalogue::Catalogue;

@@ -23,6 +23,7 @@ use crate::kernel::build;
 use crate::kernel::ready;
 use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
 use crate::kernel::source::{self, Found};
+use crate::kernel::upkeep;
 use crate::kernel::workshop::Workshop;
 use crate::watch::Watch;
 
@@ -257,11 +258,13 @@ impl Store {
 }
 
 /// How the names of folders begin in which something is put together.
-const PARTIAL: &str = "partial-";
+pub(super) const PARTIAL: &str = "partial-";
 
 /// The kernel in this folder, if it is there and whole.
 fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
-    intact(folder).map(|identity| Kernel {
+    let identity = intact(folder)?;
+    upkeep::touch(folder);
+    Some(Kernel {
         name: recipe.name.clone(),
         about: recipe.about.clone(),
         behaves: recipe.behaves,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::document::{Answer, BisectDocument, CommitEntry, Ended, Role, StepEntry};
-use crate::text::Table;
+use crate::table::Table;
 
 /// Renders what was examined, and what was found.
 pub fn render_bisect(document: &BisectDocument) -> String {

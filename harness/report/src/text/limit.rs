@@ -1,7 +1,7 @@
 //! What is possible, how much of it each kernel reached, and where the rest is lost.
 
-use super::Table;
 use crate::document::{BootEntry, LimitEntry, ResultEntry, SpentEntry};
+use crate::table::Table;
 
 /// The limit, and a table with a row for each kernel.
 pub(super) fn render(limit: Option<&LimitEntry>, results: &[&ResultEntry]) -> String {

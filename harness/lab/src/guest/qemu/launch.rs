@@ -37,6 +37,37 @@ pub fn qemu_version() -> Option<String> {
     output.stdout.lines().next().map(str::to_owned)
 }
 
+/// Boots a guest on our own terminal, for a person who works in it and ends it. With a port it waits there for a debugger
+/// first.
+///
+/// # Errors
+/// `Asked` for more LUNs than fit on a command line, `Host` without QEMU, `Guest` where it fails, `Interrupted`.
+pub fn boot_on_terminal(order: &Order<'_>, gdb: Option<u16>) -> Result<(), Failure> {
+    let attempt = format!("boot {} on this terminal", order.kernel.path.display());
+    if !luns::fit_on_a_command_line(order.topology) {
+        let seen = format!("{} LUNs do not fit on a command line", order.topology.luns);
+        return Err(Failure::new(Kind::Asked, attempt, seen, "ask for fewer --luns"));
+    }
+    let machine = Machine {
+        kernel: order.kernel,
+        initramfs: order.initramfs,
+        parameters: order.parameters,
+        topology: order.topology,
+        accelerator: order.accelerator,
+    };
+    let mut command = Command::new(QEMU);
+    command.args(arguments::qemu_arguments(&machine, Wires::Terminal { gdb }));
+    match child::run_on_terminal(&mut command) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new(Kind::Guest, attempt, "QEMU failed", "what it said stands above")),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted(attempt)),
+        Err(e) => {
+            let next = "`cargo xtask doctor` says what is missing";
+            Err(Failure::new(Kind::Host, attempt, e.to_string(), next))
+        }
+    }
+}
+
 /// Sets up a vCPU under KVM and ends it again. It proves nothing about Linux, but where not even that works
 /// nobody needs to build a kernel to find out.
 ///
