@@ -1,6 +1,7 @@
 //! Logs and traces of real boots, one of each kind of kernel, read and judged: what comes out is on file.
 //!
-//! `without/` and `with/` are the files of two boots of `cargo xtask bench --luns 8 --hbas 2`.
+//! `without/` and `with/` are the files of two boots of `cargo xtask bench --luns 8 --hbas 2`, `debian-6.1/` and
+//! `debian-6.12/` those of the same with `--kernels linux-image-6.1.0-56-cloud-amd64,linux-image-6.12.117+deb12-cloud-amd64`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -51,6 +52,21 @@ fn a_boot_without_the_change() {
 #[test]
 fn a_boot_with_the_change() {
     insta::assert_snapshot!(snapshot("with"));
+}
+
+/// Without CONFIG_PRINTK_CALLER the log does not know the threads; the trace does.
+#[test]
+fn boots_of_debians_own_kernels() {
+    let told = ["debian-6.1", "debian-6.12"].map(|kernel| {
+        let boot = boot(kernel);
+        assert!(boot.log.probes.iter().all(|probe| probe.thread.is_none()));
+        format!(
+            "{kernel}: {:#?}\n{:#?}",
+            boot.facts,
+            (boot.unpaired.told(), boot.differences, boot.splats.len())
+        )
+    });
+    insta::assert_snapshot!(told.join("\n"));
 }
 
 #[test]

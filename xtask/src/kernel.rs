@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &KernelArguments, workspace: &Path, watch: &dyn Wat
 }
 
 fn list(items: &[Item], root: &Path) -> String {
-    let mut table = Table::new(&["what", "size", "last used", "release", "made of"]);
+    let mut table = Table::new(&["what", "size", "last used", "release", "made of"]).words_last();
     for item in items {
         let name = item.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (release, made_of) = match &item.what {

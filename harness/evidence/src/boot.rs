@@ -19,6 +19,8 @@ use crate::witnesses;
 /// What a boot left behind, as text, and what sysfs said about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
+    /// What `uname -r` says: what lines mean has changed over time.
+    pub release: &'a str,
     /// `/dev/kmsg`, whole.
     pub kmsg: &'a str,
     /// tracefs' `trace`; `None` on a kernel that has none.
@@ -37,6 +39,21 @@ pub struct Texts<'a> {
     /// The initcalls of the kernel image, in the order in which it runs them; empty where nobody asks.
     pub initcalls: &'a [String],
 }
+
+/// What `really_probe()` returned, as it does since v5.14: 0 for bound. Before, 1 was bound and 0 was not, whatever the
+/// reason was (drivers/base/dd.c).
+fn since_5_14(returned: i64, release: &str) -> i64 {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0u32));
+    let version = (parts.next(), parts.next());
+    match returned {
+        1 if version < (Some(5), Some(14)) => 0,
+        0 if version < (Some(5), Some(14)) => FAILED_SOMEHOW,
+        other => other,
+    }
+}
+
+/// What stands for a probe that failed on a kernel that does not say why.
+pub const FAILED_SOMEHOW: i64 = i64::MAX;
 
 /// A phase of a boot, in which the probes of one driver are looked at.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +201,10 @@ impl Boot {
         if let Some(what) = self.unpaired.first() {
             return Some(format!("{} of its lines do not pair or are lost: {what}", self.unpaired.len()));
         }
+        // From v5.8 to v6.4 the log has probes only where somebody asked for them: no line is not no probe.
+        if self.trace.is_none() && self.log.probes.is_empty() && self.facts.bound > 0 {
+            return Some("devices are bound, and there is neither a probe in the log nor a trace".to_owned());
+        }
         self.differences.first().map(|difference| format!("log and trace differ: {difference}"))
     }
 }
@@ -219,7 +240,18 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
         None => (logs.iter().map(|_| None).collect::<Vec<_>>(), Counted::default()),
     };
     let phases = texts.phases.iter().zip(&measured).zip(logs.into_iter().zip(traces));
-    let boot = |((phase, measured), (log, trace)): ((&Phase<'_>, &Measured<'_>), (log::PhaseLog, _))| {
+    let since_5_14 = |probes: &mut Vec<Probe>| {
+        probes.iter_mut().for_each(|probe| probe.returned = since_5_14(probe.returned, texts.release));
+    };
+    let boot = |((phase, measured), (mut log, mut trace)): (
+        (&Phase<'_>, &Measured<'_>),
+        (log::PhaseLog, Option<trace::PhaseTrace>),
+    )| {
+        since_5_14(&mut log.testimony.probes);
+        if let Some(trace::PhaseTrace { testimony, gone }) = &mut trace {
+            since_5_14(&mut testimony.probes);
+            since_5_14(gone);
+        }
         let mut unpaired = unpaired.clone();
         log.unmarked.iter().cloned().for_each(|what| unpaired.append_one(what));
         unpaired.append(in_trace.clone());
@@ -306,6 +338,7 @@ mod tests {
             unsettled: None,
         }];
         let texts = Texts {
+            release: "6.1.0",
             kmsg,
             trace: None,
             kprobe_profile: None,

@@ -16,7 +16,8 @@ pub struct Probe {
     pub start: KernelTime,
     /// When it returned.
     pub end: KernelTime,
-    /// What it returned: 0 for bound, an errno for failed.
+    /// What it returned: 0 for bound, an errno for failed; see also
+    /// [`FAILED_SOMEHOW`](crate::boot::FAILED_SOMEHOW).
     pub returned: i64,
     /// The thread that ran it; `None` where the log does not say.
     pub thread: Option<ThreadId>,

@@ -4,12 +4,19 @@
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    words_last: bool,
 }
 
 impl Table {
     /// With these heads.
     pub fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
+        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()], words_last: false }
+    }
+
+    /// With words in the last column, which go to the left.
+    #[must_use]
+    pub fn words_last(self) -> Self {
+        Self { words_last: true, ..self }
     }
 
     /// Adds a row, with a cell for each head.
@@ -28,7 +35,8 @@ impl Table {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let pad = " ".repeat(width - cell.chars().count());
                 let gap = if column == 0 { "" } else { "  " };
-                let (before, after) = if column == 0 { ("", pad.as_str()) } else { (pad.as_str(), "") };
+                let left = column == 0 || (self.words_last && column + 1 == columns);
+                let (before, after) = if left { ("", pad.as_str()) } else { (pad.as_str(), "") };
                 out.push_str(&format!("{gap}{before}{cell}{after}"));
             }
             out.truncate(out.trim_end().len());

@@ -205,6 +205,7 @@ pub(crate) fn boot(kmsg: &str, trace: Option<&str>, devices: &[Device], asked: &
     let phases = [Phase { name: Some("main"), driver: "sd", devices, cpu_times: None, unsettled: None }];
     let cpus = [0, 1, 2, 3].map(|cpu| (CpuId(cpu), Some(NodeId(0))));
     let texts = Texts {
+        release: "6.1.0",
         kmsg,
         trace,
         kprobe_profile: None,

@@ -82,6 +82,7 @@ impl Record {
         let Left { cpus, phases, initcalls, .. } = &self.left;
         let phases: Vec<_> = phases.iter().map(Phase::to_be_read).collect();
         evidence::boot::read(&evidence::boot::Texts {
+            release: &self.left.release,
             kmsg: &self.kmsg,
             trace: self.trace.as_deref(),
             kprobe_profile: self.kprobe_profile.as_deref(),

@@ -11,6 +11,9 @@ pub(super) const TRACING: &str = "/sys/kernel/tracing";
 
 /// What makes `kernel/async.c` say when its calls begin and end.
 const ASYNC_LINES: &str = "file kernel/async.c +p";
+/// What makes the driver core say when a probe ended where that is a pr_debug, from eb7fbc9fb118 (v5.8) to e2f06aa88508
+/// (v6.4); elsewhere it matches nothing.
+const PROBE_LINES: &str = "func really_probe_debug +p";
 
 /// The kprobe events, each as a type, a place and fields.
 ///
@@ -44,7 +47,7 @@ pub(super) fn from_boot(topology: &Topology) -> String {
         events(topology).into_iter().map(|parts| parts.join(",").replace(' ', ",")).collect();
     events.extend(ATTACH_FUNCTIONS.map(|function| format!("p:parprobe/call,{function}")));
     format!(
-        "dyndbg=\"{ASYNC_LINES}\" trace_buf_size={}K kprobe_event={} sysctl.kernel.hung_task_timeout_secs={}",
+        "dyndbg=\"{ASYNC_LINES}; {PROBE_LINES}\" trace_buf_size={}K kprobe_event={} sysctl.kernel.hung_task_timeout_secs={}",
         buffer_kib(topology),
         events.join(";"),
         hung_after_secs(topology),
@@ -60,7 +63,9 @@ pub(super) fn watch_for_hangs(session: &mut Session<'_>) -> Result<bool, Box<Los
 /// Calls both. Nothing of it prints on the console. Whether there is a trace.
 pub(super) fn call(session: &mut Session<'_>) -> Result<bool, Box<Lost>> {
     let topology = session.boot().topology;
-    session.try_set("/proc/dynamic_debug/control", ASYNC_LINES, "the log shows no async calls")?;
+    let control = "/proc/dynamic_debug/control";
+    session.try_set(control, ASYNC_LINES, "the log shows no async calls")?;
+    session.try_set(control, PROBE_LINES, "the log may show no probes")?;
     let blind = "there is no trace, so CPUs and nodes of probes are not known";
     let size = buffer_kib(topology).to_string();
     if !session.try_set(&format!("{TRACING}/buffer_size_kb"), &size, blind)? {
