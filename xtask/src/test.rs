@@ -28,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
 const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
-/// The kernel on which deaths and endings of guests are tested.
-const PATIENT: &str = "mainline";
+/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one, and
+/// those of another release are judged as the others are.
+const OWN: [(&str, &str); 3] =
+    [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
@@ -52,8 +54,10 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         return Ok(exit::SUPPORTED);
     }
     if !arguments.fast {
-        let own = catalogue.recipe(PATIENT)?;
-        let all = [&kernels[..], &[own]].concat();
+        let mut all = kernels.clone();
+        for filter in &filters {
+            all.extend(own_kernels(&catalogue, *filter)?);
+        }
         host::prepare(&host::examine(&all), arguments.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
@@ -177,10 +181,19 @@ fn kernels_for(
     // Kernels of one configuration one after the other, the usual one first: the others begin with its objects.
     needed.sort_by_key(|(flavour, _)| *flavour);
     let mut needed: Vec<Recipe> = needed.into_iter().map(|(_, recipe)| recipe).collect();
-    if !needed.iter().any(|recipe| recipe.name == PATIENT) {
-        needed.push(catalogue.recipe(PATIENT)?);
+    for own in own_kernels(catalogue, filter)? {
+        if !needed.contains(&own) {
+            needed.push(own);
+        }
     }
     Ok(needed)
+}
+
+/// The kernels that tests of the harness of these names boot.
+fn own_kernels(catalogue: &Catalogue, filter: Option<&str>) -> Result<Vec<Recipe>, Failure> {
+    let asked = |tests: &str| filter.is_none_or(|filter| tests.is_empty() || filter.starts_with(tests));
+    let own = OWN.iter().filter(|(tests, _)| asked(tests));
+    own.map(|(_, kernel)| catalogue.recipe(kernel)).collect()
 }
 
 fn repeat(arguments: &TestArguments) -> String {

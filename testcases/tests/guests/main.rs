@@ -2,6 +2,7 @@
 
 mod cases;
 mod deaths;
+mod elsewhere;
 mod endings;
 mod forks;
 mod laboratory;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Err(failure) => return complain(&failure.to_string()),
     };
     trials.extend(deaths::trials());
+    trials.extend(elsewhere::trials());
     trials.extend(endings::trials());
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());

@@ -117,17 +117,27 @@ impl From<&str> for Wrong {
 
 /// A test of the harness: one that is no case.
 pub(crate) fn trial(name: String, test: impl FnOnce() -> Result<(), Wrong> + Send + 'static) -> Trial {
-    Trial::test(name.clone(), move || {
-        let done = test();
-        let wrong = done.as_ref().err();
-        note(&TestLine::Harness(HarnessEntry {
-            test: name,
-            result: wrong.map_or(TestResult::Passed, Wrong::result),
-            why: wrong.map(Wrong::why),
-            lost: wrong.and_then(Wrong::lost),
-        }))?;
-        Ok(done?)
-    })
+    Trial::test(name.clone(), move || carry_out(&name, test))
+}
+
+/// Carries out a test of the harness, and notes what became of it.
+pub(crate) fn carry_out(name: &str, test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
+    let done = test();
+    let wrong = done.as_ref().err();
+    note(&TestLine::Harness(HarnessEntry {
+        test: name.to_owned(),
+        result: wrong.map_or(TestResult::Passed, Wrong::result),
+        why: wrong.map(Wrong::why),
+        lost: wrong.and_then(Wrong::lost),
+    }))?;
+    Ok(done?)
+}
+
+/// Notes that a test of the harness makes no sense here; why.
+pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str> {
+    let (test, result) = (name.to_owned(), TestResult::Skipped);
+    note(&TestLine::Harness(HarnessEntry { test, result, why: Some(why.to_owned()), lost: None }))?;
+    Ok(why)
 }
 
 /// Hands a result to whoever started the tests and wants them as data.

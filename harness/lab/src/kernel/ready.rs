@@ -32,7 +32,11 @@ impl Found {
         match ready {
             Ready::Deb(path) => Ok(Self::Deb(path.clone(), Piece::of(path)?)),
             Ready::Package { package, version } => {
-                let path = downloaded(package, version.as_deref(), store, watch)?;
+                let mut path = downloaded(package, version.as_deref(), store, watch)?;
+                // linux-image-cloud-amd64 has nothing in it, and depends on the newest one.
+                if let Some(real) = stands_for(&path)? {
+                    path = downloaded(&real, None, store, watch)?;
+                }
                 let piece = Piece::of(&path)?;
                 Ok(Self::Deb(path, piece))
             }
@@ -116,12 +120,15 @@ fn inside(root: &Path) -> Option<(PathBuf, PathBuf)> {
 
 fn no_kernel(path: &Path) -> Failure {
     let attempt = format!("take the kernel out of {}", path.display());
-    let depends = debian::depends(path).unwrap_or_default();
-    let next = match depends.split([',', '|', ' ']).find(|name| name.starts_with(spec::IMAGES)) {
-        Some(image) => format!("it depends on {image}: name that"),
-        None => "name a package linux-image-…, or an image with the folder of its modules".to_owned(),
-    };
+    let next = "name a package linux-image-…, or an image with the folder of its modules";
     Failure::new(Kind::Asked, attempt, "it has no boot/vmlinuz-… with modules", next)
+}
+
+/// The kernel that a package depends on, where that is all there is to it.
+fn stands_for(path: &Path) -> Result<Option<String>, Failure> {
+    let depends = debian::depends(path)?;
+    let names = depends.split([',', '|']).filter_map(|name| name.split_whitespace().next());
+    Ok(names.into_iter().find(|name| name.starts_with(spec::IMAGES)).map(str::to_owned))
 }
 
 /// Brings image and modules to a folder.
