@@ -1,7 +1,9 @@
 //! `bisect`: a history, a good end and a bad one to the first bad commit, and how sure that is.
 
+mod ends;
 mod examine;
 mod line;
+mod settings;
 mod step;
 
 use std::fs;
@@ -15,18 +17,15 @@ use lab::kernel::bisection::{Bisection, Mark, Next};
 use lab::kernel::{Behaviour, Catalogue, Patch, Recipe};
 use lab::run::{Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
-use report::document::{
-    Answer, BISECT_SCHEMA, BisectDocument, CommitEntry, Ended, MetricEntry, RatioEntry, Role, StepEntry,
-};
-use serde::{Deserialize, Serialize};
-use testcases::Seen;
+use report::document::{Answer, BISECT_SCHEMA, BisectDocument, CommitEntry, Ended, Role, StepEntry};
+use serde::Deserialize;
 
-use crate::cli::{BisectArguments, BisectVerb, QuestionArguments, SearchArguments, Symptom, behaviour};
+use crate::cli::{BisectArguments, BisectVerb, SearchArguments, behaviour};
 use crate::exit;
-use crate::metric::Metric;
 use crate::screen::print;
 use examine::{Bench, Fault, Found, Question};
 use line::Line;
+use settings::Settings;
 
 pub(crate) fn run(arguments: &BisectArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     if let Some(BisectVerb::Step(arguments)) = &arguments.step {
@@ -46,68 +45,6 @@ pub(crate) fn run(arguments: &BisectArguments, workspace: &Path, watch: &dyn Wat
         Some(Ended::Found { confirmed: true, .. }) => exit::SUPPORTED,
         Some(Ended::Found { .. } | Ended::OneOf { .. } | Ended::NoFault { .. }) | None => exit::INCONCLUSIVE,
     })
-}
-
-/// What was asked for: `search.json` in the folder of the run.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct Settings {
-    tree: Option<PathBuf>,
-    package: Option<String>,
-    good: String,
-    bad: String,
-    paths: Vec<String>,
-    question: QuestionArguments,
-    symptom: Symptom,
-    boots: u32,
-}
-
-impl Settings {
-    fn of(arguments: &SearchArguments) -> Result<Self, Failure> {
-        let SearchArguments { tree, package, good, bad, paths, question, symptom, boots, .. } = arguments;
-        let tree = match tree {
-            Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::file("find", tree, &e))?),
-            None => None,
-        };
-        Ok(Self {
-            tree,
-            package: package.clone(),
-            good: good.clone().unwrap_or_default(),
-            bad: bad.clone().unwrap_or_default(),
-            paths: paths.clone(),
-            question: question.clone(),
-            symptom: *symptom,
-            boots: *boots,
-        })
-    }
-
-    fn command(&self) -> String {
-        let Self { tree, package, good, bad, paths, question, symptom, boots } = self;
-        let QuestionArguments { case, metric, behaves, shape, accel } = question;
-        let quoted = lab::shell::quoted;
-        let mut command = "cargo xtask bisect".to_owned();
-        if let Some(tree) = tree {
-            command.push_str(&format!(" --tree {}", quoted(&tree.display().to_string())));
-        }
-        if let Some(package) = package {
-            command.push_str(&format!(" --package {}", quoted(package)));
-        }
-        command.push_str(&format!(" --good {} --bad {} --case {case}", quoted(good), quoted(bad)));
-        match metric {
-            Some(metric) => command.push_str(&format!(" --metric {}", metric.name())),
-            None => command.push_str(&format!(" --symptom {}", format!("{symptom:?}").to_lowercase())),
-        }
-        if let Some(behaves) = behaves {
-            command.push_str(&format!(" --behaves {behaves}"));
-        }
-        command.push_str(&format!("{} --boots {boots} --accel {}", shape.as_options(), accel.name()));
-        if !paths.is_empty() {
-            command.push_str(" --");
-            for path in paths {
-                command.push_str(&format!(" {}", quoted(path)));
-            }
-        }
-        command
-    }
 }
 
 /// A search under way. What it knows is in the folder of the run after each step.
@@ -220,122 +157,6 @@ impl<'a> Search<'a> {
                 Next::Found(commit) => return self.confirm(&bisection, &commit, &bad),
             }
         }
-    }
-
-    /// Shows that the good end is good and the bad one bad, and what the fault is. In words why not, if they are not.
-    fn prove(&mut self, bisection: &Bisection, good: &str, bad: &str) -> Result<Option<String>, Failure> {
-        if self.known(Role::BadEnd, &self.line.name(bad)).is_some() {
-            return Ok(None);
-        }
-        let mut ends = Vec::new();
-        for commit in [good, bad] {
-            let begun = Instant::now();
-            let recipe = self.recipe(commit)?;
-            let kernel = self.bench.kernel(&recipe)?.map_err(|why| {
-                let attempt = format!("build an end of the search, {}", self.line.name(commit));
-                Failure::new(Kind::Build, attempt, why, "name an end that can be built")
-            })?;
-            ends.push((commit, kernel, micros(begun.elapsed())));
-        }
-        match self.bench.question.metric {
-            Some(metric) => self.prove_slower(bisection, metric, &ends),
-            None => self.prove_failing(bisection, &ends),
-        }
-    }
-
-    fn prove_slower(
-        &mut self,
-        bisection: &Bisection,
-        metric: Metric,
-        ends: &[(&str, Bootable, u64)],
-    ) -> Result<Option<String>, Failure> {
-        let [(good, of_good, good_build), (bad, of_bad, bad_build)] = ends else { return Ok(None) };
-        let begun = Instant::now();
-        let folder = self.run.join("times").join("ends");
-        let found = self.bench.compare(metric, (of_good, of_bad), 1.0, &folder)?;
-        let boots = micros(begun.elapsed());
-        let Some(RatioEntry { ratio, .. }) = found.ratio.filter(|_| found.bad == Some(true)) else {
-            return Ok(Some(format!("the bad end is not slower than the good one: {}", found.why)));
-        };
-        self.document.metric = Some(MetricEntry { name: metric.name().to_owned(), threshold: ratio.sqrt() });
-        let same = Found {
-            bad: Some(false),
-            why: "what others are compared with".to_owned(),
-            ratio: None,
-            ..found.clone()
-        };
-        self.add(bisection, Role::GoodEnd, good, same, *good_build, 0)?;
-        self.add(bisection, Role::BadEnd, bad, found, *bad_build, boots)?;
-        Ok(None)
-    }
-
-    fn prove_failing(
-        &mut self,
-        bisection: &Bisection,
-        ends: &[(&str, Bootable, u64)],
-    ) -> Result<Option<String>, Failure> {
-        let [(good, of_good, good_build), (bad, of_bad, bad_build)] = ends else { return Ok(None) };
-        let mut times = Vec::new();
-        let mut boots = Vec::new();
-        for kernel in [of_good, of_bad] {
-            let begun = Instant::now();
-            boots.push(self.bench.boots(kernel, self.settings.boots)?);
-            times.push(micros(begun.elapsed()));
-        }
-        let (seen_good, seen_bad) = (&boots[0], &boots[1]);
-        let behaves = self.settings.question.behaves.or_else(|| self.bench.question.behaviour(seen_good));
-        self.document.behaves = behaves.map(|behaves| behaves.to_string());
-        let question = self.bench.question;
-        // What cannot tell is no fault.
-        let faults = |seen: &Seen| question.faults(behaves, seen).unwrap_or_default();
-        let mut symptoms: Vec<String> = Vec::new();
-        for fault in seen_bad.iter().flat_map(faults) {
-            let wanted = self.settings.symptom == Symptom::Same || self.settings.symptom.is(&fault, &[]);
-            if wanted && !symptoms.contains(&fault.what) {
-                symptoms.push(fault.what);
-            }
-        }
-        // What the good end shows as well is not what is searched for.
-        for fault in seen_good.iter().flat_map(faults) {
-            symptoms.retain(|symptom| *symptom != fault.what);
-        }
-        self.document.symptoms = symptoms;
-        let tally = |boots: &[Seen]| {
-            boots.iter().fold(Tally::default(), |tally, seen| {
-                tally.with(faults(seen).iter().any(|f| self.is_fault(f)))
-            })
-        };
-        let (of_good, of_bad) = (tally(seen_good), tally(seen_bad));
-        if of_bad.shown == 0 || of_good.shown > 0 {
-            let kept = self.document.behaves.as_deref().unwrap_or("of no known kind");
-            return Ok(Some(format!(
-                "{} of {} boots of the bad end show a fault that the good end does not show, {} of {} of the good end do \
-                 (a good kernel is {kept})",
-                of_bad.shown,
-                of_bad.boots(),
-                of_good.shown,
-                of_good.boots(),
-            )));
-        }
-        let first = seen_bad.iter().flat_map(faults).find(|fault| self.is_fault(fault));
-        let shows = first.map(|fault| format!("{}: {}", fault.what, fault.seen)).unwrap_or_default();
-        let end = |bad: bool, why: &str, tally: Tally, other: (Tally, Tally)| Found {
-            bad: Some(bad),
-            why: why.to_owned(),
-            tally,
-            ratio: None,
-            sure: if bad {
-                chance_of_fault(tally, other.0, other.1)
-            } else {
-                1.0 - chance_of_fault(tally, other.0, other.1)
-            },
-        };
-        let nothing = Tally::default();
-        let good_end = end(false, "shows no fault", of_good, (of_bad, nothing));
-        let bad_end = end(true, &shows, of_bad, (nothing, of_good));
-        self.add(bisection, Role::GoodEnd, good, good_end, *good_build, times[0])?;
-        self.add(bisection, Role::BadEnd, bad, bad_end, *bad_build, times[1])?;
-        Ok(None)
     }
 
     /// Examines the commit that was found and the one before it once more, and the bad end without it.

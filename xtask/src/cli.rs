@@ -1,5 +1,8 @@
 //! What can be said on the command line.
 
+mod bisect;
+mod kernels;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +11,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::accelerator::Wish;
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::{MOST_HBAS_PER_NODE, MOST_LUNS, MOST_NODES, MOST_VCPUS, Topology};
-use lab::kernel::{Behaviour, Wanted};
-use lab::shell::quoted;
 use serde::{Deserialize, Serialize};
 use testcases::Rounds;
 
-use crate::metric::Metric;
+pub(crate) use bisect::{
+    BisectArguments, BisectVerb, QuestionArguments, SearchArguments, StepArguments, Symptom,
+};
+use kernels::KERNELS;
+pub(crate) use kernels::{KernelArguments, KernelVerb, PatchArguments, as_options, behaviour};
+use lab::kernel::Wanted;
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
 #[derive(Debug, Parser)]
@@ -54,64 +60,6 @@ pub(crate) enum Verb {
     Perf(PerfArguments),
     /// Run all tests: unit and golden tests, then tests that boot guests
     Test(TestArguments),
-}
-
-/// What can be said of kernels, after all options.
-const KERNELS: &str = "\
-Kernels:
-  NAME                     of kernel-configs/kernels.toml: without, with, with-numa, mainline, …
-  linux-source-6.12        Debian's source package; =VERSION for one that is not installed
-  ~/linux-6.9.tar.xz       a source archive
-  ~/linux                  a source tree as it stands, with what is not committed
-  ~/linux@v6.9             a commit of a git tree; the tree itself is left alone
-  linux-image-6.1.0-9-…    Debian's kernel, from its package or a .deb; nothing is built
-  IMAGE:MODULES            a bzImage and the folder of its modules, as /lib/modules/RELEASE
-What is built here can be had in another configuration: NAME+debug.";
-
-/// Patches, and what is known of kernels.
-#[derive(Args, Debug)]
-pub(crate) struct PatchArguments {
-    /// A patch on top of each kernel: a diff, a mail, a mailbox with a thread, a quilt series. It can be given again
-    #[arg(long = "patch", value_name = "FILE")]
-    patches: Vec<PathBuf>,
-    /// What is expected of kernels of which nothing is known and of patched ones: per-driver, per-device (in parallel),
-    /// per-node (and on the device's node) or near-node (begun there, as since v6.6) [default of a patched kernel: what was expected without the patch, unless
-    /// that is per-driver]
-    #[arg(long, value_name = "HOW", value_parser = behaviour)]
-    behaves: Option<Behaviour>,
-}
-
-impl PatchArguments {
-    /// These kernels, or those that are usual, with the patches.
-    fn wanted(&self, kernels: &[String], usual: &str) -> Wanted {
-        let usual = if self.patches.is_empty() { usual } else { "mainline" };
-        let kernels = match kernels {
-            [] => usual.split(',').map(str::to_owned).collect(),
-            some => some.to_vec(),
-        };
-        // Tests run in another folder.
-        let folder = std::env::current_dir().unwrap_or_default();
-        Wanted { folder, kernels, patches: self.patches.clone(), behaves: self.behaves }
-    }
-}
-
-/// What was asked for, as it is written on the command line.
-pub(crate) fn as_options(wanted: &Wanted) -> String {
-    let Wanted { folder: _, kernels, patches, behaves } = wanted;
-    let mut options = format!("--kernels {}", quoted(&kernels.join(",")));
-    for patch in patches {
-        options.push_str(&format!(" --patch {}", quoted(&patch.display().to_string())));
-    }
-    if let Some(behaves) = behaves {
-        options.push_str(&format!(" --behaves {behaves}"));
-    }
-    options
-}
-
-pub(crate) fn behaviour(text: &str) -> Result<Behaviour, String> {
-    let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
-    let found = all.into_iter().find(|behaviour| behaviour.to_string() == text);
-    found.ok_or_else(|| "there are per-driver, per-device, per-node and near-node".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -214,152 +162,6 @@ impl BootArguments {
     }
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct KernelArguments {
-    #[command(subcommand)]
-    pub(crate) verb: KernelVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KernelVerb {
-    /// List what the store holds, with sizes
-    List,
-    /// Build kernels and print where they are
-    Build(BuildArguments),
-    /// Remove what was not used for a while; what is removed is built again when it is asked for
-    Gc(GcArguments),
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = KERNELS)]
-pub(crate) struct BuildArguments {
-    /// The kernels, each a name from kernel-configs/kernels.toml or a place (below); with --patch with the patches on top
-    #[arg(required = true)]
-    kernels: Vec<String>,
-    #[command(flatten)]
-    patches: PatchArguments,
-    /// Install what this host lacks, then go on
-    #[arg(long)]
-    pub(crate) setup: bool,
-}
-
-impl BuildArguments {
-    /// The kernels.
-    pub(crate) fn wanted(&self) -> Wanted {
-        self.patches.wanted(&self.kernels, "")
-    }
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct GcArguments {
-    /// What was not used for so long: 30d, 12h, 0s for all
-    #[arg(long, value_name = "DUR", default_value = "30d", value_parser = age)]
-    pub(crate) older_than: Duration,
-    /// Only show what would be removed
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-fn age(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "a number with a unit is needed: 30d, 12h, 0s".to_owned())
-}
-
-#[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct BisectArguments {
-    #[command(subcommand)]
-    pub(crate) step: Option<BisectVerb>,
-    #[command(flatten)]
-    pub(crate) search: SearchArguments,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BisectVerb {
-    /// Examine one kernel, as a command for `git bisect run`: exit code 0 for good, 1 for bad, 125 where nobody can tell,
-    /// above 127 where it makes no sense to go on
-    Step(StepArguments),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct SearchArguments {
-    /// The git tree whose history is searched; it is only read
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["package", "resume"], conflicts_with = "package")]
-    pub(crate) tree: Option<PathBuf>,
-    /// Instead: a Debian package, linux-source-X or linux-image-X, whose versions are searched
-    #[arg(long, value_name = "NAME")]
-    pub(crate) package: Option<String>,
-    /// A commit, or a version, without the fault
-    #[arg(long, value_name = "REV", required_unless_present = "resume")]
-    pub(crate) good: Option<String>,
-    /// A later one with it
-    #[arg(long, value_name = "REV", required_unless_present = "resume")]
-    pub(crate) bad: Option<String>,
-    /// Only commits that touch these paths of the tree
-    #[arg(last = true, value_name = "PATH", requires = "tree")]
-    pub(crate) paths: Vec<String>,
-    #[command(flatten)]
-    pub(crate) question: QuestionArguments,
-    /// What is a fault: what the bad end shows, and no other failure; a kernel that dies or hangs; an expectation that
-    /// fails; or any of them. Other failures are skipped
-    #[arg(long, value_enum, default_value_t = Symptom::Same, conflicts_with = "metric")]
-    pub(crate) symptom: Symptom,
-    /// Boots of either end, before the search: more of them find a fault that shows in some boots only
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=100))]
-    pub(crate) boots: u32,
-    /// Go on with a search that was interrupted: its folder. All else is as it was asked for then
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["tree", "package", "good", "bad"])]
-    pub(crate) resume: Option<PathBuf>,
-    /// Folder for the run; it has to be new or empty [default: runs/<date>-<time>-bisect]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print what was found as one JSON document on standard output (docs/bisect.md)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Install what this host lacks, then go on
-    #[arg(long)]
-    pub(crate) setup: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct StepArguments {
-    /// The source tree, as it stands
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) tree: PathBuf,
-    #[command(flatten)]
-    pub(crate) question: QuestionArguments,
-    /// What is a fault: a kernel that dies or hangs, an expectation that fails, or any of them
-    #[arg(long, value_enum, default_value_t = Symptom::Any, conflicts_with = "metric")]
-    pub(crate) symptom: Symptom,
-    /// With --metric: the kernel to compare with, a name or a place as for `bench --kernels`
-    #[arg(long, value_name = "KERNEL", requires = "metric")]
-    pub(crate) against: Option<String>,
-    /// With --metric: how many percent longer than that a good kernel may take
-    #[arg(long, value_name = "PERCENT", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) slower_by: u32,
-    /// Boots without a fault that make a kernel good
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) boots: u32,
-}
-
-/// What is asked of each kernel.
-#[derive(Args, Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct QuestionArguments {
-    /// The case that is carried out: `cargo xtask test --list` shows their names
-    #[arg(long, value_name = "NAME", default_value = "driver_after_devices")]
-    pub(crate) case: String,
-    /// Compare this time with that of the good end: what takes longer, by half of what the bad end takes longer, is bad
-    #[arg(long, value_enum)]
-    pub(crate) metric: Option<Metric>,
-    /// How a good kernel behaves: per-driver, per-device, per-node or near-node [default: what the good end shows]
-    #[arg(long, value_name = "HOW", value_parser = behaviour)]
-    pub(crate) behaves: Option<Behaviour>,
-    #[command(flatten)]
-    pub(crate) shape: ShapeArguments,
-    /// KVM where it is proven by a boot, or one of the two
-    #[arg(long, value_enum, default_value_t = Accel::Auto)]
-    pub(crate) accel: Accel,
-}
-
 /// The shape of a guest, where it is not that of the case.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ShapeArguments {
@@ -417,19 +219,6 @@ impl ShapeArguments {
         }
         options
     }
-}
-
-/// What counts as a fault.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
-pub(crate) enum Symptom {
-    /// What the bad end shows
-    Same,
-    /// A kernel that dies or hangs
-    Died,
-    /// An expectation that fails
-    Failed,
-    /// Any of them
-    Any,
 }
 
 /// At least one, at most so many.

@@ -149,3 +149,42 @@ fn the_readme_and_the_help_name_the_same_exit_codes() {
     assert_eq!(of_help, of_readme);
     assert!(of_help.len() >= 10);
 }
+
+#[test]
+fn a_place_where_no_kernel_is_and_a_patch_that_is_none_are_refused_before_anything_is_built() {
+    let fixture = Fixture::new();
+    let folder = fixture.folder.path();
+    fs::write(folder.join("words.patch"), "just words\n").unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    fixture.bench(&["--kernels", &path("nowhere/linux")]).is(64, &["nothing at that path", "--help"]);
+    fixture.bench(&["--kernels", &path("")]).is(64, &["without drivers/base/dd.c"]);
+    fixture.bench(&["--patch", &path("nope.mbox")]).is(64, &["read patches from", "No such file"]);
+    fixture.bench(&["--patch", &path("words.patch")]).is(65, &["it changes no file"]);
+    let image = ["--kernels", "linux-image-6.1.0-9-cloud-amd64", "--patch", &path("words.patch")];
+    fixture.bench(&image).is(65, &["it changes no file"]);
+}
+
+#[test]
+fn a_search_that_cannot_be_made_leaves_no_folder_behind() {
+    let fixture = Fixture::new();
+    let (out, tree) = (fixture.folder.path().join("run"), fixture.folder.path().display().to_string());
+    let search = |more: &[&str]| {
+        let out = out.display().to_string();
+        let ends = ["bisect", "--good", "v6.1", "--bad", "v6.2", "--out", &out];
+        Said::of(fixture.command(&[&ends, more].concat()))
+    };
+    search(&["--tree", &tree, "--case", "nope"]).is(64, &["find the case \"nope\"", "driver_after_devices"]);
+    search(&["--tree", &tree]).is(64, &["no git tree of its own"]);
+    search(&["--tree", "/nowhere"]).is(74, &["/nowhere"]);
+    assert!(!out.exists());
+    let resumed = Said::of(fixture.command(&["bisect", "--resume", &tree]));
+    resumed.is(64, &["go on with the search", "name the folder of a `bisect` run"]);
+}
+
+#[test]
+fn git_bisect_run_is_told_to_stop_where_no_kernel_is_at_fault() {
+    let fixture = Fixture::new();
+    let tree = fixture.folder.path().display().to_string();
+    let said = Said::of(fixture.command(&["bisect", "step", "--tree", &tree]));
+    said.is(128 + 64, &["without drivers/base/dd.c"]);
+}

@@ -335,3 +335,91 @@ impl Bench<'_> {
 fn times_as_long(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     sequential::ratio_at(pairs, SURE).map(Ratio::inverse)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evidence::boot::{Boot, Facts};
+    use evidence::console::Death;
+
+    fn question() -> Question {
+        let case = &testcases::DRIVER_AFTER_DEVICES;
+        Question { case, topology: Topology { luns: 4, ..case.topology }, metric: None }
+    }
+
+    fn seen(end: End) -> Seen {
+        Seen { folder: "boots/001".to_owned(), end }
+    }
+
+    /// A boot in which so many of four probes ran at once, each attached by a call of its own.
+    fn boot(max_in_flight: usize) -> Seen {
+        let facts = Facts {
+            devices: 4,
+            probes: 4,
+            bound: 4,
+            probes_of_one: (1, 1),
+            max_in_flight,
+            workers: Some(4),
+            placeable: Some(4),
+            begun_local: Some(4),
+            local_probes: Some(4),
+            late_probes: Some(0),
+            attach_calls: [("__driver_attach_async_helper".to_owned(), 4)].into(),
+            ..Facts::default()
+        };
+        let probe = evidence::timeline::Probe {
+            device: "0:0:0:0".to_owned(),
+            start: evidence::units::KernelTime::from_micros(1),
+            end: evidence::units::KernelTime::from_micros(2),
+            returned: 0,
+            thread: None,
+            lines: (1, 1),
+            cpus: None,
+        };
+        let log = evidence::boot::Testimony { probes: vec![probe; 4], ..Default::default() };
+        seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
+    }
+
+    fn died(death: Death) -> Seen {
+        let line = format!("{death} at 12.3");
+        seen(End::Died {
+            cause: Cause::Kernel { death, line },
+            doing: "load sd_mod".to_owned(),
+            log: String::new(),
+        })
+    }
+
+    #[test]
+    fn what_the_bad_end_shows_is_told_from_another_failure() {
+        let faults = |seen: &Seen| question().faults(Some(Behaviour::PerNode), seen).unwrap();
+        assert_eq!(faults(&boot(4)), []);
+        let serial = faults(&boot(1));
+        assert_eq!(serial.len(), 1);
+        let of_bad_end: Vec<String> = serial.iter().map(|fault| fault.what.clone()).collect();
+        let [hang, oops] = [Death::HungTask, Death::Oops].map(|death| faults(&died(death)).remove(0));
+        assert!(hang.died && hang.what != oops.what, "{hang:?} {oops:?}");
+        // The line of a death differs from boot to boot, and is no part of what is searched for.
+        assert!(!hang.what.contains("12.3") && hang.seen.contains("12.3"));
+        let is = |symptom: Symptom| [&serial[0], &hang].map(|fault| symptom.is(fault, &of_bad_end));
+        assert_eq!(
+            [Symptom::Same, Symptom::Died, Symptom::Failed, Symptom::Any].map(is),
+            [[true, false], [false, true], [true, false], [true, true]]
+        );
+    }
+
+    #[test]
+    fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
+        let of = |boot: Seen| question().behaviour(&[boot]);
+        assert_eq!(of(boot(4)), Some(Behaviour::PerNode));
+        let placed = |local: usize| {
+            let mut seen = boot(4);
+            if let End::Well(phases) = &mut seen.end {
+                (phases[0].facts.local_probes, phases[0].facts.begun_local) = (Some(0), Some(local));
+            }
+            seen
+        };
+        assert_eq!(of(placed(4)), Some(Behaviour::NearNode));
+        assert_eq!(of(placed(2)), Some(Behaviour::PerDevice));
+        assert_eq!(of(died(Death::Panic)), None);
+    }
+}

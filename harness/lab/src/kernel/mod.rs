@@ -19,11 +19,12 @@ pub mod store;
 mod tree;
 mod unfinished;
 pub mod upkeep;
+mod wanted;
 mod workshop;
 
 pub use catalogue::Catalogue;
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
-pub use spec::{Pairs, Wanted};
 pub use store::{Kernel, Store};
 pub use tree::commit_of;
+pub use wanted::{Pairs, Wanted};

@@ -3,6 +3,8 @@
 //! Before the first patch, the files that the series touches are copied aside. Taking the series out is
 //! putting the copies back: it works from any state that a kill can leave, and needs no reverse patch.
 
+mod explain;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -126,7 +128,7 @@ impl Tree {
         let seen = if reverse.status.success() {
             "it is applied already: all that it adds is there".to_owned()
         } else {
-            explain(&output.stderr, &String::from_utf8_lossy(&text), &self.root)
+            explain::explain(&output.stderr, &String::from_utf8_lossy(&text), &self.root)
         };
         let next = "rebase it on this source, where it has to apply without fuzz, or name the source it was made for";
         Err(Failure::new(Kind::Series, attempt, seen, next))
@@ -187,94 +189,6 @@ fn inside(name: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(name);
     let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     if inside { Ok(path) } else { Err(format!("it names the file {name}, outside of the tree")) }
-}
-
-/// A hunk of a patch, as far as an error message needs it.
-struct Hunk<'a> {
-    /// First line in the file before the patch.
-    at: usize,
-    /// The lines it expects to find: context and removed ones.
-    expected: Vec<&'a str>,
-    /// The lines it leaves: context and added ones.
-    left: Vec<&'a str>,
-}
-
-/// Makes of git's "patch failed: FILE:LINE" what a person wants to know: which hunk, what it expects, what
-/// stands there, and whether it is in already.
-fn explain(said: &str, patch: &str, root: &Path) -> String {
-    let Some((file, line)) = said.lines().find_map(failed_at) else {
-        // "FILE: No such file or directory", "FILE: already exists in working directory".
-        let errors: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
-        return if errors.is_empty() { said.trim().to_owned() } else { errors.join("; ") };
-    };
-    let hunks = hunks_of(patch, file);
-    let Some(number) = hunks.iter().position(|hunk: &Hunk<'_>| hunk.at == line) else {
-        return said.trim().to_owned();
-    };
-    let line = line.max(1);
-    let stands = fs::read_to_string(root.join(file)).unwrap_or_default();
-    let stands: Vec<&str> = stands.lines().collect();
-    let Hunk { expected, left, at: _ } = &hunks[number];
-    let which = format!("hunk {} of {} of {file}", number + 1, hunks.len());
-    if let Some(place) = stands.windows(left.len().max(1)).position(|window| window == &left[..]) {
-        return format!("{which} is applied already, at line {}; others are not", place + 1);
-    }
-    // Where it differs from what stands at that very place: mostly the line that was changed.
-    let Some(first) = (0..expected.len()).find(|i| stands.get(line - 1 + i) != Some(&expected[*i])) else {
-        return format!(
-            "{which} has too little context: its lines are there, at line {line}, but without lines around them git \
-             takes it for the beginning or the end of the file"
-        );
-    };
-    format!(
-        "{which} does not match; at line {}\n  expected: {}\n  found:    {}",
-        line + first,
-        expected.get(first).unwrap_or(&""),
-        stands.get(line - 1 + first).unwrap_or(&"(end of file)"),
-    )
-}
-
-fn failed_at(line: &str) -> Option<(&str, usize)> {
-    let (file, line) = line.strip_prefix("error: patch failed: ")?.rsplit_once(':')?;
-    Some((file, line.parse().ok()?))
-}
-
-/// The hunks that change a file. How many lines each has stands at its head: what follows is no part of it.
-fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
-    let mut hunks: Vec<Hunk<'a>> = Vec::new();
-    let (mut in_file, mut old, mut new) = (false, 0, 0);
-    let mut before = None;
-    for line in patch.lines() {
-        if old > 0 || new > 0 {
-            let Some(hunk) = hunks.last_mut() else { continue };
-            // An editor may have taken the space from an empty line of context.
-            let (sign, text) = line.split_at_checked(1).unwrap_or((" ", ""));
-            if sign != "+" && old > 0 {
-                old -= 1;
-                hunk.expected.push(text);
-            }
-            if sign != "-" && new > 0 {
-                new -= 1;
-                hunk.left.push(text);
-            }
-        } else if let Some(name) = line.strip_prefix("--- ") {
-            before = named(name);
-        } else if let Some(name) = line.strip_prefix("+++ ") {
-            in_file = named(name).or(before) == Some(file);
-        } else if let Some((at, lines, to)) = line.strip_prefix("@@ -").filter(|_| in_file).and_then(head) {
-            (old, new) = (lines, to);
-            hunks.push(Hunk { at, expected: Vec::new(), left: Vec::new() });
-        }
-    }
-    hunks
-}
-
-/// `5,2 +5,3 @@`: the first line, and how many lines there are before and after; one where no number is given.
-fn head(text: &str) -> Option<(usize, usize, usize)> {
-    let (old, rest) = text.split_once(" +")?;
-    let new = rest.split(' ').next()?;
-    let lines = |range: &str| range.split_once(',').map_or(Some(1), |(_, lines)| lines.parse().ok());
-    Some((old.split(',').next()?.parse().ok()?, lines(old)?, lines(new)?))
 }
 
 #[cfg(test)]

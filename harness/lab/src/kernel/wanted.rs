@@ -1,0 +1,137 @@
+//! Kernels as a person asks for them, with patches on top, to recipes.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Kind};
+use crate::kernel::catalogue::Catalogue;
+use crate::kernel::recipe::{Behaviour, Patch, Recipe};
+use crate::kernel::{patches, spec};
+use crate::watch::Watch;
+
+/// Kernels as a person asks for them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Wanted {
+    /// The folder that relative paths start from; the current one, if it is empty.
+    pub folder: PathBuf,
+    /// What they are called by.
+    pub kernels: Vec<String>,
+    /// Files with patches that are to be on top of each.
+    pub patches: Vec<PathBuf>,
+    /// How those behave of which nothing is known.
+    pub behaves: Option<Behaviour>,
+}
+
+impl Wanted {
+    /// The kernels without patches, and each of them with the patches, if there are any.
+    ///
+    /// # Errors
+    /// `Asked` for a kernel that cannot be found, or is named twice; `Series` where a file has no patch in it.
+    pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
+        let mut patches: Vec<Patch> = Vec::new();
+        for path in &self.patches {
+            patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
+        }
+        let (mut plain, mut patched) = (Vec::new(), Vec::new());
+        for kernel in &self.kernels {
+            let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
+            refuse_twice(&recipe, &plain)?;
+            recipe.name = distinct(recipe.name, &plain);
+            recipe.behaves = recipe.behaves.or(self.behaves);
+            if !patches.is_empty() {
+                let mut with = recipe.patched(&patches)?;
+                with.behaves = self.behaves.or(with.behaves);
+                patched.push(with);
+            }
+            plain.push(recipe);
+        }
+        Ok(Pairs { plain, patched })
+    }
+}
+
+/// Kernels without and with patches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pairs {
+    /// Each as it is.
+    pub plain: Vec<Recipe>,
+    /// Each with the patches on top; empty where there are none.
+    pub patched: Vec<Recipe>,
+}
+
+impl Pairs {
+    /// Each kernel, followed by itself with the patches.
+    pub fn all(self) -> Vec<Recipe> {
+        let mut patched = self.patched.into_iter();
+        self.plain.into_iter().flat_map(|plain| std::iter::once(plain).chain(patched.next())).collect()
+    }
+
+    /// Those that are about: the patched ones, or all where there are no patches.
+    pub fn subjects(self) -> Vec<Recipe> {
+        if self.patched.is_empty() { self.plain } else { self.patched }
+    }
+}
+
+/// A kernel named twice could not be told from itself in the tables.
+fn refuse_twice(recipe: &Recipe, known: &[Recipe]) -> Result<(), Failure> {
+    if known.iter().any(|known| known.origin == recipe.origin) {
+        let seen = format!("\"{}\" is named twice", recipe.name);
+        let next = "name each once; `cargo xtask mutants --aa` holds kernels against themselves";
+        return Err(Failure::new(Kind::Asked, "tell the kernels apart", seen, next));
+    }
+    Ok(())
+}
+
+/// Another name, where another kernel has this one.
+fn distinct(name: String, known: &[Recipe]) -> String {
+    let taken = |name: &str| known.iter().any(|known| known.name == name);
+    if !taken(&name) {
+        return name;
+    }
+    (2..).map(|number| format!("{name}-{number}")).find(|name| !taken(name)).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Nobody;
+    use std::fs;
+
+    #[test]
+    fn kernels_and_the_same_with_patches_come_in_turn_and_have_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        for tree in ["a/linux", "b/linux"] {
+            for file in ["Makefile", "Kconfig", "drivers/base/dd.c"] {
+                let path = folder.path().join(tree).join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "").unwrap();
+            }
+        }
+        let patch = folder.path().join("my.patch");
+        fs::write(&patch, "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n").unwrap();
+        let wanted = |kernels: &[String], behaves| Wanted {
+            folder: PathBuf::new(),
+            kernels: kernels.to_vec(),
+            patches: vec![patch.clone()],
+            behaves,
+        };
+        let trees = ["a/linux", "b/linux"].map(|tree| folder.path().join(tree).display().to_string());
+        let pairs = wanted(&trees, None).recipes(&catalogue, folder.path(), &Nobody).unwrap();
+        let names: Vec<String> = pairs.all().into_iter().map(|recipe| recipe.name).collect();
+        assert_eq!(names, ["linux", "linux-patched", "linux-2", "linux-2-patched"]);
+
+        let known = ["without".to_owned(), "mainline".to_owned()];
+        let behaves = |behaves| {
+            let pairs = wanted(&known, behaves).recipes(&catalogue, folder.path(), &Nobody);
+            pairs.unwrap().subjects().into_iter().map(|recipe| recipe.behaves).collect::<Vec<_>>()
+        };
+        assert_eq!(behaves(None), [None, Some(Behaviour::PerNode)]);
+        assert_eq!(behaves(Some(Behaviour::PerDevice)), [Some(Behaviour::PerDevice); 2]);
+
+        let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], None);
+        let refused = twice.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
+        assert!(refused.seen.contains("named twice"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What was asked of a search, kept so that it can go on.
+
+use std::path::PathBuf;
+
+use lab::failure::Failure;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{QuestionArguments, SearchArguments, Symptom};
+
+/// What was asked for: `search.json` in the folder of the run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Settings {
+    pub(super) tree: Option<PathBuf>,
+    pub(super) package: Option<String>,
+    pub(super) good: String,
+    pub(super) bad: String,
+    pub(super) paths: Vec<String>,
+    pub(super) question: QuestionArguments,
+    pub(super) symptom: Symptom,
+    pub(super) boots: u32,
+}
+
+impl Settings {
+    /// # Errors
+    /// `Files` for a tree that is not there.
+    pub(super) fn of(arguments: &SearchArguments) -> Result<Self, Failure> {
+        let SearchArguments { tree, package, good, bad, paths, question, symptom, boots, .. } = arguments;
+        let tree = match tree {
+            Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::file("find", tree, &e))?),
+            None => None,
+        };
+        Ok(Self {
+            tree,
+            package: package.clone(),
+            good: good.clone().unwrap_or_default(),
+            bad: bad.clone().unwrap_or_default(),
+            paths: paths.clone(),
+            question: question.clone(),
+            symptom: *symptom,
+            boots: *boots,
+        })
+    }
+
+    /// The command that asks for it.
+    pub(super) fn command(&self) -> String {
+        let Self { tree, package, good, bad, paths, question, symptom, boots } = self;
+        let QuestionArguments { case, metric, behaves, shape, accel } = question;
+        let quoted = lab::shell::quoted;
+        let mut command = "cargo xtask bisect".to_owned();
+        if let Some(tree) = tree {
+            command.push_str(&format!(" --tree {}", quoted(&tree.display().to_string())));
+        }
+        if let Some(package) = package {
+            command.push_str(&format!(" --package {}", quoted(package)));
+        }
+        command.push_str(&format!(" --good {} --bad {} --case {case}", quoted(good), quoted(bad)));
+        match metric {
+            Some(metric) => command.push_str(&format!(" --metric {}", metric.name())),
+            None => command.push_str(&format!(" --symptom {}", format!("{symptom:?}").to_lowercase())),
+        }
+        if let Some(behaves) = behaves {
+            command.push_str(&format!(" --behaves {behaves}"));
+        }
+        command.push_str(&format!("{} --boots {boots} --accel {}", shape.as_options(), accel.name()));
+        if !paths.is_empty() {
+            command.push_str(" --");
+            for path in paths {
+                command.push_str(&format!(" {}", quoted(path)));
+            }
+        }
+        command
+    }
+}
