@@ -285,7 +285,7 @@ impl<'a> Search<'a> {
             bisection.describe(commit)?;
         let (author, date) = match self.line {
             Line::Tree { .. } => (author, date),
-            Line::Package { .. } => (String::new(), String::new()),
+            Line::Packages { .. } => (String::new(), String::new()),
         };
         Ok(CommitEntry { id: self.line.name(commit), subject, author, date })
     }

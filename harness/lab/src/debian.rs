@@ -89,9 +89,31 @@ pub fn versions(package: &str) -> Result<Vec<String>, Failure> {
 ///
 /// # Errors
 /// As [`versions`].
-pub(crate) fn packages(beginning: &str) -> Result<Vec<String>, Failure> {
+pub fn packages(beginning: &str) -> Result<Vec<String>, Failure> {
     let output = run("list packages", "apt-cache", &["pkgnames", beginning], Path::new("/"))?;
     Ok(output.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Sorts things by Debian versions, the oldest first.
+///
+/// # Errors
+/// `Host` without dpkg; `Interrupted`.
+pub fn sort_by_version<T>(things: &mut Vec<(String, T)>) -> Result<(), Failure> {
+    let older = |a: &str, b: &str| -> Result<bool, Failure> {
+        let output = run("compare versions", "dpkg", &["--compare-versions", a, "lt", b], Path::new("/"))?;
+        Ok(output.status.success())
+    };
+    // By insertion: a comparison may fail, which no sort of the library allows for.
+    let mut sorted: Vec<(String, T)> = Vec::new();
+    for thing in std::mem::take(things) {
+        let mut place = sorted.len();
+        while place > 0 && older(&thing.0, &sorted[place - 1].0)? {
+            place -= 1;
+        }
+        sorted.insert(place, thing);
+    }
+    *things = sorted;
+    Ok(())
 }
 
 /// Downloads a package of a version into a folder, which needs no root, and returns the file.

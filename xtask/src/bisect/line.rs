@@ -1,4 +1,4 @@
-//! What is searched: the history of a git tree, or the versions of a package.
+//! What is searched: the history of a git tree, the versions of a package, or packages in the order of their versions.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,17 @@ use lab::kernel::bisection::Bisection;
 pub(super) enum Line {
     /// Commits of a tree.
     Tree { tree: PathBuf },
-    /// Versions of a Debian package, the oldest first, and a commit for each.
-    Package { package: String, versions: Vec<String>, commits: Vec<String> },
+    /// Kernels of Debian, the oldest first, and a commit for each.
+    Packages { kernels: Vec<Packaged>, commits: Vec<String> },
+}
+
+/// A kernel of Debian.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Packaged {
+    /// What it is called in a search: a version, or the name of a package.
+    name: String,
+    /// How it is asked for.
+    spec: String,
 }
 
 impl Line {
@@ -27,22 +36,28 @@ impl Line {
         let Some(package) = package else {
             return Ok(Self::Tree { tree: tree.unwrap_or(Path::new(".")).to_owned() });
         };
-        let mut known = debian::versions(package)?;
-        known.reverse();
-        let place = |version: &str| {
-            known.iter().position(|known| known == version).ok_or_else(|| {
-                let attempt = format!("find version {version} of {package}");
-                let next = format!("use versions that apt knows: {}", known.join(", "));
-                Failure::new(Kind::Asked, attempt, "apt knows none of that number", next)
+        let known = match package.split_once('*') {
+            Some((beginning, end)) => by_name(beginning, end)?,
+            None => by_version(package)?,
+        };
+        let place = |name: &str| {
+            known.iter().position(|known| known.name == name).ok_or_else(|| {
+                let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
+                let attempt = format!("find {name} among those of {package}");
+                let next = if names.is_empty() {
+                    "run `apt-get update`, and see `apt-cache pkgnames linux-`".to_owned()
+                } else {
+                    format!("apt knows these: {}", names.join(", "))
+                };
+                Failure::new(Kind::Asked, attempt, "there is none of that name", next)
             })
         };
         let (first, last) = (place(good)?, place(bad)?);
         if first >= last {
-            let attempt = format!("search from version {good} to {bad}");
+            let attempt = format!("search from {good} to {bad}");
             return Err(Failure::new(Kind::Asked, attempt, "the good one is not the older one", "swap them"));
         }
-        let versions = known[first..=last].to_vec();
-        Ok(Self::Package { package: package.to_owned(), versions, commits: Vec::new() })
+        Ok(Self::Packages { kernels: known[first..=last].to_vec(), commits: Vec::new() })
     }
 
     /// Opens the search in the folder of the run.
@@ -52,9 +67,10 @@ impl Line {
     pub(super) fn open(&mut self, run: &Path) -> Result<Bisection, Failure> {
         match self {
             Self::Tree { tree } => Bisection::of_tree(run, tree),
-            Self::Package { versions, commits, .. } => {
-                let (bisection, of_versions) = Bisection::of_names(run, versions)?;
-                *commits = of_versions;
+            Self::Packages { kernels, commits } => {
+                let names: Vec<String> = kernels.iter().map(|kernel| kernel.name.clone()).collect();
+                let (bisection, of_names) = Bisection::of_names(run, &names)?;
+                *commits = of_names;
                 Ok(bisection)
             }
         }
@@ -68,34 +84,60 @@ impl Line {
         match self {
             // Names of the user's branches and tags are not in the repository of the search.
             Self::Tree { tree } => lab::kernel::commit_of(tree, end),
-            Self::Package { versions, commits, .. } => {
-                let place = versions.iter().position(|version| version == end).unwrap_or_default();
-                bisection.resolve(commits.get(place).map_or(end, String::as_str))
+            Self::Packages { kernels, commits } => {
+                let place = kernels.iter().position(|kernel| kernel.name == end);
+                bisection.resolve(place.and_then(|place| commits.get(place)).map_or(end, String::as_str))
             }
         }
     }
 
     /// What a commit is called in reports.
     pub(super) fn name(&self, commit: &str) -> String {
-        match self {
-            Self::Tree { .. } => commit.to_owned(),
-            Self::Package { versions, commits, .. } => {
-                let place = commits.iter().position(|known| known == commit);
-                place.and_then(|place| versions.get(place)).cloned().unwrap_or_else(|| commit.to_owned())
-            }
-        }
+        self.packaged(commit).map_or_else(|| commit.to_owned(), |kernel| kernel.name.clone())
     }
 
     /// How its kernel is asked for.
     pub(super) fn spec(&self, commit: &str) -> String {
-        self.spec_of_end(&self.name(commit))
+        self.packaged(commit).map_or_else(|| self.spec_of_end(commit), |kernel| kernel.spec.clone())
     }
 
     /// How the kernel of an end is asked for, as it was named.
     pub(super) fn spec_of_end(&self, end: &str) -> String {
         match self {
             Self::Tree { tree } => format!("{}@{end}", tree.display()),
-            Self::Package { package, .. } => format!("{package}={end}"),
+            Self::Packages { kernels, .. } => {
+                let known = kernels.iter().find(|kernel| kernel.name == end);
+                known.map_or_else(|| end.to_owned(), |kernel| kernel.spec.clone())
+            }
         }
     }
+
+    fn packaged(&self, commit: &str) -> Option<&Packaged> {
+        let Self::Packages { kernels, commits } = self else { return None };
+        kernels.get(commits.iter().position(|known| known == commit)?)
+    }
+}
+
+/// The versions of one package.
+fn by_version(package: &str) -> Result<Vec<Packaged>, Failure> {
+    let mut versions = debian::versions(package)?;
+    versions.reverse();
+    let packaged = |version: String| Packaged { spec: format!("{package}={version}"), name: version };
+    Ok(versions.into_iter().map(packaged).collect())
+}
+
+/// The packages whose names begin and end so, in the order of their versions: with each change of its ABI Debian's kernel
+/// has another name.
+fn by_name(beginning: &str, end: &str) -> Result<Vec<Packaged>, Failure> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for name in debian::packages(beginning)? {
+        if name.ends_with(end)
+            && name.len() >= beginning.len() + end.len()
+            && let Some(version) = debian::versions(&name)?.into_iter().next()
+        {
+            found.push((version, name));
+        }
+    }
+    debian::sort_by_version(&mut found)?;
+    Ok(found.into_iter().map(|(_, name)| Packaged { spec: name.clone(), name }).collect())
 }

@@ -31,10 +31,11 @@ pub(crate) struct SearchArguments {
     /// The git tree whose history is searched; it is only read
     #[arg(long, value_name = "DIR", required_unless_present_any = ["package", "resume"], conflicts_with = "package")]
     pub(crate) tree: Option<PathBuf>,
-    /// Instead: a Debian package, linux-source-X or linux-image-X, whose versions are searched
+    /// Instead: a Debian package, linux-source-X, whose versions are searched; or, with a * in its name, packages in the
+    /// order of their versions: linux-image-6.1.0-*-cloud-amd64
     #[arg(long, value_name = "NAME")]
     pub(crate) package: Option<String>,
-    /// A commit, or a version, without the fault
+    /// A commit, a version or a package, without the fault
     #[arg(long, value_name = "REV", required_unless_present = "resume")]
     pub(crate) good: Option<String>,
     /// A later one with it

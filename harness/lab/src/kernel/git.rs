@@ -1,12 +1,13 @@
 //! Runs git: on trees and repositories that people name, which it only reads, and on those of the store.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::cancel;
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
 
@@ -119,6 +120,9 @@ impl Git {
     }
 }
 
+/// The last file of a repository that is written; and the lock on its index of snapshots.
+const MADE: &str = "parprobe-made";
+
 /// What a build in a source tree leaves there: with it no other build is possible (6.1: Makefile, "outputmakefile").
 const BUILT: [&str; 12] = [
     ":(exclude,top).config",
@@ -147,7 +151,7 @@ impl Repository {
         let repository = Self { path };
         let path = &repository.path;
         // The last file that is written: with it all is there.
-        if !path.join("parprobe-made").exists() {
+        if !path.join(MADE).exists() {
             fs::create_dir_all(path).map_err(|e| Failure::file("create", path, &e))?;
             let attempt = format!("make a repository in {}", path.display());
             let next = "look at what git says";
@@ -156,9 +160,12 @@ impl Repository {
         }
         // See gitrepository-layout(5). It may have moved since.
         let alternates = objects.map(|objects| format!("{}\n", objects.display())).unwrap_or_default();
-        for (name, content) in [("objects/info/alternates", alternates.as_str()), ("parprobe-made", "")] {
+        for (name, content) in [("objects/info/alternates", alternates.as_str()), (MADE, "")] {
             let file = path.join(name);
-            fs::write(&file, content).map_err(|e| Failure::file("write", &file, &e))?;
+            // Others may be reading it.
+            if !fs::read_to_string(&file).is_ok_and(|known| known == content) {
+                fs::write(&file, content).map_err(|e| Failure::file("write", &file, &e))?;
+            }
         }
         Ok(repository)
     }
@@ -169,6 +176,8 @@ impl Repository {
         let attempt = format!("note the files of {}", folder.display());
         let next = "see that all files of the folder can be read";
         let index = self.path.join("snapshot-index");
+        // Until this is dropped: then whoever has left a lock of git's is gone.
+        let _lock = self.lock(&attempt)?;
         self.unlock("snapshot-index.lock")?;
         let git = Git::of(&self.path, folder, None).with_index(index.clone());
         if let (Some(tree), false) = (begin_with, index.exists()) {
@@ -186,6 +195,12 @@ impl Repository {
         git.ask(&attempt, &["write-tree"], Kind::Files, next)
     }
 
+    /// Whether this object is there.
+    pub(crate) fn has(&self, object: &str) -> Result<bool, Failure> {
+        let output = Git::bare(&self.path).run("look for a tree", &["cat-file", "-e", object])?;
+        Ok(output.status.success())
+    }
+
     /// Makes a folder of the store what a tree object says. Files that are so already are not touched.
     pub(crate) fn check_out(&self, tree: &str, into: &Path, lock: &Arc<File>) -> Result<(), Failure> {
         let attempt = format!("write the tree {tree} to {}", into.display());
@@ -195,6 +210,27 @@ impl Repository {
         let git = Git::of(&self.path, into, Some(Arc::clone(lock)));
         let next = "free some space there, or look at what git says";
         git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next).map(drop)
+    }
+
+    /// Waits for others who write to the index of snapshots, and keeps them off.
+    fn lock(&self, attempt: &str) -> Result<File, Failure> {
+        let path = self.path.join(MADE);
+        let failed = |e: io::Error| Failure::file("lock", &path, &e);
+        let file = File::options().write(true).open(&path).map_err(failed)?;
+        let asked = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            cancel::check(attempt)?;
+            if asked.elapsed() > PATIENCE {
+                let seen = format!("another process has held {} for {PATIENCE:?}", path.display());
+                return Err(Failure::new(Kind::Files, attempt, seen, "look for it; if it hangs, end it"));
+            }
+            std::thread::sleep(cancel::LOOK_EVERY);
+        }
     }
 
     fn unlock(&self, name: &str) -> Result<(), Failure> {

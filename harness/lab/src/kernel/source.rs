@@ -9,7 +9,7 @@ use crate::failure::{Failure, Kind};
 use crate::kernel::git::Repository;
 use crate::kernel::recipe::{Brought, Source, State, file_name};
 use crate::kernel::spec;
-use crate::kernel::store::Piece;
+use crate::kernel::store::{PARTIAL, Piece};
 use crate::kernel::tree::Known;
 use crate::watch::Watch;
 use crate::{cancel, compression, debian};
@@ -37,8 +37,12 @@ impl Found {
     /// `Host` with the package to install; `Asked` for a version that there is not; `Files`, `Interrupted`.
     pub(super) fn of(source: &Source, store: &Path, watch: &dyn Watch) -> Result<Self, Failure> {
         match source {
+            Source::Archive { path, brought: Brought::Version { package, version } } => {
+                let path = downloaded(path, package, version, store, watch)?;
+                Self::version(&path, package, version, store, watch)
+            }
             Source::Archive { path, brought } => {
-                let path = archive(path, brought, store, watch)?;
+                let path = archive(path, brought)?;
                 let piece = Piece::of(&path)?;
                 let folder = piece.blake3[..16].to_owned();
                 Ok(Self { piece, folder, content: Content::Archive(path) })
@@ -78,6 +82,38 @@ impl Found {
         }
     }
 
+    /// A version of a package, in an archive. All versions of a package share a tree, as commits do: most of their files
+    /// are the same.
+    fn version(
+        archive: &Path,
+        package: &str,
+        version: &str,
+        store: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Self, Failure> {
+        let folder = format!("package-{package}");
+        let repository = Repository::at(store.join("sources").join(&folder).join("repository"), None)?;
+        let noted = archive.with_file_name("tree");
+        let tree = match fs::read_to_string(&noted) {
+            Ok(tree) if repository.has(&tree)? => tree,
+            _ => {
+                watch.stage(&format!("unpack {package} {version}"));
+                let folder = tempfile::Builder::new()
+                    .prefix(PARTIAL)
+                    .tempdir_in(store)
+                    .map_err(|e| Failure::file("create a folder in", store, &e))?;
+                let unpacked = folder.path().join("tree");
+                unpack(archive, &unpacked, watch)?;
+                let tree = repository.snapshot(&unpacked, None)?;
+                fs::write(&noted, &tree).map_err(|e| Failure::file("write", &noted, &e))?;
+                tree
+            }
+        };
+        let piece =
+            Piece { name: format!("{package}={version}"), blake3: blake3::hash(tree.as_bytes()).to_string() };
+        Ok(Self { piece, folder, content: Content::Tree { repository, tree } })
+    }
+
     /// Makes `tree` this source. It may be there already, as another commit of the same tree.
     ///
     /// # Errors
@@ -98,12 +134,11 @@ impl Found {
 }
 
 /// The archive of a source, or how to get it.
-fn archive(path: &Path, brought: &Brought, store: &Path, watch: &dyn Watch) -> Result<PathBuf, Failure> {
+fn archive(path: &Path, brought: &Brought) -> Result<PathBuf, Failure> {
     let attempt = || format!("find the kernel source {}", path.display());
     match brought {
-        Brought::Version { package, version } => downloaded(path, package, version, store, watch),
         _ if path.is_file() => Ok(path.to_owned()),
-        Brought::ByHand => {
+        Brought::ByHand | Brought::Version { .. } => {
             Err(Failure::new(Kind::Asked, attempt(), "there is no such file", "check that the path is right"))
         }
         Brought::Package(package) => {

@@ -61,8 +61,10 @@ fn write(document: &BisectDocument, out: &mut String) -> std::fmt::Result {
             seconds(step.boots_us),
         ]);
     }
-    out.push_str(&table.render());
-    writeln!(out)?;
+    if !document.steps.is_empty() {
+        out.push_str(&table.render());
+        writeln!(out)?;
+    }
     for step in document.steps.iter().filter(|step| step.answer == Answer::Skip) {
         writeln!(out, "skipped {}: {}", short(&step.commit), step.why)?;
     }
@@ -84,7 +86,9 @@ fn write(document: &BisectDocument, out: &mut String) -> std::fmt::Result {
             writeln!(out, "bad end without:  {reverted}")?;
         }
     }
-    writeln!(out, "log:      {}/bisect.log, for git bisect replay", document.run)?;
+    if document.steps.iter().any(|step| step.role == Role::Step) {
+        writeln!(out, "log:      {}/bisect.log, for git bisect replay", document.run)?;
+    }
     writeln!(out, "evidence: {}", document.run)?;
     writeln!(out, "repeat:   {}", document.command)
 }
