@@ -131,7 +131,8 @@ impl Verdict {
             return Vec::new();
         }
         let only_of_others = |of: &[Behaviour]| {
-            !of.contains(&kernel) && opposites(kernel).iter().any(|opposite| of.contains(opposite))
+            let any = |kinds: &[Behaviour]| kinds.iter().any(|kind| of.contains(kind));
+            !of.contains(&kernel) && any(opposites(kernel)) && !any(perhaps(kernel))
         };
         let mut found: Vec<Finding> = Vec::new();
         for promise in case.promises.iter().filter(|promise| !promise.chance && only_of_others(promise.of)) {
@@ -151,6 +152,14 @@ fn opposites(kernel: Behaviour) -> &'static [Behaviour] {
         // Between the two: serial it is not, and placed neither.
         Behaviour::PerDevice => &[Behaviour::PerDriver, Behaviour::PerNode],
         Behaviour::PerNode | Behaviour::NearNode => PER_DRIVER,
+    }
+}
+
+/// The kinds that a kernel may happen to be like: its probes may leave their nodes or stay there.
+fn perhaps(kernel: Behaviour) -> &'static [Behaviour] {
+    match kernel {
+        Behaviour::NearNode => &[Behaviour::PerDevice],
+        Behaviour::PerDriver | Behaviour::PerDevice | Behaviour::PerNode => &[],
     }
 }
 
@@ -345,5 +354,18 @@ mod tests {
         let alive = Seen { folder: String::new(), end: End::Well(vec![]) };
         assert_eq!(death(&dies(""), &[alive]).outcome, Outcome::Refuted);
         assert_eq!(death(&dies(""), &[]).outcome, Outcome::NotRun);
+    }
+
+    #[test]
+    fn a_kernel_whose_probes_may_leave_their_node_may_fail_the_kernels_own_test() {
+        let case = crate::CASES.iter().find(|case| case.name == "kernels_own_test").unwrap();
+        let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
+        let seen = [Seen { folder: String::new(), end: End::Well(vec![Boot::default(); 2]) }];
+        let asked = |kernel| {
+            let findings = Verdict::contraries(case, kernel, &circumstances, &seen);
+            findings.iter().any(|finding| finding.expected.contains("Test failed with"))
+        };
+        assert!(asked(Behaviour::PerNode));
+        assert!(!asked(Behaviour::NearNode));
     }
 }
