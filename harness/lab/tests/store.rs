@@ -248,7 +248,9 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
     let first = fixture.git_tree("linux");
     fixture.write("linux/code.c", "second\n");
     let second = fixture.commit("linux");
-    // What the user is working on.
+    // What the user is working on, in a tree like Debian's, whose ignore file ignores all.
+    fixture.write("linux/.gitignore", "/*\n");
+    fs::create_dir_all(fixture.folder.path().join("linux/include/config")).unwrap();
     fixture.write("linux/code.c", "in the works\n");
     fixture.write("linux/new.c", "new\n");
     let before =

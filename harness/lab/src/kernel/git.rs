@@ -187,10 +187,11 @@ impl Repository {
         if begin_with.is_none() {
             // Nobody has chosen what belongs to it, and its ignore file need not say: that of Debian's kernel source
             // ignores all.
-            add.push("--force");
+            add.extend(["--force", "--", "."]);
+            add.extend(BUILT);
+        } else {
+            add.push(".");
         }
-        add.extend(["--", "."]);
-        add.extend(BUILT);
         git.ask(&attempt, &add, Kind::Files, next)?;
         git.ask(&attempt, &["write-tree"], Kind::Files, next)
     }
