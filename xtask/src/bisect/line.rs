@@ -34,7 +34,16 @@ impl Line {
         bad: &str,
     ) -> Result<Self, Failure> {
         let Some(package) = package else {
-            return Ok(Self::Tree { tree: tree.unwrap_or(Path::new(".")).to_owned() });
+            let tree = tree.unwrap_or(Path::new("."));
+            let ends = [good, bad].map(|end| lab::kernel::commit_of(tree, end));
+            let [of_good, of_bad] = ends;
+            // Neither may come before the other: then git asks for where they part.
+            if lab::kernel::comes_before(tree, &of_bad?, &of_good?)? {
+                let attempt = format!("search from {good} to {bad}");
+                let next = "swap them; to find what mended a fault is not possible yet";
+                return Err(Failure::new(Kind::Asked, attempt, "the bad one is not the later one", next));
+            }
+            return Ok(Self::Tree { tree: tree.to_owned() });
         };
         let known = match package.split_once('*') {
             Some((beginning, end)) => by_name(beginning, end)?,

@@ -265,6 +265,19 @@ diff --git a/new.c b/new.c\nnew file mode 100644\n--- /dev/null\n+++ b/new.c\n@@
     }
 
     #[test]
+    fn a_hunk_is_held_against_the_place_where_most_of_it_stands() {
+        let moved = "zero\n".repeat(40) + "one\ntwo\nthree\nfour\nfive\nsixth\n";
+        let fixture = Fixture::new(&moved);
+        let patch = PATCH.replace("@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n", "");
+        fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert_eq!(
+            failure.seen,
+            "hunk 1 of 1 of dir/file.c does not match; at line 46\n  expected: six\n  found:    sixth"
+        );
+    }
+
+    #[test]
     fn what_is_applied_already_is_told_from_what_does_not_fit() {
         let fixture = Fixture::new("one\nTWO\nthree\nfour\nfive\nsix\n");
         let failure = fixture.tree().apply(&fixture.series()).unwrap_err();

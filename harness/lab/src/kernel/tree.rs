@@ -30,6 +30,16 @@ pub fn commit_of(tree: &Path, revision: &str) -> Result<String, Failure> {
     known.commit(revision)
 }
 
+/// Whether a commit comes before another one in the history of a tree, or is the same.
+///
+/// # Errors
+/// As [`commit_of`].
+pub fn comes_before(tree: &Path, first: &str, second: &str) -> Result<bool, Failure> {
+    let attempt = format!("see whether {first} comes before {second} in {}", tree.display());
+    let output = Git::within(tree).run(&attempt, &["merge-base", "--is-ancestor", first, second])?;
+    Ok(output.status.success())
+}
+
 impl Known {
     /// What git knows of this folder; `None` for one that is not the top of a tree, nor a bare repository.
     ///

@@ -35,19 +35,32 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
     if let Some(place) = stands.windows(left.len().max(1)).position(|window| window == &left[..]) {
         return format!("{which} is applied already, at line {}; others are not", place + 1);
     }
-    // Where it differs from what stands at that very place: mostly the line that was changed.
-    let Some(first) = (0..expected.len()).find(|i| stands.get(line - 1 + i) != Some(&expected[*i])) else {
+    let place = likest(expected, &stands, line - 1);
+    let Some(first) = (0..expected.len()).find(|i| stands.get(place + i) != Some(&expected[*i])) else {
         return format!(
-            "{which} has too little context: its lines are there, at line {line}, but without lines around them git \
-             takes it for the beginning or the end of the file"
+            "{which} has too little context: its lines are there, at line {}, but without lines around them git takes it \
+             for the beginning or the end of the file",
+            place + 1
         );
     };
     format!(
         "{which} does not match; at line {}\n  expected: {}\n  found:    {}",
-        line + first,
+        place + first + 1,
         expected.get(first).unwrap_or(&""),
-        stands.get(line - 1 + first).unwrap_or(&"(end of file)"),
+        stands.get(place + first).unwrap_or(&"(end of file)"),
     )
+}
+
+/// Where most lines of a hunk stand one after the other, as near to its own place as can be: there the line that was
+/// changed is seen.
+fn likest(expected: &[&str], stands: &[&str], own: usize) -> usize {
+    let alike = |place: usize| {
+        let pairs = expected.iter().zip(stands.iter().skip(place));
+        // Empty lines and braces are everywhere.
+        pairs.filter(|(a, b)| a == b && a.trim().len() > 2).count()
+    };
+    let places = (0..stands.len()).map(|place| (alike(place), std::cmp::Reverse(place.abs_diff(own)), place));
+    places.max().filter(|(alike, ..)| *alike > 0).map_or(own, |(_, _, place)| place)
 }
 
 fn failed_at(line: &str) -> Option<(&str, usize)> {
