@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::cli::{BisectArguments, BisectVerb, SearchArguments, behaviour};
 use crate::exit;
 use crate::screen::print;
-use examine::{Bench, Fault, Found, Question};
+use examine::{Bench, Expected, Fault, Found, Question};
 use line::Line;
 use settings::Settings;
 
@@ -89,6 +89,7 @@ impl<'a> Search<'a> {
                 case: settings.question.case.clone(),
                 behaves: settings.question.behaves.map(|behaves| behaves.to_string()),
                 symptoms: Vec::new(),
+                tolerated: Vec::new(),
                 metric: None,
                 good: settings.good.clone(),
                 bad: settings.bad.clone(),
@@ -234,7 +235,8 @@ impl<'a> Search<'a> {
         let (bad, good) = (self.pooled(Answer::Bad, None), self.pooled(Answer::Good, None));
         let (symptom, symptoms) = (self.settings.symptom, self.document.symptoms.clone());
         let is_fault = |fault: &Fault| symptom.is(fault, &symptoms);
-        self.bench.tell(kernel, behaves, &is_fault, &|tally| chance_of_fault(tally, bad, good))
+        let expected = Expected { behaves, tolerated: &self.document.tolerated, is_fault: &is_fault };
+        self.bench.tell(kernel, &expected, &|tally| chance_of_fault(tally, bad, good))
     }
 
     fn is_fault(&self, fault: &Fault) -> bool {

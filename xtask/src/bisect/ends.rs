@@ -97,6 +97,9 @@ impl Search<'_> {
         // What the good end shows as well is not what is searched for.
         for fault in seen_good.iter().flat_map(faults) {
             symptoms.retain(|symptom| *symptom != fault.what);
+            if !self.document.tolerated.contains(&fault.what) {
+                self.document.tolerated.push(fault.what);
+            }
         }
         self.document.symptoms = symptoms;
         let tally = |boots: &[Seen]| {
@@ -105,15 +108,11 @@ impl Search<'_> {
             })
         };
         let (of_good, of_bad) = (tally(seen_good), tally(seen_bad));
-        if of_bad.shown == 0 || of_good.shown > 0 {
+        if of_bad.shown == 0 {
             let kept = self.document.behaves.as_deref().unwrap_or("of no known kind");
             return Ok(Some(format!(
-                "{} of {} boots of the bad end show a fault that the good end does not show, {} of {} of the good end do \
-                 (a good kernel is {kept})",
-                of_bad.shown,
+                "none of {} boots of the bad end shows a fault that the good end does not show (a good kernel is {kept})",
                 of_bad.boots(),
-                of_good.shown,
-                of_good.boots(),
             )));
         }
         let first = seen_bad.iter().flat_map(faults).find(|fault| self.is_fault(fault));

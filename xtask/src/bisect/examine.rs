@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use evidence::certainty::Tally;
-use evidence::judge::Outcome;
+use evidence::judge::{Finding, Outcome};
 use evidence::sequential;
 use evidence::stats::Ratio;
 use lab::failure::{Failure, Kind};
@@ -114,12 +114,31 @@ impl Question {
         }
     }
 
-    /// How a kernel behaves, by its boots: the most that all of them keep.
+    /// The fault that a boot shows, in words, if it shows one that is searched for; an error where it cannot tell, or
+    /// fails otherwise.
+    fn shows(&self, expected: &Expected<'_>, seen: &Seen) -> Result<Option<String>, String> {
+        let mut faults = self.faults(expected.behaves, seen)?;
+        faults.retain(|fault| !expected.tolerated.contains(&fault.what));
+        let told = |fault: &Fault| format!("{}: {}", fault.what, fault.seen);
+        match (faults.iter().find(|fault| (expected.is_fault)(fault)), faults.first()) {
+            (Some(fault), _) => Ok(Some(told(fault))),
+            (None, None) => Ok(None),
+            (None, Some(other)) => Err(format!("fails otherwise: {}", told(other))),
+        }
+    }
+
+    /// How a kernel behaves, by its boots: the most that all of them keep, whatever else they do not keep.
     pub(super) fn behaviour(&self, seen: &[Seen]) -> Option<Behaviour> {
         use Behaviour::{NearNode, PerDevice, PerDriver, PerNode};
+        let findings = |behaves| Verdict::of(self.case, behaves, &self.circumstances(), seen).findings;
+        // What is expected of every kernel tells none of them from the others.
+        let of_every = findings(None);
+        if of_every.first().is_none_or(|survival| survival.outcome != Outcome::Supported) {
+            return None;
+        }
         let keeps = |behaves: &Behaviour| {
-            Verdict::of(self.case, Some(*behaves), &self.circumstances(), seen).outcome()
-                == Outcome::Supported
+            let own = |finding: &&Finding| !of_every.iter().any(|other| other.expected == finding.expected);
+            findings(Some(*behaves)).iter().filter(own).all(|finding| finding.outcome == Outcome::Supported)
         };
         [PerNode, NearNode, PerDevice, PerDriver].into_iter().find(keeps)
     }
@@ -135,6 +154,15 @@ impl Symptom {
             Self::Any => true,
         }
     }
+}
+
+/// What is expected of a kernel, and what of the rest is searched for.
+pub(super) struct Expected<'a> {
+    pub(super) behaves: Option<Behaviour>,
+    /// Faults that are of no account.
+    pub(super) tolerated: &'a [String],
+    /// Which of the others are searched for.
+    pub(super) is_fault: &'a dyn Fn(&Fault) -> bool,
 }
 
 /// Kernels and their boots.
@@ -210,15 +238,14 @@ impl Bench<'_> {
         Ok(seen)
     }
 
-    /// Boots a kernel until it is sure whether it has the fault. `is_fault` says which faults are searched for.
+    /// Boots a kernel until it is sure whether it has the fault.
     ///
     /// # Errors
     /// As [`Bench::boot`].
     pub(super) fn tell(
         &mut self,
         kernel: &Bootable,
-        behaves: Option<Behaviour>,
-        is_fault: &dyn Fn(&Fault) -> bool,
+        expected: &Expected<'_>,
         chance: &dyn Fn(Tally) -> f64,
     ) -> Result<Found, Failure> {
         self.watch.stage(&format!("boot {}", kernel.name));
@@ -231,35 +258,27 @@ impl Bench<'_> {
         };
         let mut unclear = 0;
         while found.tally.boots() < MOST_BOOTS {
-            let other = match self.boot(kernel)? {
-                Sight::Unclear(why) => why,
+            let shown = match self.boot(kernel)? {
+                Sight::Told(seen) => self.question.shows(expected, &seen),
+                Sight::Unclear(why) => Err(why),
                 Sight::Never(why) => {
                     found.why = why;
                     return Ok(found);
                 }
-                Sight::Told(seen) => match self.question.faults(behaves, &seen) {
-                    Err(why) => why,
-                    Ok(faults) => match (faults.iter().find(|fault| is_fault(fault)), faults.first()) {
-                        (None, Some(other)) => format!("fails otherwise: {}: {}", other.what, other.seen),
-                        (Some(fault), _) => {
-                            found.tally = found.tally.with(true);
-                            found.why = format!("{}: {}", fault.what, fault.seen);
-                            String::new()
-                        }
-                        (None, None) => {
-                            found.tally = found.tally.with(false);
-                            String::new()
-                        }
-                    },
-                },
             };
-            if !other.is_empty() {
-                unclear += 1;
-                if unclear >= MOST_UNCLEAR {
-                    found.why = other;
-                    return Ok(found);
+            match shown {
+                Ok(shown) => {
+                    found.tally = found.tally.with(shown.is_some());
+                    found.why = shown.unwrap_or(found.why);
                 }
-                continue;
+                Err(why) => {
+                    unclear += 1;
+                    if unclear >= MOST_UNCLEAR {
+                        found.why = why;
+                        return Ok(found);
+                    }
+                    continue;
+                }
             }
             let chance = chance(found.tally);
             found.sure = chance.max(1.0 - chance);
@@ -408,6 +427,27 @@ mod tests {
     }
 
     #[test]
+    fn what_the_good_end_shows_as_well_is_of_no_account() {
+        let mut warned = boot(1);
+        if let End::Well(phases) = &mut warned.end {
+            phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+        }
+        let faults = question().faults(Some(Behaviour::PerNode), &warned).unwrap();
+        let [serial, complaint] = &faults[..] else { panic!("{faults:?}") };
+        let shows = |tolerated: &[String], searched: &Fault| {
+            let is_fault = |fault: &Fault| fault.what == searched.what;
+            let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+            question().shows(&expected, &warned)
+        };
+        let tolerated = [complaint.what.clone()];
+        assert!(shows(&tolerated, serial).is_ok_and(|shown| shown.is_some()));
+        let both = [serial.what.clone(), complaint.what.clone()];
+        assert_eq!(shows(&both, serial), Ok(None));
+        let other = Fault { what: "something else".to_owned(), ..serial.clone() };
+        assert!(shows(&tolerated, &other).is_err_and(|why| why.starts_with("fails otherwise")));
+    }
+
+    #[test]
     fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
         let of = |boot: Seen| question().behaviour(&[boot]);
         assert_eq!(of(boot(4)), Some(Behaviour::PerNode));
@@ -421,5 +461,11 @@ mod tests {
         assert_eq!(of(placed(4)), Some(Behaviour::NearNode));
         assert_eq!(of(placed(2)), Some(Behaviour::PerDevice));
         assert_eq!(of(died(Death::Panic)), None);
+        // A complaint says nothing of parallelism.
+        let mut warned = boot(4);
+        if let End::Well(phases) = &mut warned.end {
+            phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+        }
+        assert_eq!(of(warned), Some(Behaviour::PerNode));
     }
 }

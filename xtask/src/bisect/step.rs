@@ -8,7 +8,7 @@ use lab::kernel::{Catalogue, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 
-use super::examine::{Bench, Fault, Found, Question};
+use super::examine::{Bench, Expected, Fault, Found, Question};
 use crate::cli::StepArguments;
 use crate::exit;
 use crate::screen::{complain, print};
@@ -90,7 +90,8 @@ fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Re
             let kernel = kernels.first().ok_or_else(|| {
                 Failure::new(Kind::Asked, "examine a kernel", "there is none", "name a tree")
             })?;
-            bench.tell(kernel, arguments.question.behaves, &is_fault, &chance)
+            let behaves = arguments.question.behaves;
+            bench.tell(kernel, &Expected { behaves, tolerated: &[], is_fault: &is_fault }, &chance)
         }
     }
 }

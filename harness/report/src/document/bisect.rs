@@ -22,6 +22,9 @@ pub struct BisectDocument {
     pub behaves: Option<String>,
     /// What the fault is: what the bad end showed. Empty where a time is compared.
     pub symptoms: Vec<String>,
+    /// What the good end does not keep either: it counts for nothing.
+    #[serde(default)]
+    pub tolerated: Vec<String>,
     /// The time that is compared, and how much longer than at the good end it may take; `null` where none is.
     pub metric: Option<MetricEntry>,
     /// The good end, as it was named.

@@ -41,6 +41,9 @@ fn write(document: &BisectDocument, out: &mut String) -> std::fmt::Result {
             }
         }
     }
+    for fault in &document.tolerated {
+        writeln!(out, "of no account, as the good end does not keep it either: {fault}")?;
+    }
     writeln!(out)?;
     let mut table =
         Table::new(&["commit", "role", "answer", "sure", "boots", "shown", "time", "build", "boots take"]);
