@@ -1,0 +1,113 @@
+//! What boots show of a fault.
+
+use super::*;
+use evidence::boot::{Boot, Facts};
+use evidence::console::Death;
+
+fn question() -> Question {
+    let case = &testcases::DRIVER_AFTER_DEVICES;
+    Question { case, topology: Topology { luns: 4, ..case.topology }, metric: None }
+}
+
+fn seen(end: End) -> Seen {
+    Seen { folder: "boots/001".to_owned(), end }
+}
+
+/// A boot in which so many of four probes ran at once, each attached by a call of its own.
+fn boot(max_in_flight: usize) -> Seen {
+    let facts = Facts {
+        devices: 4,
+        probes: 4,
+        bound: 4,
+        probes_of_one: (1, 1),
+        max_in_flight,
+        workers: Some(4),
+        placeable: Some(4),
+        begun_local: Some(4),
+        local_probes: Some(4),
+        late_probes: Some(0),
+        attach_calls: [("__driver_attach_async_helper".to_owned(), 4)].into(),
+        ..Facts::default()
+    };
+    let probe = evidence::timeline::Probe {
+        device: "0:0:0:0".to_owned(),
+        start: evidence::units::KernelTime::from_micros(1),
+        end: evidence::units::KernelTime::from_micros(2),
+        returned: 0,
+        thread: None,
+        lines: (1, 1),
+        cpus: None,
+    };
+    let log = evidence::boot::Testimony { probes: vec![probe; 4], ..Default::default() };
+    seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
+}
+
+fn died(death: Death) -> Seen {
+    let line = format!("{death} at 12.3");
+    seen(End::Died {
+        cause: Cause::Kernel { death, line },
+        doing: "load sd_mod".to_owned(),
+        log: String::new(),
+    })
+}
+
+#[test]
+fn what_the_bad_end_shows_is_told_from_another_failure() {
+    let faults = |seen: &Seen| question().faults(Some(Behaviour::PerNode), seen).unwrap();
+    assert_eq!(faults(&boot(4)), []);
+    let serial = faults(&boot(1));
+    assert_eq!(serial.len(), 1);
+    let of_bad_end: Vec<String> = serial.iter().map(|fault| fault.what.clone()).collect();
+    let [hang, oops] = [Death::HungTask, Death::Oops].map(|death| faults(&died(death)).remove(0));
+    assert!(hang.died && hang.what != oops.what, "{hang:?} {oops:?}");
+    // The line of a death differs from boot to boot, and is no part of what is searched for.
+    assert!(!hang.what.contains("12.3") && hang.seen.contains("12.3"));
+    let is = |symptom: Symptom| [&serial[0], &hang].map(|fault| symptom.is(fault, &of_bad_end));
+    assert_eq!(
+        [Symptom::Same, Symptom::Died, Symptom::Failed, Symptom::Any].map(is),
+        [[true, false], [false, true], [true, false], [true, true]]
+    );
+}
+
+#[test]
+fn what_the_good_end_shows_as_well_is_of_no_account() {
+    let mut warned = boot(1);
+    if let End::Well(phases) = &mut warned.end {
+        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+    }
+    let faults = question().faults(Some(Behaviour::PerNode), &warned).unwrap();
+    let [serial, complaint] = &faults[..] else { panic!("{faults:?}") };
+    let shows = |tolerated: &[String], searched: &Fault| {
+        let is_fault = |fault: &Fault| fault.what == searched.what;
+        let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+        question().shows(&expected, &warned)
+    };
+    let tolerated = [complaint.what.clone()];
+    assert!(shows(&tolerated, serial).is_ok_and(|shown| shown.is_some()));
+    let both = [serial.what.clone(), complaint.what.clone()];
+    assert_eq!(shows(&both, serial), Ok(None));
+    let other = Fault { what: "something else".to_owned(), ..serial.clone() };
+    assert!(shows(&tolerated, &other).is_err_and(|why| why.starts_with("fails otherwise")));
+}
+
+#[test]
+fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
+    let of = |boot: Seen| question().behaviour(&[boot]);
+    assert_eq!(of(boot(4)), Some(Behaviour::PerNode));
+    let placed = |local: usize| {
+        let mut seen = boot(4);
+        if let End::Well(phases) = &mut seen.end {
+            (phases[0].facts.local_probes, phases[0].facts.begun_local) = (Some(0), Some(local));
+        }
+        seen
+    };
+    assert_eq!(of(placed(4)), Some(Behaviour::NearNode));
+    assert_eq!(of(placed(2)), Some(Behaviour::PerDevice));
+    assert_eq!(of(died(Death::Panic)), None);
+    // A complaint says nothing of parallelism.
+    let mut warned = boot(4);
+    if let End::Well(phases) = &mut warned.end {
+        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+    }
+    assert_eq!(of(warned), Some(Behaviour::PerNode));
+}
