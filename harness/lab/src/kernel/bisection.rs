@@ -171,9 +171,13 @@ impl Bisection {
     pub fn reverse(&self, commit: &str) -> Result<String, Failure> {
         let before = format!("{commit}^1");
         let plain = ["--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-color", "--binary"];
-        let mut text = self.ask(&[&["diff"], &plain[..], &[commit, &before]].concat())?;
-        text.push('\n');
-        Ok(text)
+        let attempt = format!("make a patch that takes {commit} back");
+        let output = self.git.run(&attempt, &[&["diff"], &plain[..], &[commit, &before]].concat())?;
+        if output.status.success() {
+            // As it is: an empty line of context at its end is part of it.
+            return Ok(output.stdout);
+        }
+        Err(Failure::new(Kind::Asked, attempt, output.stderr.trim(), "look at what git says"))
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<String, Failure> {
@@ -269,7 +273,7 @@ mod tests {
         let (bisection, commits) = Bisection::of_names(folder.path(), &names).unwrap();
         let commit = bisection.describe(&commits[1]).unwrap();
         assert_eq!((commit.subject.as_str(), commit.parents), ("two", vec![commits[0].clone()]));
-        assert_eq!(bisection.reverse(&commits[1]).unwrap(), "\n");
+        assert_eq!(bisection.reverse(&commits[1]).unwrap(), "");
         assert_eq!(bisection.resolve("nope").unwrap_err().kind, Kind::Asked);
     }
 }
