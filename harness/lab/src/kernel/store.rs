@@ -52,6 +52,8 @@ pub struct Kernel {
     pub behaves: Option<Behaviour>,
     /// What it is made of.
     pub identity: Identity,
+    /// Its patches, in order: the files.
+    pub patches: Vec<PathBuf>,
     /// Its folder.
     pub folder: PathBuf,
 }
@@ -269,6 +271,10 @@ fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
         about: recipe.about.clone(),
         behaves: recipe.behaves,
         identity,
+        patches: match &recipe.origin {
+            Origin::Build(build) => build.series.iter().map(|patch| patch.path.clone()).collect(),
+            Origin::Ready(_) => Vec::new(),
+        },
         folder: folder.to_owned(),
     })
 }

@@ -9,7 +9,7 @@ use crate::guest::{Image, image};
 use crate::host;
 use crate::kernel::modules::{self, Module, Modules};
 use crate::kernel::{Behaviour, Kernel, Recipe, Store};
-use crate::run::Place;
+use crate::run::{Place, kept};
 use crate::watch::Watch;
 
 /// A kernel, ready to boot.
@@ -157,12 +157,7 @@ impl Lineup {
     /// Packs the initramfs for a kernel into the folder of the run.
     fn pack(&mut self, kernel: Kernel, wanted: Carried<'_>, watch: &dyn Watch) -> Result<(), Failure> {
         watch.stage(&format!("pack the image for {}", kernel.name));
-        let folder = self.run.join("kernels").join(&kernel.name);
-        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
-        for name in ["kernel.json", "config"] {
-            let to = folder.join(name);
-            fs::copy(kernel.folder.join(name), &to).map_err(|e| Failure::file("write", &to, &e))?;
-        }
+        let folder = kept::keep(&self.run, &kernel)?;
         let all = Modules::read(&kernel.modules())?;
         let built_in = modules::built_in(&kernel.built_in())?;
         let is_module = |name: &&str| !built_in.iter().any(|built_in| built_in == name);

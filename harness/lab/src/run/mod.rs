@@ -2,6 +2,7 @@
 
 mod folder;
 mod forks;
+mod kept;
 mod lineup;
 mod plan;
 mod record;
@@ -25,6 +26,7 @@ use session::Session;
 
 pub use folder::{Place, boot_name, make_boot_folder, unfinished};
 pub use forks::{Saved, carry_on_each};
+pub use kept::Kept;
 pub use lineup::{Bootable, Carried, Lineup, Request};
 pub use plan::{Plan, interleaved};
 pub use record::{Left, Phase, Record};
