@@ -58,6 +58,8 @@ pub(crate) enum Verb {
     Mutants(MutantsArguments),
     /// Measure parprobe itself, each figure beside its limit
     Perf(PerfArguments),
+    /// Make a page, or a file for another tool, of the folder of a run
+    Report(ReportArguments),
     /// Run all tests: unit and golden tests, then tests that boot guests
     Test(TestArguments),
 }
@@ -329,6 +331,37 @@ pub(crate) struct MutantsArguments {
     /// Install what this host lacks, then go on
     #[arg(long)]
     pub(crate) setup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArguments {
+    /// The folder of a bench or of tests [default: the newest in runs/]
+    pub(crate) run: Option<PathBuf>,
+    /// What to make of it
+    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
+    pub(crate) format: ReportFormat,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What a report can be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One page with pictures, which needs nothing else
+    Html,
+    /// JUnit XML, for CI servers
+    Junit,
+    /// KTAP, as kselftest and KUnit write it
+    Ktap,
+    /// A trace of the probes, for ui.perfetto.dev and chrome://tracing
+    Perfetto,
+    /// What KernelCI's common database takes
+    Kcidb,
+    /// A table: a row for each boot of a bench, or for each test
+    Csv,
+    /// Plain text of 72 columns, to go below the --- of a patch
+    Mail,
 }
 
 #[derive(Args, Debug)]

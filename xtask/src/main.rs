@@ -12,6 +12,7 @@ mod kernel;
 mod metric;
 mod mutants;
 mod perf;
+mod report;
 mod screen;
 mod test;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Doctor => doctor::run(&workspace()),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
+        Verb::Report(arguments) => report::run(&arguments, &workspace()),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };
     screen.clear();

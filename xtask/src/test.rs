@@ -11,6 +11,7 @@ use lab::failure::{Failure, Kind};
 use lab::host;
 use lab::kernel::{Catalogue, Origin, Recipe, Store, Wanted};
 use lab::run::Place;
+use lab::validators::Validators;
 use lab::watch::Watch;
 use report::document::{
     HarnessEntry, Host, LostEntry, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
@@ -28,13 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
 const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
+/// Tests that hold what we write against programs and schemas of others.
+const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
 /// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one, and
 /// those of another release are judged as the others are.
 const OWN: [(&str, &str); 3] =
     [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
-    let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
+    let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] };
     let wanted = arguments.wanted();
     let tests = Tests { workspace, arguments, wanted: &wanted, run: None };
     // libtest-mimic takes one filter at a time.
@@ -70,6 +73,9 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
                 && !tests.names(part)?.contains(filter)
             {
                 continue;
+            }
+            if *part == FORMATS && arguments.setup {
+                install_validators(watch)?;
             }
             if *part != GUESTS {
                 // Every part runs, so that one failure does not hide another.
@@ -125,6 +131,19 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         complain(&format!("error: {failure}"));
     }
     Ok(exit_code)
+}
+
+/// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
+/// kernel is worse for it.
+fn install_validators(watch: &dyn Watch) -> Result<(), Failure> {
+    match Validators::install(Store::open()?.root(), watch) {
+        Err(failure) if failure.kind == Kind::Interrupted => Err(failure),
+        Err(failure) => {
+            watch.note(&format!("formats are not held against their validators: {failure}"));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// The exit code for tests that boot no guest, for guest tests, a verdict for each process, and for what kept others

@@ -15,4 +15,5 @@ pub mod host;
 pub mod kernel;
 pub mod run;
 pub mod shell;
+pub mod validators;
 pub mod watch;

@@ -107,6 +107,7 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
             }
         }
     }
+    writeln!(out, "picture:  cargo xtask report {} -o report.html", document.run)?;
     writeln!(out, "repeat:   {}", document.command)
 }
 
@@ -142,21 +143,39 @@ fn most_memory(document: &Document) -> Option<String> {
 
 fn row(result: &ResultEntry) -> Vec<String> {
     let facts: Vec<&FactsEntry> = result.boots.iter().map(|boot| &boot.facts).collect();
-    let time = |of: &dyn Fn(&FactsEntry) -> Option<u64>| {
-        let middle = median(facts.iter().filter_map(|facts| of(facts)).map(Duration::from_micros));
-        middle.map_or_else(|| "-".to_owned(), |time| format!("{:.3} s", time.as_secs_f64()))
-    };
-    vec![
-        result.kernel.clone(),
-        boots(result),
-        range(facts.iter().map(|facts| Some(facts.max_in_flight))),
-        range(facts.iter().map(|facts| facts.workers)),
-        range(facts.iter().map(|facts| (facts.local_probes? * 100).checked_div(facts.placeable?))) + " %",
-        time(&|facts| facts.makespan_us),
-        time(&|facts| facts.insmod_us),
-        witnesses(&facts),
-        facts.iter().map(|facts| facts.unpaired).sum::<usize>().to_string(),
-    ]
+    let Cells { boots, in_flight, workers, on_node, makespan, insmod } = Cells::of(result);
+    let unpaired = facts.iter().map(|facts| facts.unpaired).sum::<usize>().to_string();
+    let kernel = result.kernel.clone();
+    vec![kernel, boots, in_flight, workers, on_node, makespan, insmod, witnesses(&facts), unpaired]
+}
+
+/// What the boots of a kernel showed, in a word each: a range over the boots, or the median of a time.
+pub(crate) struct Cells {
+    pub(crate) boots: String,
+    pub(crate) in_flight: String,
+    pub(crate) workers: String,
+    pub(crate) on_node: String,
+    pub(crate) makespan: String,
+    pub(crate) insmod: String,
+}
+
+impl Cells {
+    pub(crate) fn of(result: &ResultEntry) -> Self {
+        let facts: Vec<&FactsEntry> = result.boots.iter().map(|boot| &boot.facts).collect();
+        let time = |of: &dyn Fn(&FactsEntry) -> Option<u64>| {
+            let middle = median(facts.iter().filter_map(|facts| of(facts)).map(Duration::from_micros));
+            middle.map_or_else(|| "-".to_owned(), |time| format!("{:.3} s", time.as_secs_f64()))
+        };
+        let local = |facts: &&FactsEntry| (facts.local_probes? * 100).checked_div(facts.placeable?);
+        Self {
+            boots: boots(result),
+            in_flight: range(facts.iter().map(|facts| Some(facts.max_in_flight))),
+            workers: range(facts.iter().map(|facts| facts.workers)),
+            on_node: range(facts.iter().map(local)) + " %",
+            makespan: time(&|facts| facts.makespan_us),
+            insmod: time(&|facts| facts.insmod_us),
+        }
+    }
 }
 
 /// Boots, and forks of them: `3+9`.
@@ -235,32 +254,7 @@ fn warn_of_neighbours(results: &[&ResultEntry]) -> Option<String> {
 }
 
 fn compare(comparison: &Comparison) -> String {
-    let Comparison {
-        case: _,
-        baseline,
-        candidate,
-        metric,
-        ratio,
-        low,
-        high,
-        interval,
-        pairs,
-        forks,
-        left_out,
-        claim,
-        outcome,
-    } = comparison;
-    let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
-    let kind = match interval {
-        IntervalKind::Fixed => "interval",
-        IntervalKind::Sequence => "confidence sequence",
-    };
-    let interval = match (low, high) {
-        (Some(low), Some(high)) => {
-            format!("95 % {kind} {low:.2} to {high:.2}, {pairs} pairs of boots{}", forked(*forks))
-        }
-        _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
-    };
+    let Comparison { baseline, candidate, metric, low, left_out, claim, outcome, .. } = comparison;
     let left_out = match left_out {
         0 => String::new(),
         more => format!(
@@ -277,7 +271,25 @@ fn compare(comparison: &Comparison) -> String {
         };
         format!("\n  {outcome:<12}  {claim}{why}")
     });
-    format!("{metric} {baseline} / {candidate} = {ratio} ({interval}){left_out}{}", claim.collect::<String>())
+    let claim = claim.collect::<String>();
+    format!("{metric} {baseline} / {candidate} = {}{left_out}{claim}", ratio(comparison))
+}
+
+/// A ratio with its interval.
+pub(crate) fn ratio(comparison: &Comparison) -> String {
+    let Comparison { ratio, low, high, interval, pairs, forks, .. } = comparison;
+    let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
+    let kind = match interval {
+        IntervalKind::Fixed => "interval",
+        IntervalKind::Sequence => "confidence sequence",
+    };
+    let interval = match (low, high) {
+        (Some(low), Some(high)) => {
+            format!("95 % {kind} {low:.2} to {high:.2}, {pairs} pairs of boots{}", forked(*forks))
+        }
+        _ => format!("no interval from {pairs} pair{} of boots", if *pairs == 1 { "" } else { "s" }),
+    };
+    format!("{ratio} ({interval})")
 }
 
 fn forked(forks: usize) -> String {

@@ -1,0 +1,142 @@
+//! Documents to a table with commas: a row for each boot of a bench, or for each test.
+
+use crate::document::{BootEntry, Document, FactsEntry, TestDocument, TestResult};
+use crate::findings::Found;
+
+/// As CSV (RFC 4180), with a head. Times are in microseconds; what is not known is empty.
+pub fn render(found: &Found) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing to memory does not fail.
+    let _ = match found {
+        Found::Bench(document) => bench(&mut writer, document),
+        Found::Tests(document) => tests(&mut writer, document),
+    };
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+fn bench(writer: &mut csv::Writer<Vec<u8>>, document: &Document) -> csv::Result<()> {
+    writer.write_record([
+        "case",
+        "kernel",
+        "release",
+        "accel",
+        "boot",
+        "fork_of",
+        "luns",
+        "probes",
+        "bound",
+        "failed",
+        "max_in_flight",
+        "workers",
+        "placeable",
+        "begun_local",
+        "local_probes",
+        "fewest_reads",
+        "most_reads",
+        "cpu_us",
+        "makespan_us",
+        "insmod_us",
+        "late_probes",
+        "initcall_us",
+        "letters_out_of_order",
+        "attach_calls",
+        "witnesses_agree",
+        "unpaired",
+        "neighbours",
+    ])?;
+    for result in &document.results {
+        let release = document.kernels.iter().find(|kernel| kernel.name == result.kernel);
+        let release = release.map_or("", |kernel| kernel.release.as_str());
+        for boot in &result.boots {
+            let mut row = vec![result.case.clone(), result.kernel.clone(), release.to_owned()];
+            row.push(document.accel.clone());
+            row.extend(of_boot(boot));
+            writer.write_record(row)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_boot(boot: &BootEntry) -> Vec<String> {
+    let FactsEntry {
+        luns,
+        probes,
+        bound,
+        failed,
+        max_in_flight,
+        workers,
+        placeable,
+        local_probes,
+        begun_local,
+        reads_of_one,
+        cpu_us,
+        makespan_us,
+        insmod_us,
+        late_probes,
+        initcall_us,
+        letters_out_of_order,
+        attach_calls,
+        witnesses_agree,
+        unpaired,
+    } = &boot.facts;
+    let calls = attach_calls.iter().map(|(name, times)| format!("{name} {times}")).collect::<Vec<_>>();
+    vec![
+        boot.folder.clone(),
+        known(boot.fork_of.as_ref()),
+        luns.to_string(),
+        probes.to_string(),
+        bound.to_string(),
+        failed.to_string(),
+        max_in_flight.to_string(),
+        known(workers.as_ref()),
+        known(placeable.as_ref()),
+        known(begun_local.as_ref()),
+        known(local_probes.as_ref()),
+        known(reads_of_one.as_ref().map(|reads| reads.0)),
+        known(reads_of_one.as_ref().map(|reads| reads.1)),
+        known(cpu_us.as_ref()),
+        known(makespan_us.as_ref()),
+        known(insmod_us.as_ref()),
+        known(late_probes.as_ref()),
+        known(initcall_us.as_ref()),
+        letters_out_of_order.to_string(),
+        calls.join("; "),
+        known(witnesses_agree.as_ref()),
+        unpaired.to_string(),
+        known(boot.neighbours.as_ref()),
+    ]
+}
+
+fn known(value: Option<impl ToString>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Result<()> {
+    writer.write_record(["case", "kernel", "result", "outcome", "boots", "why"])?;
+    let checks = Found::Tests(Box::new(document.clone())).checks();
+    for check in checks {
+        let kernel = check.kernel.clone().unwrap_or_default();
+        let entry = document.results.iter().find(|entry| entry.case == check.group && entry.kernel == kernel);
+        let name = if entry.is_some() { check.group.clone() } else { check.name.clone() };
+        writer.write_record([
+            name,
+            kernel,
+            word(check.result).to_owned(),
+            entry.map_or_else(String::new, |entry| entry.outcome.to_string()),
+            entry.map_or_else(String::new, |entry| entry.boots.len().to_string()),
+            check.seen,
+        ])?;
+    }
+    Ok(())
+}
+
+/// As the JSON of the tests has it.
+pub(crate) fn word(result: TestResult) -> &'static str {
+    match result {
+        TestResult::Passed => "passed",
+        TestResult::Failed => "failed",
+        TestResult::Inconclusive => "inconclusive",
+        TestResult::Lost => "lost",
+        TestResult::Skipped => "skipped",
+    }
+}

@@ -1,0 +1,234 @@
+//! What a run found, whatever kind of run it was, as a list of checks: what JUnit, KTAP and KCIDB are made of.
+
+use std::time::Duration;
+
+use evidence::judge::{Finding, Outcome};
+
+use crate::document::{Document, HarnessEntry, TestDocument, TestEntry, TestResult};
+
+/// The document of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// Of a bench.
+    Bench(Box<Document>),
+    /// Of tests.
+    Tests(Box<TestDocument>),
+}
+
+/// A kernel, as the folder of a run keeps it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Made {
+    /// Its name, with its flavour.
+    pub name: String,
+    /// Its address in the kernel store.
+    pub id: String,
+    /// `uname -r`.
+    pub release: String,
+    /// What it was built from, by name.
+    pub source: String,
+    /// BLAKE3 of that, in hexadecimal.
+    pub source_blake3: String,
+    /// The compiler; `None` where somebody else has built it.
+    pub compiler: Option<String>,
+    /// The fragments of its configuration, by name.
+    pub fragments: Vec<String>,
+    /// Its configuration.
+    pub config: String,
+    /// Its patches, in order: name and text.
+    pub patches: Vec<(String, String)>,
+}
+
+/// Something that was checked, and what came of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Check {
+    /// What it belongs to: a case.
+    pub group: String,
+    /// The kernel; `None` for a comparison, and for a test of the harness.
+    pub kernel: Option<String>,
+    /// Its name within the group.
+    pub name: String,
+    /// What came of it.
+    pub result: TestResult,
+    /// In a few words, what was seen, or why it was not.
+    pub seen: String,
+    /// What that rests on, a line each.
+    pub evidence: Vec<String>,
+}
+
+impl Found {
+    /// Everything that was checked, groups together.
+    ///
+    /// Their texts have no control characters but line ends: what a kernel said is shown on terminals.
+    pub fn checks(&self) -> Vec<Check> {
+        let checks = match self {
+            Self::Bench(document) => of_bench(document),
+            Self::Tests(document) => of_tests(document),
+        };
+        checks.into_iter().map(Check::without_controls).collect()
+    }
+
+    /// All claims together.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Bench(document) => document.outcome,
+            Self::Tests(document) => document.outcome,
+        }
+    }
+
+    /// The command that repeats the run.
+    pub fn command(&self) -> &str {
+        match self {
+            Self::Bench(document) => &document.command,
+            Self::Tests(document) => &document.command,
+        }
+    }
+
+    /// The folder of the run, as it was when the run ended.
+    pub fn run(&self) -> &str {
+        match self {
+            Self::Bench(document) => &document.run,
+            Self::Tests(document) => &document.run,
+        }
+    }
+
+    /// QEMU's version, and how many cores of the host the harness might use.
+    pub fn host(&self) -> (&str, u32) {
+        let host = match self {
+            Self::Bench(document) => &document.host,
+            Self::Tests(document) => &document.host,
+        };
+        (&host.qemu, host.cores)
+    }
+
+    /// How long it took, by the host's clock, where that is known.
+    pub fn took(&self) -> Option<Duration> {
+        match self {
+            Self::Bench(document) => document.time.map(|time| Duration::from_micros(time.wall_us)),
+            Self::Tests(_) => None,
+        }
+    }
+}
+
+impl Check {
+    /// Its name with the kernel before it: unique within the group.
+    pub fn full_name(&self) -> String {
+        match &self.kernel {
+            Some(kernel) => format!("{kernel}: {}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    fn without_controls(self) -> Self {
+        let clean = |text: String| -> String {
+            let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+            text.chars().map(shown).collect()
+        };
+        let Self { group, kernel, name, result, seen, evidence } = self;
+        Self {
+            group: clean(group),
+            kernel: kernel.map(clean),
+            name: clean(name),
+            result,
+            seen: clean(seen),
+            evidence: evidence.into_iter().map(clean).collect(),
+        }
+    }
+
+    fn of(group: &str, kernel: &str, finding: &Finding) -> Self {
+        let Finding { expected, seen, outcome, evidence } = finding;
+        Self {
+            group: group.to_owned(),
+            kernel: Some(kernel.to_owned()),
+            name: expected.clone(),
+            result: result_of(*outcome),
+            seen: seen.clone(),
+            evidence: evidence.clone(),
+        }
+    }
+}
+
+/// A claim for which no boot was made is no more green than one that its boots cannot tell.
+fn result_of(outcome: Outcome) -> TestResult {
+    match outcome {
+        Outcome::Supported => TestResult::Passed,
+        Outcome::Refuted => TestResult::Failed,
+        Outcome::Inconclusive | Outcome::NotRun => TestResult::Inconclusive,
+    }
+}
+
+fn of_bench(document: &Document) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for case in &document.cases {
+        for result in document.results.iter().filter(|result| result.case == case.name) {
+            checks
+                .extend(result.findings.iter().map(|finding| Check::of(&case.name, &result.kernel, finding)));
+        }
+        for comparison in document.comparisons.iter().filter(|comparison| comparison.case == case.name) {
+            let Some((claim, outcome)) = comparison.claim.as_ref().zip(comparison.outcome) else { continue };
+            checks.push(Check {
+                group: case.name.clone(),
+                kernel: None,
+                name: format!("{}: {claim}", comparison.metric),
+                result: result_of(outcome),
+                seen: crate::text::ratio(comparison),
+                evidence: Vec::new(),
+            });
+        }
+        if !case.tested {
+            checks.push(Check {
+                group: case.name.clone(),
+                kernel: None,
+                name: "a kernel that the claim is about was booted".to_owned(),
+                result: TestResult::Inconclusive,
+                seen: "none was".to_owned(),
+                evidence: Vec::new(),
+            });
+        }
+    }
+    checks
+}
+
+fn of_tests(document: &TestDocument) -> Vec<Check> {
+    let cases = document.results.iter().map(of_case);
+    let mut checks: Vec<Check> = cases.chain(document.harness.iter().map(of_harness)).collect();
+    // They come as they end, several at a time.
+    let mut groups: Vec<String> = Vec::new();
+    for check in &checks {
+        if !groups.contains(&check.group) {
+            groups.push(check.group.clone());
+        }
+    }
+    checks.sort_by_key(|check| groups.iter().position(|group| *group == check.group));
+    checks
+}
+
+fn of_case(entry: &TestEntry) -> Check {
+    let decisive = entry.findings.iter().filter(|finding| finding.outcome != Outcome::Supported);
+    let told = |finding: &Finding| format!("{}: {}", finding.expected, finding.seen);
+    let why = match (&entry.skipped, &entry.lost) {
+        (Some(why), _) => why.clone(),
+        (None, Some(lost)) => lost.why.clone(),
+        (None, None) if entry.result == TestResult::Passed => String::new(),
+        (None, None) => decisive.clone().map(told).collect::<Vec<_>>().join("; "),
+    };
+    Check {
+        group: entry.case.clone(),
+        kernel: Some(entry.kernel.clone()),
+        name: entry.situation.clone(),
+        result: entry.result,
+        seen: why,
+        evidence: decisive.flat_map(|finding| finding.evidence.clone()).collect(),
+    }
+}
+
+fn of_harness(entry: &HarnessEntry) -> Check {
+    let HarnessEntry { test, result, why, lost } = entry;
+    Check {
+        group: "harness".to_owned(),
+        kernel: None,
+        name: test.clone(),
+        result: *result,
+        seen: why.clone().or_else(|| lost.as_ref().map(|lost| lost.why.clone())).unwrap_or_default(),
+        evidence: Vec::new(),
+    }
+}

@@ -1,0 +1,84 @@
+//! `report`: the folder of a run to a page, or to a format of other tools.
+
+mod kept;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use lab::failure::{Failure, Kind};
+use report::findings::Found;
+use report::html::Page;
+
+use crate::cli::{ReportArguments, ReportFormat};
+use crate::exit;
+use crate::screen::print;
+
+pub(crate) fn run(arguments: &ReportArguments, workspace: &Path) -> Result<u8, Failure> {
+    let run = match &arguments.run {
+        Some(run) => run.clone(),
+        None => newest(&workspace.join("runs"))?,
+    };
+    let found = kept::found(&run)?;
+    let text = render(arguments.format, &run, &found)?;
+    match &arguments.output {
+        Some(path) => write(path, &text)?,
+        None => print(&text),
+    }
+    Ok(exit::SUPPORTED)
+}
+
+fn render(format: ReportFormat, run: &Path, found: &Found) -> Result<String, Failure> {
+    Ok(match format {
+        ReportFormat::Html => {
+            let kernels = kept::kernels(run, found)?;
+            let (timelines, remarks) = kept::timelines(run, found);
+            report::html::render(&Page { found, kernels: &kernels, timelines: &timelines, remarks: &remarks })
+        }
+        ReportFormat::Perfetto => {
+            let (timelines, remarks) = kept::timelines(run, found);
+            if let (true, Some(why)) = (timelines.is_empty(), remarks.into_iter().next()) {
+                let attempt = format!("draw the probes of {}", run.display());
+                let next = "name a folder with its boots/, as the run left it";
+                return Err(Failure::new(Kind::Files, attempt, why, next));
+            }
+            report::perfetto::render(&timelines)
+        }
+        ReportFormat::Junit => report::junit::render(found),
+        ReportFormat::Ktap => report::ktap::render(found),
+        ReportFormat::Kcidb => report::kcidb::render(found, &kept::kernels(run, found)?),
+        ReportFormat::Csv => report::csv::render(found),
+        ReportFormat::Mail => report::mail::render(found),
+    })
+}
+
+/// The newest run with a document.
+fn newest(runs: &Path) -> Result<PathBuf, Failure> {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    // Folders are named after the time.
+    let newest = entries.filter(|run| kept::document(run).is_some()).max();
+    newest.ok_or_else(|| {
+        let next = "carry out `cargo xtask bench`, or name the folder of a run";
+        Failure::new(Kind::Asked, "report on the newest run", format!("none in {}", runs.display()), next)
+    })
+}
+
+/// Writes a file that is there whole or not at all.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |e: &std::io::Error| {
+        let mut failure = Failure::file("write", path, e);
+        failure.next = "name a file that can be written with -o".to_owned();
+        failure
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Something that is there and no file, as /dev/stdout, is written to and not replaced.
+    if path.exists() && !path.is_file() {
+        return fs::write(path, text).map_err(|e| failed(&e));
+    }
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(|e| failed(&e))?;
+    file.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
+    file.persist(path).map(drop).map_err(|e| failed(&e.error))
+}
