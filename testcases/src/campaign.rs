@@ -59,6 +59,15 @@ impl Sample {
     }
 }
 
+/// What the boots so far say.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Whether they are enough.
+    pub clear: bool,
+    /// In a few words, for whoever waits.
+    pub told: String,
+}
+
 /// How often each kernel is booted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rounds {
@@ -81,10 +90,18 @@ impl Rounds {
     }
 
     /// Whether it is enough, after so many rounds.
-    fn enough(self, done: usize, clear: impl Fn() -> bool) -> bool {
+    fn enough(self, done: usize, clear: bool) -> bool {
         match self {
             Self::Just(rounds) => done >= rounds,
-            Self::UntilClear { least, most } => done >= most || (done >= least && clear()),
+            Self::UntilClear { least, most } => done >= most || (done >= least && clear),
+        }
+    }
+
+    /// How many there will be, for all that is known after so many: one more, where it is not clear.
+    fn expected(self, done: usize) -> usize {
+        match self {
+            Self::Just(rounds) => rounds,
+            Self::UntilClear { least, most } => (done + 1).clamp(least, most),
         }
     }
 }
@@ -125,7 +142,7 @@ pub fn can_fork(case: &Case) -> bool {
 }
 
 /// Carries out rounds, in each of which every kernel is booted once, and then each of these boots is forked so often.
-/// `clear` says after a round whether the boots so far are enough.
+/// `standing` says after a round what the boots so far say, and whether they are enough.
 ///
 /// # Errors
 /// The failure that ended it. What was finished before is in the folder of the run.
@@ -135,7 +152,7 @@ pub fn carry_out(
     lineup: &Lineup,
     rounds: Rounds,
     forks: usize,
-    clear: impl Fn(&[KernelResult]) -> bool,
+    standing: impl Fn(&[KernelResult]) -> Standing,
     watch: &dyn Watch,
 ) -> Result<Vec<KernelResult>, Failure> {
     let mut results: Vec<KernelResult> = lineup
@@ -163,11 +180,7 @@ pub fn carry_out(
     }
     .write(&lineup.run)?;
 
-    let total = order.len() * (1 + forks);
-    let (most, of) = match rounds {
-        Rounds::Just(_) => ("", Some(total as u64)),
-        Rounds::UntilClear { .. } => ("at most ", None),
-    };
+    let most = if matches!(rounds, Rounds::Just(_)) { "" } else { "at most " };
     let s = if order.len() == 1 { "" } else { "s" };
     let forked = if forks == 0 { String::new() } else { format!(", each forked {forks} times") };
     watch.stage(&format!("boot {most}{} guest{s}{forked}, {}", order.len(), lineup.choice.accelerator));
@@ -175,8 +188,10 @@ pub fn carry_out(
     let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
     let mut done = 0;
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
+        let of = Some((rounds.expected(number) * kernels * (1 + forks)) as u64);
         let mut saved = Vec::new();
         for (name, place) in round {
+            watch.now(&name_of(*place));
             watch.count(done, of, "guests");
             let folder = run::make_boot_folder(&lineup.run, name)?;
             let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
@@ -203,6 +218,7 @@ pub fn carry_out(
         });
         run::carry_on_each(&boots.collect::<Vec<_>>(), |number, ending| {
             let (name, at) = &order[number];
+            watch.now(&format!("fork of {}", name_of(saved[*at].1)));
             let sample = sample(case, &circumstances, name, ending)?;
             done += 1;
             watch.count(done, of, "guests");
@@ -215,11 +231,12 @@ pub fn carry_out(
         // A kernel that died is a finding, and may take minutes to die again.
         let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
         let ill = samples.into_iter().any(|sample| sample.boot().is_none());
-        if ill || rounds.enough(number + 1, || clear(&results)) {
+        let Standing { clear, told } = standing(&results);
+        watch.known(&told);
+        if ill || rounds.enough(number + 1, clear) {
             break;
         }
     }
-    watch.count(done, of, "guests");
     Ok(results)
 }
 
@@ -247,9 +264,16 @@ mod tests {
     fn rounds_end_when_it_is_clear_but_not_before_the_least_nor_after_the_most() {
         let auto = Rounds::UntilClear { least: 3, most: 30 };
         let last = |rounds: Rounds, clear_after: usize| {
-            (1..).find(|done| rounds.enough(*done, || *done >= clear_after))
+            (1..).find(|done| rounds.enough(*done, *done >= clear_after))
         };
         assert_eq!([1, 3, 7, 99].map(|clear_after| last(auto, clear_after)), [3, 3, 7, 30].map(Some));
         assert_eq!(last(Rounds::Just(5), 1), Some(5));
+    }
+
+    #[test]
+    fn what_is_expected_of_a_search_that_is_not_clear_is_one_round_more() {
+        let auto = Rounds::UntilClear { least: 3, most: 30 };
+        assert_eq!([0, 2, 3, 7, 30].map(|done| auto.expected(done)), [3, 3, 4, 8, 30]);
+        assert_eq!(Rounds::Just(5).expected(2), 5);
     }
 }

@@ -5,7 +5,7 @@ mod case;
 mod table;
 mod verdict;
 
-pub use campaign::{BootResult, KernelResult, Rounds, Sample, boot, can_fork, carry_out};
+pub use campaign::{BootResult, KernelResult, Rounds, Sample, Standing, boot, can_fork, carry_out};
 pub use case::{Case, Circumstances, Dies, Promise};
 /// The modules that any of the cases loads.
 pub fn modules() -> Vec<&'static str> {

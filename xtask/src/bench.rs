@@ -20,7 +20,8 @@ use report::document::{
     SCHEMA, SpentEntry, TimeEntry,
 };
 use testcases::{
-    BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Verdict,
+    BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Standing,
+    Verdict,
 };
 
 use crate::cli::{BenchArguments, Forks, as_options};
@@ -80,14 +81,9 @@ pub(crate) struct Plan<'a> {
 /// Boots, judges, and writes the verdict to the folder of the run.
 pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
     let Plan { case, topology, rounds, forks, command, begun } = *plan;
-    let clear = |results: &[KernelResult]| {
-        let told = |comparison: &Comparison| {
-            matches!(comparison.outcome, Some(Outcome::Supported | Outcome::Refuted))
-        };
-        compared(case, rounds, results).iter().all(told)
-    };
+    let standing = |results: &[KernelResult]| standing(&compared(case, rounds, results));
     let until_boot = begun.elapsed();
-    let results = testcases::carry_out(case, topology, lineup, rounds, forks, clear, watch)
+    let results = testcases::carry_out(case, topology, lineup, rounds, forks, standing, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, rounds, &results);
     let mut document = document(case, topology, lineup, &results, comparisons, command);
@@ -98,6 +94,30 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
         fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
     }
     Ok(document)
+}
+
+/// What comparisons say so far: all are clear, or how far the widest of the others has come.
+fn standing(comparisons: &[Comparison]) -> Standing {
+    let clear =
+        |comparison: &&Comparison| matches!(comparison.outcome, Some(Outcome::Supported | Outcome::Refuted));
+    let width = |comparison: &Comparison| Some(comparison.high? / comparison.low?);
+    let unclear = comparisons.iter().filter(|comparison| !clear(comparison));
+    let widest = unclear.max_by(|a, b| width(a).unwrap_or(f64::MAX).total_cmp(&width(b).unwrap_or(f64::MAX)));
+    let told = |comparison: &Comparison| {
+        let Comparison { metric, baseline, candidate, ratio, low, high, .. } = comparison;
+        let ratio = ratio.map_or_else(|| "not known".to_owned(), |ratio| format!("{ratio:.2}"));
+        let interval = low.zip(*high).map(|(low, high)| format!(" ({low:.2} to {high:.2})"));
+        format!("{metric} {baseline} / {candidate} = {ratio}{}", interval.unwrap_or_default())
+    };
+    let all = comparisons.len();
+    let told = match (widest, comparisons.first()) {
+        (Some(widest), _) => {
+            format!("{} of {all} clear; {}", comparisons.iter().filter(clear).count(), told(widest))
+        }
+        (None, Some(first)) => format!("all clear; {}", told(first)),
+        (None, None) => String::new(),
+    };
+    Standing { clear: widest.is_none(), told }
 }
 
 impl Forks {
@@ -352,5 +372,26 @@ mod tests {
         assert_eq!(forks(Forks::Auto, &["with", "without", "mainline"]), 3);
         assert_eq!(forks(Forks::Auto, &["with"]), 0);
         assert_eq!(forks(Forks::Just(7), &["with"]), 7);
+    }
+
+    #[test]
+    fn whoever_waits_is_told_of_the_comparison_that_is_furthest_from_clear() {
+        let comparison = |metric: &str, outcome, low: f64, high: f64| {
+            let interval = stats::Interval { low, high };
+            let ratio = Ratio { ratio: 2.0, interval: Some(interval) };
+            let mut comparison = Comparison::new("case", "without", "with", 3, 0, Some(ratio));
+            (comparison.metric, comparison.outcome) = (metric.to_owned(), Some(outcome));
+            comparison
+        };
+        let clear = comparison("makespan", Outcome::Supported, 1.5, 3.0);
+        let wide = comparison("insmod", Outcome::Inconclusive, 0.5, 8.0);
+        let wider = comparison("probe", Outcome::Inconclusive, 0.1, 40.0);
+        let Standing { clear: enough, told } = standing(&[clear.clone(), wide, wider]);
+        assert!(!enough);
+        assert_eq!(told, "1 of 3 clear; probe without / with = 2.00 (0.10 to 40.00)");
+        let Standing { clear: enough, told } = standing(std::slice::from_ref(&clear));
+        assert!(enough);
+        assert_eq!(told, "all clear; makespan without / with = 2.00 (1.50 to 3.00)");
+        assert!(standing(&[]).clear);
     }
 }

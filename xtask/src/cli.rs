@@ -25,6 +25,9 @@ use lab::kernel::Wanted;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
+    /// Say nothing of what goes on: results, warnings and errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }

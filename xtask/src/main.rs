@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     if let Err(e) = ctrlc::set_handler(interrupted) {
         complain(&format!("Ctrl-C will not be handled: {e}"));
     }
-    let screen = Screen::new();
+    let screen = Screen::new(cli.quiet);
     let done = match cli.verb {
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Bisect(arguments) => bisect::run(&arguments, &workspace(), &screen),

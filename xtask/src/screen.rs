@@ -10,15 +10,27 @@ use lab::watch::Watch;
 /// Elsewhere than on a terminal, a count is shown at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
-/// Where progress is shown.
+/// Where progress is shown. Nothing of it is coloured, so that `NO_COLOR` has nothing to switch off.
 pub(crate) struct Screen {
-    bar: Option<ProgressBar>,
-    plain: Mutex<Plain>,
+    mode: Mode,
+    state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct Plain {
+enum Mode {
+    /// A line that moves.
+    Bar(ProgressBar),
+    /// A line for each stage, and now and then one of how far it is.
+    Plain,
+    /// Nothing but what was found.
+    Quiet,
+}
+
+/// What goes on.
+struct State {
     stage: String,
+    begun: Instant,
+    now: String,
+    known: String,
     shown: Option<Instant>,
 }
 
@@ -33,75 +45,161 @@ pub(crate) fn complain(text: &str) {
 }
 
 impl Screen {
-    pub(crate) fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    pub(crate) fn new(quiet: bool) -> Self {
+        // A terminal that cannot move its cursor is a log.
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let mode = if quiet {
+            Mode::Quiet
+        } else if std::io::stderr().is_terminal() && !dumb {
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        Self { bar, plain: Mutex::default() }
+            Mode::Bar(bar)
+        } else {
+            Mode::Plain
+        };
+        Self { mode, state: Mutex::new(State::of("")) }
     }
 
     /// Takes the moving line off the screen.
     pub(crate) fn clear(&self) {
-        if let Some(bar) = &self.bar {
+        if let Mode::Bar(bar) = &self.mode {
             bar.finish_and_clear();
         }
     }
 
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => complain(text),
+    /// Changes what is known of what goes on, and shows it where there is a line for it.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Mode::Bar(bar) = &self.mode {
+            bar.set_message(state.short());
         }
     }
 }
 
+impl State {
+    fn of(stage: &str) -> Self {
+        let (now, known) = (String::new(), String::new());
+        Self { stage: stage.to_owned(), begun: Instant::now(), now, known, shown: Some(Instant::now()) }
+    }
+
+    /// The stage, and what of it is done now.
+    fn message(&self) -> String {
+        let Self { stage, now, known, .. } = self;
+        let with = |before: &str, text: &str| {
+            if text.is_empty() { String::new() } else { format!("{before}{text}") }
+        };
+        format!("{stage}{}{}", with(": ", now), with("; ", known))
+    }
+
+    /// What fits behind a bar: the stage only until there is more to say.
+    fn short(&self) -> String {
+        let more: Vec<&str> =
+            [self.now.as_str(), &self.known].into_iter().filter(|text| !text.is_empty()).collect();
+        if more.is_empty() { self.stage.clone() } else { more.join(": ") }
+    }
+
+    /// How far it is, how long that took, and about how long the rest will.
+    fn how_far(&self, done: u64, of: Option<u64>, units: &str) -> String {
+        let elapsed = self.begun.elapsed();
+        let of_all = of.map_or_else(String::new, |of| format!(" of {of}"));
+        let rest = of.and_then(|of| to_go(elapsed, done, of));
+        let rest = rest.map_or_else(String::new, |rest| format!(", about {} s to go", rest.as_secs()));
+        format!("{}: {done}{of_all} {units}, {} s so far{rest}", self.message(), elapsed.as_secs())
+    }
+}
+
+/// How long the rest will take, if it goes on as until now; `None` where nothing tells.
+fn to_go(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
+    let rest = of.checked_sub(done).filter(|_| done > 0)?;
+    Some(elapsed.mul_f64(rest as f64 / done as f64))
+}
+
 impl Watch for Screen {
     fn stage(&self, what: &str) {
-        match &self.bar {
-            Some(bar) => {
+        self.change(|state| *state = State::of(what));
+        match &self.mode {
+            Mode::Bar(bar) => {
                 bar.set_style(ProgressStyle::default_spinner());
                 bar.unset_length();
                 bar.reset();
-                bar.set_message(what.to_owned());
             }
-            None => {
-                let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-                *plain = Plain { stage: what.to_owned(), shown: Some(Instant::now()) };
-                complain(what);
-            }
+            Mode::Plain => complain(what),
+            Mode::Quiet => {}
         }
     }
 
     fn count(&self, done: u64, of: Option<u64>, units: &str) {
-        if let Some(bar) = &self.bar {
-            if let Some(of) = of {
-                // The template is ours, and units have no braces: it parses.
-                let template = format!(
-                    "{{spinner}} {{msg}} {{bar:30}} {{pos}}/{{len}} {units} {{elapsed}}, {{eta}} to go"
-                );
+        match &self.mode {
+            Mode::Bar(bar) => {
+                // The templates are ours, and units have no braces: they parse.
+                let bar_and_rest = match (of, done) {
+                    (None, _) => ["", "{pos}", ""],
+                    (Some(_), 0) => ["{bar:12} ", "{pos}/{len}", ""],
+                    (Some(_), _) => ["{bar:12} ", "{pos}/{len}", ", about {eta} to go"],
+                };
+                let [before, count, rest] = bar_and_rest;
+                let template =
+                    format!("{{spinner}} {before}{count} {units}, {{elapsed}}{rest}: {{wide_msg}}");
                 if let Ok(style) = ProgressStyle::with_template(&template) {
                     bar.set_style(style);
                 }
-                bar.set_length(of);
-            } else if let Ok(style) =
-                ProgressStyle::with_template(&format!("{{spinner}} {{msg}} {{pos}} {units} {{elapsed}}"))
-            {
-                bar.set_style(style);
+                match of {
+                    Some(of) => bar.set_length(of),
+                    None => bar.unset_length(),
+                }
+                bar.set_position(done);
             }
-            bar.set_position(done);
-            return;
-        }
-        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-        if plain.shown.is_none_or(|shown| shown.elapsed() >= PLAIN_EVERY) {
-            plain.shown = Some(Instant::now());
-            let of = of.map_or_else(String::new, |of| format!(" of {of}"));
-            complain(&format!("{}: {done}{of} {units}", plain.stage));
+            Mode::Plain => self.change(|state| {
+                if state.shown.is_none_or(|shown| shown.elapsed() >= PLAIN_EVERY) {
+                    state.shown = Some(Instant::now());
+                    complain(&state.how_far(done, of, units));
+                }
+            }),
+            Mode::Quiet => {}
         }
     }
 
+    fn now(&self, what: &str) {
+        self.change(|state| what.clone_into(&mut state.now));
+    }
+
+    fn known(&self, what: &str) {
+        self.change(|state| what.clone_into(&mut state.known));
+    }
+
     fn note(&self, text: &str) {
-        self.say(text);
+        match &self.mode {
+            Mode::Bar(bar) => bar.println(text),
+            Mode::Plain | Mode::Quiet => complain(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_was_done_and_nobody_guesses_before_that() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(to_go(ten, 2, 6), Some(Duration::from_secs(20)));
+        assert_eq!(to_go(ten, 6, 6), Some(Duration::ZERO));
+        assert_eq!(to_go(ten, 0, 6), None);
+        assert_eq!(to_go(ten, 7, 6), None);
+    }
+
+    #[test]
+    fn a_plain_line_says_what_which_kernel_how_far_and_how_sure() {
+        let mut state = State::of("boot at most 60 guests, TCG");
+        state.now = "with".to_owned();
+        state.known = "1 of 2 clear".to_owned();
+        assert_eq!(
+            state.how_far(3, Some(6), "guests"),
+            "boot at most 60 guests, TCG: with; 1 of 2 clear: 3 of 6 guests, 0 s so far, about 0 s to go"
+        );
+        assert_eq!(state.short(), "with: 1 of 2 clear");
+        assert_eq!(State::of("unpack").short(), "unpack");
+        assert_eq!(State::of("unpack").how_far(0, None, "files"), "unpack: 0 files, 0 s so far");
     }
 }

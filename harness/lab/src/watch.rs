@@ -8,6 +8,12 @@ pub trait Watch: Sync {
     /// So much of it is done, of so much, if that is known; in units like "boots".
     fn count(&self, _done: u64, _of: Option<u64>, _units: &str) {}
 
+    /// What of it is done now: a kernel.
+    fn now(&self, _what: &str) {}
+
+    /// What is known so far: "makespan without / with = 27.7 (17.4 to 44.0)". It holds until the next, or the next stage.
+    fn known(&self, _what: &str) {}
+
     /// A finding to be kept on the screen.
     fn note(&self, _text: &str) {}
 }

@@ -14,7 +14,7 @@ use lab::kernel::{Behaviour, Recipe};
 use lab::run::{self, Bootable, Lineup};
 use lab::watch::Watch;
 use report::document::RatioEntry;
-use testcases::{CASES, Case, Circumstances, End, KernelResult, Rounds, Seen, Verdict};
+use testcases::{CASES, Case, Circumstances, End, KernelResult, Rounds, Seen, Standing, Verdict};
 
 use crate::cli::{QuestionArguments, Symptom};
 use crate::metric::Metric;
@@ -313,11 +313,17 @@ impl Bench<'_> {
             let interval = ratio?.interval?;
             if interval.low > threshold { Some(true) } else { (interval.high < threshold).then_some(false) }
         };
-        let clear = |results: &[KernelResult]| above(ratio(results).1).is_some();
+        let standing = |results: &[KernelResult]| {
+            let (_, ratio) = ratio(results);
+            let interval = ratio.and_then(|ratio| ratio.interval);
+            let told = interval.map(|of| format!("{:.2} to {:.2} times as long", of.low, of.high));
+            Standing { clear: above(ratio).is_some(), told: told.unwrap_or_default() }
+        };
         let forks = if testcases::can_fork(case) { 3 } else { 0 };
         let mut found =
             Found { bad: None, why: String::new(), tally: Tally::default(), ratio: None, sure: 0.5 };
-        let results = match testcases::carry_out(case, &topology, &pair, ROUNDS, forks, clear, self.watch) {
+        let results = match testcases::carry_out(case, &topology, &pair, ROUNDS, forks, standing, self.watch)
+        {
             Ok(results) => results,
             Err(failure) if matches!(failure.kind, Kind::Guest | Kind::Build) => {
                 found.why = failure.to_string();
