@@ -2,6 +2,7 @@
 
 mod bisect;
 mod kernels;
+mod results;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use bisect::{
 use kernels::KERNELS;
 pub(crate) use kernels::{KernelArguments, KernelVerb, PatchArguments, as_options, behaviour};
 use lab::kernel::Wanted;
+pub(crate) use results::{ArchiveArguments, MergeArguments, ReportArguments, ReportFormat};
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
 #[derive(Debug, Parser)]
@@ -47,6 +49,8 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Pack the guest tests, with kernels and agent, for machines that each run a part of them
+    Archive(ArchiveArguments),
     /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
     Bench(BenchArguments),
     /// Find the commit that broke a case
@@ -57,6 +61,8 @@ pub(crate) enum Verb {
     Doctor,
     /// Show, fill and clean the kernel store
     Kernel(KernelArguments),
+    /// Join the results of machines that each ran a part of the tests, and say what is missing
+    Merge(MergeArguments),
     /// Build kernels with known faults and see which case catches each
     Mutants(MutantsArguments),
     /// Measure parprobe itself, each figure beside its limit
@@ -275,10 +281,13 @@ fn rounds(text: &str) -> Result<Rounds, String> {
     number.map(Rounds::Just).ok_or_else(|| "`auto` or a number from 1 to 1000 is needed".to_owned())
 }
 
+/// A kernel of each kind, which cases are carried out on.
+const EVERY_KIND: &str = "without,with,with-numa,mainline";
+
 impl TestArguments {
     /// The kernels.
     pub(crate) fn wanted(&self) -> Wanted {
-        self.patches.wanted(&self.kernels, "without,with,with-numa,mainline")
+        self.patches.wanted(&self.kernels, EVERY_KIND)
     }
 }
 
@@ -334,37 +343,6 @@ pub(crate) struct MutantsArguments {
     /// Install what this host lacks, then go on
     #[arg(long)]
     pub(crate) setup: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ReportArguments {
-    /// The folder of a bench or of tests [default: the newest in runs/]
-    pub(crate) run: Option<PathBuf>,
-    /// What to make of it
-    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
-    pub(crate) format: ReportFormat,
-    /// The file to write [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// What a report can be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum ReportFormat {
-    /// One page with pictures, which needs nothing else
-    Html,
-    /// JUnit XML, for CI servers
-    Junit,
-    /// KTAP, as kselftest and KUnit write it
-    Ktap,
-    /// A trace of the probes, for ui.perfetto.dev and chrome://tracing
-    Perfetto,
-    /// What KernelCI's common database takes
-    Kcidb,
-    /// A table: a row for each boot of a bench, or for each test
-    Csv,
-    /// Plain text of 72 columns, to go below the --- of a patch
-    Mail,
 }
 
 #[derive(Args, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Standard output carries results and nothing else; what goes on is told on standard error.
 
+mod archive;
 mod bench;
 mod bisect;
 mod boot;
@@ -9,10 +10,12 @@ mod cli;
 mod doctor;
 mod exit;
 mod kernel;
+mod merge;
 mod metric;
 mod mutants;
 mod perf;
 mod report;
+mod results;
 mod screen;
 mod test;
 
@@ -41,11 +44,13 @@ fn main() -> ExitCode {
     }
     let screen = Screen::new(cli.quiet);
     let done = match cli.verb {
+        Verb::Archive(arguments) => archive::run(&arguments, &workspace(), &screen),
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Bisect(arguments) => bisect::run(&arguments, &workspace(), &screen),
         Verb::Boot(arguments) => boot::run(&arguments, &workspace(), &screen),
         Verb::Kernel(arguments) => kernel::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
+        Verb::Merge(arguments) => merge::run(&arguments, &workspace(), &screen),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
         Verb::Report(arguments) => report::run(&arguments, &workspace()),

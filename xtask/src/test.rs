@@ -1,7 +1,7 @@
 //! `test`: unit and golden tests through cargo, then guest tests through libtest-mimic.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,13 +13,12 @@ use lab::kernel::{Catalogue, Origin, Recipe, Store, Wanted};
 use lab::run::Place;
 use lab::validators::Validators;
 use lab::watch::Watch;
-use report::document::{
-    HarnessEntry, Host, LostEntry, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
-};
+use report::document::{Host, TEST_SCHEMA, TestDocument, TestResult};
 use testcases::{CASES, Case};
 
-use crate::cli::{TestArguments, as_options};
+use crate::cli::{Accel, TestArguments, as_options};
 use crate::exit;
+use crate::results::Noted;
 use crate::screen::{complain, print};
 
 /// Longer than all tests take on a slow host: for a test that hangs past its own deadline.
@@ -31,15 +30,16 @@ const FAST: &[&str] = &["--workspace"];
 const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
 /// Tests that hold what we write against programs and schemas of others.
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
-/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one, and
-/// those of another release are judged as the others are.
+/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
+/// and those of another release are judged as the others are.
 const OWN: [(&str, &str); 3] =
     [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] };
     let wanted = arguments.wanted();
-    let tests = Tests { workspace, arguments, wanted: &wanted, run: None };
+    let TestArguments { accel, json, .. } = *arguments;
+    let tests = Tests { workspace, accel, to_stderr: json, wanted: &wanted, run: None };
     // libtest-mimic takes one filter at a time.
     let filters: Vec<Option<&str>> = match &arguments.filters[..] {
         [] => vec![None],
@@ -119,6 +119,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         command: repeat(arguments),
         results: noted.cases,
         harness: noted.harness,
+        missing: Vec::new(),
     };
     let json = document.to_json() + "\n";
     // First: where it cannot be written, it is seen at least.
@@ -161,21 +162,11 @@ fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Fai
     if let Some(failure) = stopped {
         return failure.kind.exit_code();
     }
-    match worst {
-        None | Some(TestResult::Passed) => exit::SUPPORTED,
-        Some(TestResult::Skipped) if fast.is_empty() => exit::INCONCLUSIVE,
-        Some(TestResult::Skipped) => exit::SUPPORTED,
-        Some(TestResult::Inconclusive) => exit::INCONCLUSIVE,
-        Some(TestResult::Lost) => {
-            let first = noted.results().find_map(|(_, lost)| lost);
-            first.map_or(Kind::Guest.exit_code(), |lost| lost.exit_code)
-        }
-        Some(TestResult::Failed) => exit::REFUTED,
-    }
+    noted.exit_code(if fast.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
 }
 
 /// The kernels that guest tests of these names boot, each with its flavour.
-fn kernels_for(
+pub(crate) fn kernels_for(
     kernels: &[Recipe],
     catalogue: &Catalogue,
     filter: Option<&str>,
@@ -227,53 +218,27 @@ fn repeat(arguments: &TestArguments) -> String {
     format!("{command} {} --accel {}", as_options(&arguments.wanted()), accel.name())
 }
 
-/// What processes of guest tests noted.
-#[derive(Default)]
-struct Noted {
-    cases: Vec<TestEntry>,
-    harness: Vec<HarnessEntry>,
-    /// Of each process that came to its end, how many of its tests did not pass.
-    ended: Vec<u64>,
+/// Cargo, in the workspace.
+pub(crate) fn cargo(workspace: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace);
+    command
 }
 
-impl Noted {
-    fn read(run: &Path) -> Result<Self, Failure> {
-        let path = results_path(run);
-        let text = match std::fs::read_to_string(&path) {
-            // They could not be compiled.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            read => read.map_err(|e| Failure::file("read", &path, &e))?,
-        };
-        let mut noted = Self::default();
-        for line in text.lines() {
-            match serde_json::from_str(line) {
-                Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
-                Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
-                Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
-                // A line that was cut is a test of which nothing is known.
-                Err(_) => {}
-            }
-        }
-        Ok(noted)
-    }
-
-    /// What became of each test, and what it lacked.
-    fn results(&self) -> impl Iterator<Item = (TestResult, Option<&LostEntry>)> {
-        let harness = self.harness.iter().map(|entry| (entry.result, entry.lost.as_ref()));
-        self.cases.iter().map(|entry| (entry.result, entry.lost.as_ref())).chain(harness)
-    }
-}
-
-/// In the folder of the run: what the tests write, until it is part of the document.
-fn results_path(run: &Path) -> PathBuf {
-    run.join("results.jsonl")
+/// The names of all tests that boot guests, on these kernels.
+pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+    let tests = Tests { workspace, accel: Accel::Auto, to_stderr: false, wanted, run: None };
+    let names = tests.names(GUESTS)?;
+    Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 /// How the tests are run.
 #[derive(Clone, Copy)]
 struct Tests<'a> {
     workspace: &'a Path,
-    arguments: &'a TestArguments,
+    accel: Accel,
+    /// Standard output is for a document.
+    to_stderr: bool,
     wanted: &'a Wanted,
     /// The folder for the guests of a run.
     run: Option<&'a Path>,
@@ -294,8 +259,7 @@ impl Tests<'_> {
     /// Runs `cargo test` on our own terminal; whether it passed.
     fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);
-        if self.arguments.json {
-            // Standard output is for the document.
+        if self.to_stderr {
             command.stdout(std::io::stderr());
         }
         child::run_to_end(command.args(more), PATIENCE).map_err(|e| match e.kind() {
@@ -305,12 +269,12 @@ impl Tests<'_> {
     }
 
     fn command(&self, part: &[&str]) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(self.workspace).args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
-        command.env("PARPROBE_ACCEL", self.arguments.accel.name());
+        let mut command = cargo(self.workspace);
+        command.args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
+        command.env("PARPROBE_ACCEL", self.accel.name());
         command.env("PARPROBE_KERNELS", serde_json::to_string(self.wanted).unwrap_or_default());
         if let Some(run) = self.run {
-            command.env("PARPROBE_RUN", run).env("PARPROBE_RESULTS", results_path(run));
+            command.env("PARPROBE_RUN", run);
         }
         command
     }
@@ -320,6 +284,7 @@ impl Tests<'_> {
 mod tests {
     use super::*;
     use TestResult::{Failed, Inconclusive, Lost, Passed, Skipped};
+    use report::document::{HarnessEntry, LostEntry};
 
     fn noted(results: &[TestResult], ended: &[u64]) -> Noted {
         let entry = |result: &TestResult| {
@@ -328,7 +293,7 @@ mod tests {
             HarnessEntry { test: String::new(), result: *result, why: None, lost }
         };
         let harness = results.iter().map(entry).collect();
-        Noted { cases: Vec::new(), harness, ended: ended.to_vec() }
+        Noted { harness, ended: ended.to_vec(), ..Noted::default() }
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
     findings
 }
 
+/// Looks at what it takes to boot kernels that are brought along: QEMU, and a machine for it.
+pub fn examine_to_boot() -> Vec<Finding> {
+    vec![examine_qemu(), examine_machine(), examine_cores(), examine_memory()]
+}
+
 /// Looks for a busybox that needs no library: for guests that a person works in.
 pub fn examine_busybox() -> Finding {
     const PATH: &str = "/bin/busybox";

@@ -23,7 +23,9 @@ pub use bisect::{
 };
 pub use limit::{LimitEntry, SpentEntry};
 pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
-pub use test::{HarnessEntry, LostEntry, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult};
+pub use test::{
+    HarnessEntry, LostEntry, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
+};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "parprobe.bench/1";

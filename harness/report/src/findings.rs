@@ -190,7 +190,10 @@ fn of_bench(document: &Document) -> Vec<Check> {
 
 fn of_tests(document: &TestDocument) -> Vec<Check> {
     let cases = document.results.iter().map(of_case);
-    let mut checks: Vec<Check> = cases.chain(document.harness.iter().map(of_harness)).collect();
+    let all = cases
+        .chain(document.harness.iter().map(of_harness))
+        .chain(document.missing.iter().map(|test| missing(test)));
+    let mut checks: Vec<Check> = all.collect();
     // They come as they end, several at a time.
     let mut groups: Vec<String> = Vec::new();
     for check in &checks {
@@ -218,6 +221,18 @@ fn of_case(entry: &TestEntry) -> Check {
         result: entry.result,
         seen: why,
         evidence: decisive.flat_map(|finding| finding.evidence.clone()).collect(),
+    }
+}
+
+/// A test that nobody ran: no success, whatever it would have been.
+fn missing(test: &str) -> Check {
+    Check {
+        group: "missing".to_owned(),
+        kernel: None,
+        name: test.to_owned(),
+        result: TestResult::Inconclusive,
+        seen: "no machine ran it".to_owned(),
+        evidence: Vec::new(),
     }
 }
 

@@ -19,6 +19,9 @@ const OWN_MODULES: [&str; 1] = ["test_lockup"];
 pub(crate) fn kernels() -> Result<&'static [Recipe], Failure> {
     static RECIPES: OnceLock<Result<Vec<Recipe>, Failure>> = OnceLock::new();
     let find = || {
+        if let Some(kit) = Store::open()?.kit() {
+            return Ok(kit.subjects().to_vec());
+        }
         let wanted = match std::env::var("PARPROBE_KERNELS") {
             Ok(text) => serde_json::from_str(&text).map_err(|e| {
                 let next = "start the tests with `cargo xtask test`";
@@ -41,7 +44,10 @@ fn workspace() -> &'static Path {
 
 pub(crate) fn catalogue() -> Result<&'static Catalogue, Failure> {
     static CATALOGUE: OnceLock<Result<Catalogue, Failure>> = OnceLock::new();
-    let read = || Catalogue::read(&workspace().join("kernel-configs"));
+    let read = || match Store::open()?.kit() {
+        Some(kit) => Catalogue::read(&kit.configs()),
+        None => Catalogue::read(&workspace().join("kernel-configs")),
+    };
     CATALOGUE.get_or_init(read).as_ref().map_err(Clone::clone)
 }
 

@@ -42,6 +42,13 @@ fn main() -> ExitCode {
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());
+    // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    if let Err(e) = outcome::note_part() {
+        return complain(&format!("the results cannot be written: {e}"));
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(e) = outcome::note(&TestLine::Ended { failed: conclusion.num_failed }) {
         return complain(&format!("the results cannot be written: {e}"));

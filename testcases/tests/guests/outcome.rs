@@ -1,14 +1,17 @@
 //! What becomes of a guest test, and whoever started the tests being told of it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::TryFromIntError;
+use std::path::Path;
 
 use lab::failure::{Failure, Kind};
 use lab::guest::{Cause, Lost, Trouble};
+use lab::kernel::Store;
 use libtest_mimic::{Failed, Trial};
 use nix::errno::Errno;
-use report::document::{HarnessEntry, LostEntry, TestLine, TestResult};
+use report::document::{HarnessEntry, Host, LostEntry, TEST_LINES, TestLine, TestResult};
 
 /// Why a test did not pass.
 #[derive(Debug)]
@@ -142,7 +145,23 @@ pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str>
 
 /// Hands a result to whoever started the tests and wants them as data.
 pub(crate) fn note(line: &TestLine) -> io::Result<()> {
-    let Some(path) = std::env::var_os("PARPROBE_RESULTS") else { return Ok(()) };
-    let mut file = File::options().create(true).append(true).open(path)?;
+    let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
+    std::fs::create_dir_all(&run)?;
+    let mut file = File::options().create(true).append(true).open(Path::new(&run).join(TEST_LINES))?;
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
+}
+
+/// Says once in a run which machine this is and what tests there are, where each machine runs a part of them.
+pub(crate) fn note_part() -> io::Result<()> {
+    let there = |run: &OsString| Path::new(run).join(TEST_LINES).exists();
+    if std::env::var_os("PARPROBE_RUN").as_ref().is_none_or(there) {
+        return Ok(());
+    }
+    match Store::open().map_err(|failure| io::Error::other(failure.to_string()))?.kit() {
+        Some(kit) => {
+            let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
+            note(&TestLine::Part { host: Host { qemu, cores }, tests: kit.tests().to_vec() })
+        }
+        None => Ok(()),
+    }
 }

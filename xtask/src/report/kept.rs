@@ -81,13 +81,19 @@ pub(super) fn kernels(run: &Path, found: &Found) -> Result<Vec<Made>, Failure> {
     Ok(kernels)
 }
 
-/// The folders that have boots and kernels: that of the run, or one in it for each process of tests.
+/// The folders that have boots and kernels: that of the run, one in it for each process of tests, or one in each of its
+/// parts, where several machines ran one.
 fn folders(run: &Path) -> Vec<PathBuf> {
-    let within = fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut folders: Vec<PathBuf> = within.filter(|path| path.join("boots").is_dir()).collect();
-    folders.sort();
-    folders.insert(0, run.to_owned());
-    folders
+    let within = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+        folders.sort();
+        folders
+    };
+    let first = within(run);
+    let second: Vec<PathBuf> = first.iter().flat_map(|folder| within(folder)).collect();
+    let all = std::iter::once(run.to_owned()).chain(first).chain(second);
+    all.filter(|path| path.join("kernels").is_dir()).collect()
 }
 
 fn made(kernel: Kept) -> Made {

@@ -7,6 +7,7 @@ mod catalogue;
 mod config;
 mod git;
 pub(crate) mod initcalls;
+mod kit;
 pub mod modules;
 mod mutants;
 mod patches;
@@ -23,6 +24,7 @@ mod wanted;
 mod workshop;
 
 pub use catalogue::Catalogue;
+pub use kit::{Kit, Parts};
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
 pub use store::{Identity, Kernel, Store};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 
 /// A kernel that can be asked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Recipe {
     /// Its name: letters, digits and `-_.+@=`, so that it can name a file.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct Recipe {
 }
 
 /// Where a kernel comes from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Origin {
     /// It is built here.
     Build(Build),
@@ -31,7 +31,7 @@ pub enum Origin {
 }
 
 /// How to build a kernel.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Build {
     /// Where the source comes from.
     pub source: Source,
@@ -47,7 +47,7 @@ pub struct Build {
 }
 
 /// A kernel source.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Source {
     /// A tar archive.
     Archive {
@@ -66,7 +66,7 @@ pub enum Source {
 }
 
 /// What brings a file that is not there.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum Brought {
     /// Nobody: a person has named it.
     ByHand,
@@ -82,7 +82,7 @@ pub enum Brought {
 }
 
 /// A state of a source tree.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum State {
     /// As it stands in the folder now, with what is not committed.
     AsItStands,
@@ -91,7 +91,7 @@ pub enum State {
 }
 
 /// A kernel that somebody else has built.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Ready {
     /// A file of a Debian package.
     Deb(PathBuf),
@@ -112,7 +112,7 @@ pub enum Ready {
 }
 
 /// A patch.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Patch {
     /// The file, a diff with or without words before it.
     pub path: PathBuf,

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
 use crate::kernel::build;
+use crate::kernel::kit::Kit;
 use crate::kernel::ready;
 use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
 use crate::kernel::source::{self, Found};
@@ -39,6 +40,8 @@ pub(super) const BZIMAGE: &str = "bzImage";
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Where kernels are taken from, and not built.
+    kit: Option<Kit>,
 }
 
 /// A finished kernel in the store.
@@ -137,7 +140,12 @@ impl Store {
             let seen = "none of PARPROBE_STORE, XDG_CACHE_HOME and HOME is set";
             Failure::new(Kind::Files, "find the kernel store", seen, "set PARPROBE_STORE to a folder")
         })?;
-        Self::at(&root)
+        Ok(Self { kit: Kit::find()?, ..Self::at(&root)? })
+    }
+
+    /// The kit that its kernels come from, in a test that cargo-nextest has unpacked.
+    pub fn kit(&self) -> Option<&Kit> {
+        self.kit.as_ref()
     }
 
     /// The store in this folder.
@@ -163,7 +171,7 @@ impl Store {
         let root = root.canonicalize().map_err(unusable)?;
         // Found out now, and not after a build: the folder may be there and belong to somebody else.
         tempfile::tempfile_in(&root).map_err(unusable)?;
-        Ok(Self { root })
+        Ok(Self { root, kit: None })
     }
 
     /// Its folder.
@@ -177,6 +185,9 @@ impl Store {
     /// `Asked` for a source or a kernel that there is not, `Host` without source or compiler, `Series`, `Build`,
     /// `Files`, `Interrupted`.
     pub fn ensure(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Vec<Kernel>, Failure> {
+        if let Some(kit) = &self.kit {
+            return recipes.iter().map(|recipe| kit.kernel(recipe)).collect();
+        }
         let mut compiler = None;
         let mut sources: HashMap<&Source, Found> = HashMap::new();
         let mut kernels = Vec::new();
@@ -309,7 +320,7 @@ impl Identity {
 }
 
 /// The identity in `kernel.json`, if every file it names is as it says.
-fn intact(folder: &Path) -> Option<Identity> {
+pub(super) fn intact(folder: &Path) -> Option<Identity> {
     let identity: Identity = serde_json::from_slice(&fs::read(folder.join("kernel.json")).ok()?).ok()?;
     let whole = identity
         .files

@@ -87,13 +87,19 @@ impl Lineup {
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
-        let findings = host::examine(request.recipes);
+        let kit = store.kit();
+        let findings = if kit.is_some() { host::examine_to_boot() } else { host::examine(request.recipes) };
         host::prepare(&findings, request.setup, watch)?;
         if request.wish == Wish::Kvm {
             accelerator::require_vcpu()?;
         }
-        watch.stage("build the agent");
-        let agent = image::build_agent(request.workspace)?;
+        let agent = match kit {
+            Some(kit) => kit.agent(),
+            None => {
+                watch.stage("build the agent");
+                image::build_agent(request.workspace)?
+            }
+        };
         let built = store.ensure(request.recipes, watch)?;
         let choice = match built.first() {
             Some(first) => {

@@ -8,6 +8,9 @@ use super::Host;
 /// Name and version of the document of `cargo xtask test --json`.
 pub const TEST_SCHEMA: &str = "parprobe.test/1";
 
+/// In the folder of a run: a [`TestLine`] for each test, written as it ends.
+pub const TEST_LINES: &str = "results.jsonl";
+
 /// What the cases showed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TestDocument {
@@ -31,6 +34,9 @@ pub struct TestDocument {
     pub results: Vec<TestEntry>,
     /// Each test that boots guests and is no case: deaths and endings of guests, forks.
     pub harness: Vec<HarnessEntry>,
+    /// Tests that are known of and that nobody ran: of results that several machines made.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// A test of the harness with guests.
@@ -117,6 +123,13 @@ pub enum TestLine {
     Case(Box<TestEntry>),
     /// What became of a test of the harness.
     Harness(HarnessEntry),
+    /// Where it runs a part of the tests, as one of several machines: the first line of all.
+    Part {
+        /// The machine.
+        host: Host,
+        /// The names of all tests.
+        tests: Vec<String>,
+    },
     /// It came to its end: how many of its tests did not pass.
     Ended {
         /// How many.

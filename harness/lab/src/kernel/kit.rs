@@ -1,0 +1,234 @@
+//! What guest tests need on a machine that builds nothing: finished kernels and the agent, in a folder.
+//!
+//! It travels in the archive of cargo-nextest (`archive.include` in `.config/nextest.toml`) and is found there beside
+//! the test binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Kind};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, store};
+
+/// The folder's name below cargo's target folder. It is there only while an archive is made, and where one was
+/// unpacked.
+const FOLDER: &str = "parprobe-kit";
+const MANIFEST: &str = "kit.json";
+const AGENT: &str = "agent";
+const CONFIGS: &str = "kernel-configs";
+const KERNELS: &str = "kernels";
+
+/// A kit.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// What is in a kit: `kit.json`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Manifest {
+    /// The kernels that cases are carried out on.
+    subjects: Vec<Recipe>,
+    /// Every kernel that is there, those of flavours and of the harness's own tests as well.
+    kernels: Vec<Entry>,
+    /// The names of all tests: whoever joins results knows what is missing.
+    tests: Vec<String>,
+}
+
+/// A kernel of a kit.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Entry {
+    name: String,
+    about: String,
+    behaves: Option<Behaviour>,
+    id: String,
+    patches: Vec<PathBuf>,
+}
+
+/// What a kit is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The kernels that cases are carried out on.
+    pub subjects: &'a [Recipe],
+    /// Every kernel that tests boot.
+    pub kernels: &'a [Kernel],
+    /// The agent's binary.
+    pub agent: &'a Path,
+    /// `kernel-configs/`.
+    pub catalogue: &'a Catalogue,
+    /// The names of all tests.
+    pub tests: &'a [String],
+}
+
+impl Kit {
+    /// The kit beside this program, where cargo-nextest has unpacked one.
+    ///
+    /// # Errors
+    /// `Files` where it is damaged.
+    pub fn find() -> Result<Option<Self>, Failure> {
+        // It sets NEXTEST for tests (nexte.st, "Environment variables"). A test binary is in <target>/<profile>/deps.
+        let program = std::env::current_exe().ok().filter(|_| std::env::var_os("NEXTEST").is_some());
+        let target = program.as_deref().and_then(|program| program.ancestors().nth(3));
+        let folder = target.map(|target| target.join(FOLDER)).filter(|folder| folder.is_dir());
+        folder.map(|folder| Self::read(&folder)).transpose()
+    }
+
+    fn read(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
+        let manifest = serde_json::from_str(&text).map_err(|e| {
+            let attempt = format!("read {}", path.display());
+            Failure::new(Kind::Files, attempt, e.to_string(), "make the archive again")
+        })?;
+        Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// Writes one below cargo's target folder, in place of any that is there, and returns its folder.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn write(target: &Path, parts: &Parts<'_>) -> Result<PathBuf, Failure> {
+        let Parts { subjects, kernels, agent, catalogue, tests } = parts;
+        let folder = target.join(FOLDER);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|e| Failure::file("remove", &folder, &e))?;
+        }
+        let mut entries = Vec::new();
+        for (number, kernel) in kernels.iter().enumerate() {
+            let Kernel { name, about, behaves, identity, patches, folder: from } = kernel;
+            copy_folder(from, &folder.join(KERNELS).join(&identity.id))?;
+            let mut copied = Vec::new();
+            for (place, patch) in patches.iter().enumerate() {
+                let file = patch.file_name().unwrap_or_default();
+                let kept = Path::new("patches").join(number.to_string()).join(place.to_string()).join(file);
+                copy_file(patch, &folder.join(&kept))?;
+                copied.push(kept);
+            }
+            entries.push(Entry {
+                name: name.clone(),
+                about: about.clone(),
+                behaves: *behaves,
+                id: identity.id.clone(),
+                patches: copied,
+            });
+        }
+        copy_file(agent, &folder.join(AGENT))?;
+        copy_folder(catalogue.folder(), &folder.join(CONFIGS))?;
+        let manifest = Manifest { subjects: subjects.to_vec(), kernels: entries, tests: tests.to_vec() };
+        let json = serde_json::to_string_pretty(&manifest).unwrap_or_default();
+        let path = folder.join(MANIFEST);
+        fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;
+        Ok(folder)
+    }
+
+    /// The kernels that cases are carried out on.
+    pub fn subjects(&self) -> &[Recipe] {
+        &self.manifest.subjects
+    }
+
+    /// The names of all tests.
+    pub fn tests(&self) -> &[String] {
+        &self.manifest.tests
+    }
+
+    /// The agent's binary.
+    pub fn agent(&self) -> PathBuf {
+        self.folder.join(AGENT)
+    }
+
+    /// Its copy of `kernel-configs/`.
+    pub fn configs(&self) -> PathBuf {
+        self.folder.join(CONFIGS)
+    }
+
+    /// The kernel of a recipe, by its name.
+    ///
+    /// # Errors
+    /// `Host` where it is not in the kit, `Files` where it is damaged.
+    pub fn kernel(&self, recipe: &Recipe) -> Result<Kernel, Failure> {
+        let attempt = || format!("take the kernel \"{}\" from the archive", recipe.name);
+        let Some(entry) = self.manifest.kernels.iter().find(|entry| entry.name == recipe.name) else {
+            let next = "make an archive with it: `cargo xtask archive --kernels …`";
+            return Err(Failure::new(Kind::Host, attempt(), "it is not there", next));
+        };
+        let Entry { name, about, behaves, id, patches } = entry;
+        let folder = self.folder.join(KERNELS).join(id);
+        let identity = store::intact(&folder).ok_or_else(|| {
+            Failure::new(Kind::Files, attempt(), "it is damaged", "fetch the archive again")
+        })?;
+        Ok(Kernel {
+            name: name.clone(),
+            about: about.clone(),
+            behaves: *behaves,
+            identity,
+            patches: patches.iter().map(|patch| self.folder.join(patch)).collect(),
+            folder,
+        })
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |e| Failure::file("list", from, &e);
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() { copy_folder(&path, &to)? } else { copy_file(&path, &to)? }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), Failure> {
+    let written = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(from, to));
+    written.map(drop).map_err(|e| Failure::file("write", to, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kit_has_what_was_put_in_and_says_what_was_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        let made = folder.path().join("made");
+        fs::create_dir_all(made.join("modules")).unwrap();
+        fs::write(made.join("modules/sd_mod.ko"), "module").unwrap();
+        let identity = r#"{"id":"1","source":{"name":"a","blake3":"2"},"patches":[],"config":[],"modules":[],
+            "compiler":"gcc","release":"6.1.0","files":{}}"#;
+        let mut identity: crate::kernel::Identity = serde_json::from_str(identity).unwrap();
+        identity.write(&made).unwrap();
+        let kernel = Kernel {
+            name: "with".to_owned(),
+            about: "changed".to_owned(),
+            behaves: Some(Behaviour::PerDevice),
+            identity,
+            patches: vec![configs.join("kernels.toml")],
+            folder: made,
+        };
+        let agent = folder.path().join("agent");
+        fs::write(&agent, "agent").unwrap();
+        let with = catalogue.recipe("with").unwrap();
+        let parts = Parts {
+            subjects: std::slice::from_ref(&with),
+            kernels: &[kernel],
+            agent: &agent,
+            catalogue: &catalogue,
+            tests: &["a::with".to_owned()],
+        };
+        let kit = Kit::read(&Kit::write(folder.path(), &parts).unwrap()).unwrap();
+        assert_eq!(kit.subjects(), std::slice::from_ref(&with));
+        assert_eq!(kit.tests(), ["a::with"]);
+        assert_eq!(fs::read_to_string(kit.agent()).unwrap(), "agent");
+        let found = kit.kernel(&with).unwrap();
+        assert!(found.folder.join("modules/sd_mod.ko").is_file() && found.patches[0].is_file());
+        assert_eq!(found.behaves, Some(Behaviour::PerDevice));
+        assert!(Catalogue::read(&kit.configs()).unwrap().recipe("mainline").is_ok());
+        let without = catalogue.recipe("without").unwrap();
+        assert_eq!(kit.kernel(&without).unwrap_err().kind, Kind::Host);
+        fs::write(found.folder.join("modules/sd_mod.ko"), "cut").unwrap();
+        assert_eq!(kit.kernel(&with).unwrap_err().kind, Kind::Files);
+    }
+}

@@ -1,0 +1,84 @@
+//! `archive`: guest tests with their kernels to one file, made and run in parts by cargo-nextest.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lab::child;
+use lab::failure::{Failure, Kind};
+use lab::guest::image;
+use lab::host;
+use lab::kernel::{Catalogue, Kit, Parts, Store};
+use lab::watch::Watch;
+
+use crate::cli::ArchiveArguments;
+use crate::exit;
+use crate::screen::print;
+use crate::test::{self, cargo};
+
+/// Longer than it takes to compile the tests and to compress kernels on a slow host.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    let wanted = arguments.wanted();
+    let store = Store::open()?;
+    let subjects = wanted.recipes(&catalogue, store.root(), watch)?.subjects();
+    let needed = test::kernels_for(&subjects, &catalogue, None)?;
+    // Before anything is built.
+    nextest(workspace, &["--version"])?;
+    host::prepare(&host::examine(&needed), arguments.setup, watch)?;
+    let kernels = store.ensure(&needed, watch)?;
+    watch.stage("build the agent");
+    let agent = image::build_agent(workspace)?;
+    watch.stage("compile the tests");
+    let tests = test::names_of_guest_tests(workspace, &wanted)?;
+    watch.stage(&format!("pack {} tests and {} kernels", tests.len(), kernels.len()));
+    let parts =
+        Parts { subjects: &subjects, kernels: &kernels, agent: &agent, catalogue: &catalogue, tests: &tests };
+    let kit = Kit::write(&target(workspace)?, &parts)?;
+    let output = std::path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
+    let output = output.display().to_string();
+    let packed = nextest(
+        workspace,
+        &["archive", "--package", "testcases", "--test", "guests", "--archive-file", &output],
+    );
+    // Whatever came of it: tests that are run here take kernels from the store.
+    std::fs::remove_dir_all(&kit).map_err(|e| Failure::file("remove", &kit, &e))?;
+    packed?;
+    print(&format!(
+        "{output}: {} tests, {} kernels\n\
+         on each of N machines, with QEMU, cargo-nextest and a checkout, for I from 1 to N:\n  \
+         PARPROBE_RUN=$PWD/part-I cargo nextest run --archive-file {} --workspace-remap . --partition slice:I/N\n\
+         and then, where the folders are: cargo xtask merge part-*\n",
+        tests.len(),
+        kernels.len(),
+        arguments.output.display()
+    ));
+    Ok(exit::SUPPORTED)
+}
+
+/// Runs cargo-nextest; what it says goes to the screen only where it fails.
+fn nextest(workspace: &Path, arguments: &[&str]) -> Result<(), Failure> {
+    let mut command = cargo(workspace);
+    child::text_of(command.arg("nextest").args(arguments), PATIENCE).map(drop).map_err(|e| match e.kind() {
+        std::io::ErrorKind::Interrupted => Failure::interrupted("run cargo nextest"),
+        _ => {
+            let attempt = format!("run cargo nextest {}", arguments.first().unwrap_or(&""));
+            let next = "install it: `cargo install --locked cargo-nextest`, or see https://nexte.st";
+            Failure::new(Kind::Host, attempt, e.to_string(), next)
+        }
+    })
+}
+
+/// Cargo's target folder, which may be elsewhere.
+fn target(workspace: &Path) -> Result<std::path::PathBuf, Failure> {
+    let attempt = "find cargo's target folder";
+    let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, "check that cargo works here");
+    let mut command: Command = cargo(workspace);
+    let text = child::text_of(command.args(["metadata", "--no-deps", "--format-version", "1"]), PATIENCE);
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text.map_err(|e| failed(e.to_string()))?).map_err(|e| failed(e.to_string()))?;
+    let folder = metadata["target_directory"].as_str();
+    folder.map(Into::into).ok_or_else(|| failed("cargo metadata does not name it".to_owned()))
+}

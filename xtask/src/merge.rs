@@ -1,0 +1,246 @@
+//! `merge`: results of machines that each ran a part of the tests to one, with what is missing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use evidence::judge::Outcome;
+use lab::failure::{Failure, Kind};
+use lab::run::Place;
+use lab::watch::Watch;
+use report::document::{HarnessEntry, Host, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestResult};
+use report::findings::Found;
+
+use crate::cli::MergeArguments;
+use crate::exit;
+use crate::results::Noted;
+use crate::screen::print;
+
+pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    let attempt = "join the results of several machines";
+    for part in &arguments.parts {
+        if !part.is_dir() {
+            let seen = format!("there is no folder {}", part.display());
+            return Err(Failure::new(Kind::Asked, attempt, seen, "name what PARPROBE_RUN named there"));
+        }
+    }
+    let place = match &arguments.out {
+        Some(folder) => Place::Named(folder.clone()),
+        None => Place::Dated { runs: workspace.join("runs"), kind: "merge" },
+    };
+    let run = place.make()?;
+    let mut whole = Whole::default();
+    for (number, part) in arguments.parts.iter().enumerate() {
+        watch.stage(&format!("copy {}", part.display()));
+        let name = format!("part-{}", number + 1);
+        copy_folder(part, &run.join(&name))?;
+        if !part.join(TEST_LINES).exists() {
+            watch.note(&format!("{} has no {TEST_LINES}: no test came to its end there", part.display()));
+        }
+        whole.add(Noted::read(part)?, &run, &name);
+    }
+    for twice in whole.twice.keys() {
+        watch.note(&format!("{twice} was run more than once: the worst result counts"));
+    }
+    if whole.all.is_empty() {
+        let seen = "none of them says what tests there are";
+        let next = "run the tests from an archive: `cargo xtask archive` says how";
+        return Err(Failure::new(Kind::Asked, attempt, seen, next));
+    }
+    let document = whole.document(&run, &arguments.parts);
+    let json = document.to_json() + "\n";
+    let path = run.join("test.json");
+    fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
+    let code = document.exit_code;
+    if arguments.json {
+        print(&json);
+    } else {
+        print(&report::mail::render(&Found::Tests(Box::new(document))));
+        print(&format!("\npicture: cargo xtask report {} -o report.html\n", run.display()));
+    }
+    Ok(code)
+}
+
+/// What all parts say.
+#[derive(Default)]
+struct Whole {
+    all: Vec<String>,
+    hosts: Vec<Host>,
+    cases: Vec<TestEntry>,
+    harness: Vec<HarnessEntry>,
+    /// Tests that were run more than once, and how often.
+    twice: BTreeMap<String, usize>,
+}
+
+impl Whole {
+    /// Adds a part, whose folder is in that of the whole now.
+    fn add(&mut self, noted: Noted, run: &Path, name: &str) {
+        let Noted { cases, harness, ended: _, part } = noted;
+        if let Some((host, tests)) = part {
+            self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
+            if !self.hosts.contains(&host) {
+                self.hosts.push(host);
+            }
+        }
+        for mut entry in cases {
+            for boot in &mut entry.boots {
+                *boot = moved(boot, run, name);
+            }
+            let same = |known: &&mut TestEntry| known.case == entry.case && known.kernel == entry.kernel;
+            let key = name_of(&entry);
+            let known = self.cases.iter_mut().find(same);
+            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
+                .into_iter()
+                .for_each(|entry| self.cases.push(entry));
+        }
+        for entry in harness {
+            let known = self.harness.iter_mut().find(|known| known.test == entry.test);
+            let key = entry.test.clone();
+            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
+                .into_iter()
+                .for_each(|entry| self.harness.push(entry));
+        }
+    }
+
+    fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
+        let Self { all, hosts, cases, harness, twice: _ } = self;
+        let seen: Vec<String> =
+            cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();
+        let missing: Vec<String> = all.into_iter().filter(|test| !seen.contains(test)).collect();
+        let carried_out = cases.iter().filter(|entry| entry.skipped.is_none());
+        let outcomes =
+            carried_out.map(|entry| entry.outcome).chain((!missing.is_empty()).then_some(Outcome::NotRun));
+        let outcome = Outcome::of_all(outcomes);
+        let noted = Noted { cases, harness, ..Noted::default() };
+        let code = noted.exit_code(exit::INCONCLUSIVE);
+        // What nobody ran is no success.
+        let exit_code =
+            if code == exit::SUPPORTED && !missing.is_empty() { exit::INCONCLUSIVE } else { code };
+        let qemus: Vec<&str> = hosts.iter().map(|host| host.qemu.as_str()).collect();
+        let parts: Vec<String> =
+            parts.iter().map(|part| lab::shell::quoted(&part.display().to_string())).collect();
+        TestDocument {
+            schema: TEST_SCHEMA.to_owned(),
+            outcome,
+            passed: exit_code == exit::SUPPORTED,
+            exit_code,
+            host: Host {
+                qemu: qemus.join("; "),
+                cores: hosts.iter().map(|host| host.cores).min().unwrap_or(0),
+            },
+            run: run.display().to_string(),
+            command: format!("cargo xtask merge {}", parts.join(" ")),
+            results: noted.cases,
+            harness: noted.harness,
+            missing,
+        }
+    }
+}
+
+/// The name of the test of a case.
+fn name_of(entry: &TestEntry) -> String {
+    format!("{}::{}", entry.case, entry.kernel)
+}
+
+/// Of a test that was run twice the worse result stays; returns an entry that is new.
+fn keep_the_worse<T>(
+    known: Option<&mut T>,
+    entry: T,
+    result: impl Fn(&T) -> TestResult,
+    twice: &mut BTreeMap<String, usize>,
+    name: String,
+) -> Option<T> {
+    let Some(known) = known else { return Some(entry) };
+    *twice.entry(name).or_insert(1) += 1;
+    if result(&entry) > result(known) {
+        *known = entry;
+    }
+    None
+}
+
+/// Where a boot is now that the part it belongs to was copied: the longest end of its path that is there.
+fn moved(boot: &str, run: &Path, part: &str) -> String {
+    let path = Path::new(boot);
+    let ends = path.ancestors().filter_map(|start| path.strip_prefix(start).ok());
+    let there = ends.map(|end| run.join(part).join(end)).filter(|path| path.is_dir());
+    // The shortest end is empty, and that is the part itself.
+    let found = there.filter(|path| *path != run.join(part).join("")).last();
+    found.map_or_else(|| boot.to_owned(), |path| path.display().to_string())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    let failed = |e| Failure::file("copy", from, &e);
+    fs::create_dir_all(to).map_err(|e| Failure::file("create", to, &e))?;
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &to)?;
+        } else if path.is_file() {
+            fs::copy(&path, &to).map_err(|e| Failure::file("write", &to, &e))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TestResult::{Failed, Inconclusive, Passed, Skipped};
+
+    fn part(results: &[(&str, TestResult)]) -> Noted {
+        let entry = |(name, result): &(&str, TestResult)| HarnessEntry {
+            test: (*name).to_owned(),
+            result: *result,
+            why: None,
+            lost: None,
+        };
+        let all = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let host = Host { qemu: "QEMU 7".to_owned(), cores: 2 };
+        Noted { harness: results.iter().map(entry).collect(), part: Some((host, all)), ..Noted::default() }
+    }
+
+    fn joined(parts: Vec<Noted>) -> (TestDocument, Vec<String>) {
+        let mut whole = Whole::default();
+        for part in parts {
+            whole.add(part, Path::new("/nowhere"), "part-1");
+        }
+        let twice = whole.twice.keys().cloned().collect();
+        (whole.document(Path::new("/nowhere"), &[]), twice)
+    }
+
+    #[test]
+    fn parts_that_have_all_tests_are_as_good_as_the_whole() {
+        let (whole, twice) = joined(vec![part(&[("a", Passed), ("c", Skipped)]), part(&[("b", Passed)])]);
+        assert_eq!((whole.exit_code, whole.passed, whole.missing.len(), twice.len()), (0, true, 0, 0));
+        assert_eq!(whole.host, Host { qemu: "QEMU 7".to_owned(), cores: 2 });
+    }
+
+    #[test]
+    fn what_nobody_ran_is_missing_and_no_success() {
+        let (whole, _) = joined(vec![part(&[("a", Passed)]), part(&[("c", Passed)])]);
+        assert_eq!((whole.exit_code, whole.passed, whole.missing), (2, false, vec!["b".to_owned()]));
+        assert_eq!(whole.outcome, Outcome::NotRun);
+        let (whole, _) = joined(vec![part(&[("a", Failed)])]);
+        assert_eq!(whole.exit_code, 1);
+    }
+
+    #[test]
+    fn of_a_test_that_was_run_twice_the_worse_result_counts_whichever_came_first() {
+        let all = |a| part(&[("a", a), ("b", Passed), ("c", Passed)]);
+        for parts in [vec![all(Passed), all(Inconclusive)], vec![all(Inconclusive), all(Passed)]] {
+            let (whole, twice) = joined(parts);
+            assert_eq!((whole.exit_code, twice), (2, vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn boots_are_found_where_their_part_was_copied_to() {
+        let run = tempfile::tempdir().unwrap();
+        let there = run.path().join("part-2/20261125-guests/boots/001-a");
+        fs::create_dir_all(&there).unwrap();
+        let was = "/home/runner/part/20261125-guests/boots/001-a";
+        assert_eq!(moved(was, run.path(), "part-2"), there.display().to_string());
+        assert_eq!(moved(was, run.path(), "part-1"), was);
+    }
+}

@@ -1,0 +1,66 @@
+//! What processes of guest tests noted in the folder of their run, as they went.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use lab::failure::{Failure, Kind};
+use report::document::{HarnessEntry, Host, LostEntry, TEST_LINES, TestEntry, TestLine, TestResult};
+
+use crate::exit;
+
+/// What processes noted.
+#[derive(Default)]
+pub(crate) struct Noted {
+    pub(crate) cases: Vec<TestEntry>,
+    pub(crate) harness: Vec<HarnessEntry>,
+    /// Of each process that came to its end, how many of its tests did not pass.
+    pub(crate) ended: Vec<u64>,
+    /// The machine, and the names of all tests, where it runs a part of them.
+    pub(crate) part: Option<(Host, Vec<String>)>,
+}
+
+impl Noted {
+    /// Reads them; nothing where the tests could not be compiled.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub(crate) fn read(run: &Path) -> Result<Self, Failure> {
+        let path = run.join(TEST_LINES);
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(|e| Failure::file("read", &path, &e))?,
+        };
+        let mut noted = Self::default();
+        for line in text.lines() {
+            match serde_json::from_str(line) {
+                Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
+                Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
+                Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
+                Ok(TestLine::Part { host, tests }) => noted.part = Some((host, tests)),
+                // A line that was cut is a test of which nothing is known.
+                Err(_) => {}
+            }
+        }
+        Ok(noted)
+    }
+
+    /// What became of each test, and what it lacked.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (TestResult, Option<&LostEntry>)> {
+        let harness = self.harness.iter().map(|entry| (entry.result, entry.lost.as_ref()));
+        self.cases.iter().map(|entry| (entry.result, entry.lost.as_ref())).chain(harness)
+    }
+
+    /// The exit code for the worst of them; `skipped` where nothing was carried out.
+    pub(crate) fn exit_code(&self, skipped: u8) -> u8 {
+        match self.results().map(|(result, _)| result).max() {
+            None | Some(TestResult::Passed) => exit::SUPPORTED,
+            Some(TestResult::Skipped) => skipped,
+            Some(TestResult::Inconclusive) => exit::INCONCLUSIVE,
+            Some(TestResult::Lost) => {
+                let first = self.results().find_map(|(_, lost)| lost);
+                first.map_or(Kind::Guest.exit_code(), |lost| lost.exit_code)
+            }
+            Some(TestResult::Failed) => exit::REFUTED,
+        }
+    }
+}
