@@ -8,9 +8,11 @@ mod boot;
 mod cli;
 mod doctor;
 mod exit;
+mod history;
 mod kernel;
 mod metric;
 mod mutants;
+mod nightly;
 mod perf;
 mod screen;
 mod test;
@@ -45,7 +47,9 @@ fn main() -> ExitCode {
         Verb::Boot(arguments) => boot::run(&arguments, &workspace(), &screen),
         Verb::Kernel(arguments) => kernel::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
+        Verb::History(arguments) => history::run(&arguments),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
+        Verb::Nightly(arguments) => nightly::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };

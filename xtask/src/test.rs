@@ -17,7 +17,7 @@ use report::document::{
 };
 use testcases::{CASES, Case};
 
-use crate::cli::{TestArguments, as_options};
+use crate::cli::{Accel, TestArguments, as_options};
 use crate::exit;
 use crate::screen::{complain, print};
 
@@ -27,53 +27,121 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 /// Tests that boot no guest.
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
-const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
+pub(crate) const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
 /// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one, and
 /// those of another release are judged as the others are.
 const OWN: [(&str, &str); 3] =
     [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
-    let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS] };
     let wanted = arguments.wanted();
-    let tests = Tests { workspace, arguments, wanted: &wanted, run: None };
-    // libtest-mimic takes one filter at a time.
-    let filters: Vec<Option<&str>> = match &arguments.filters[..] {
-        [] => vec![None],
-        some => some.iter().map(|filter| Some(filter.as_str())).collect(),
+    let order = Order {
+        workspace,
+        wanted: &wanted,
+        filters: &arguments.filters,
+        exact: false,
+        parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS] },
+        accel: arguments.accel,
+        setup: arguments.setup,
+        quiet: arguments.json,
+        place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
+        command: repeat(arguments),
     };
-    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    // A name that is not there is found out now.
-    let kernels = wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
     if arguments.list {
-        for part in parts {
-            for filter in &filters {
+        // A name that is not there is found out now.
+        wanted.recipes(&Catalogue::read(&workspace.join("kernel-configs"))?, Store::open()?.root(), watch)?;
+        let tests = Tests { order: &order, run: None };
+        for part in order.parts {
+            for filter in order.each_filter() {
                 tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
             }
         }
         return Ok(exit::SUPPORTED);
     }
-    if !arguments.fast {
+    let Tested { document, folder, stopped } = carry_out(&order, watch)?;
+    let json = document.to_json() + "\n";
+    // First: where it cannot be written, it is seen at least.
+    print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
+    if let Some(folder) = &folder {
+        let path = folder.join("test.json");
+        std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
+    }
+    if let Some(failure) = stopped {
+        complain(&format!("error: {failure}"));
+    }
+    Ok(document.exit_code)
+}
+
+/// What to test, and how.
+pub(crate) struct Order<'a> {
+    pub(crate) workspace: &'a Path,
+    pub(crate) wanted: &'a Wanted,
+    /// Only tests whose name contains one of these.
+    pub(crate) filters: &'a [String],
+    /// Only tests whose name is one of these.
+    pub(crate) exact: bool,
+    /// [`FAST`], [`GUESTS`] or both.
+    pub(crate) parts: &'a [&'a [&'a str]],
+    pub(crate) accel: Accel,
+    /// Install what the host lacks.
+    pub(crate) setup: bool,
+    /// Standard output is for a document.
+    pub(crate) quiet: bool,
+    /// Where guests leave their logs.
+    pub(crate) place: Place,
+    /// The command that repeats it.
+    pub(crate) command: String,
+}
+
+impl Order<'_> {
+    /// libtest-mimic takes one filter at a time.
+    fn each_filter(&self) -> Vec<Option<&str>> {
+        match self.filters {
+            [] => vec![None],
+            some => some.iter().map(|filter| Some(filter.as_str())).collect(),
+        }
+    }
+}
+
+/// What tests showed.
+pub(crate) struct Tested {
+    pub(crate) document: TestDocument,
+    /// The folder of the run, where guests were booted.
+    pub(crate) folder: Option<PathBuf>,
+    /// What kept others from being started.
+    pub(crate) stopped: Option<Failure>,
+}
+
+/// Carries out tests.
+pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, Failure> {
+    let tests = Tests { order, run: None };
+    let filters = order.each_filter();
+    let catalogue = Catalogue::read(&order.workspace.join("kernel-configs"))?;
+    // A name that is not there is found out now.
+    let kernels = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
+    if order.parts.contains(&GUESTS) {
         let mut all = kernels.clone();
         for filter in &filters {
             all.extend(own_kernels(&catalogue, *filter)?);
         }
-        host::prepare(&host::examine(&all), arguments.setup, watch)?;
+        host::prepare(&host::examine(&all), order.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
     let (mut fast, mut guests) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped) = (None, None);
-    'parts: for part in parts {
+    'parts: for part in order.parts {
         for filter in filters.iter().copied() {
             if let Some(filter) = filter
                 && !tests.names(part)?.contains(filter)
             {
                 continue;
             }
+            let mut more = Vec::from_iter(filter);
+            more.extend(order.exact.then_some("--exact"));
             if *part != GUESTS {
                 // Every part runs, so that one failure does not hide another.
-                fast.push(tests.cargo_test(part, filter.as_slice())?);
+                fast.push(tests.cargo_test(part, &more)?);
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
@@ -89,42 +157,31 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             }
             let run = match &folder {
                 Some(run) => run,
-                None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
+                None => folder.insert(order.place.make()?),
             };
             let tests = Tests { run: Some(run), ..tests };
-            guests.push(tests.cargo_test(part, filter.as_slice())?);
+            guests.push(tests.cargo_test(part, &more)?);
         }
     }
     if fast.is_empty() && guests.is_empty() && stopped.is_none() {
-        let attempt = format!("run the tests named {}", arguments.filters.join(", "));
+        let attempt = format!("run the tests named {}", order.filters.join(", "));
         let next = "`cargo xtask test --list` shows the names";
         return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let exit_code = exit_code(&fast, &guests, &noted, stopped.as_ref());
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
         passed: stopped.is_none() && fast.iter().chain(&guests).all(|passed| *passed),
-        exit_code,
+        exit_code: exit_code(&fast, &guests, &noted, stopped.as_ref()),
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
         run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
-        command: repeat(arguments),
+        command: order.command.clone(),
         results: noted.cases,
         harness: noted.harness,
     };
-    let json = document.to_json() + "\n";
-    // First: where it cannot be written, it is seen at least.
-    print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
-    if let Some(folder) = &folder {
-        let path = folder.join("test.json");
-        std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
-    }
-    if let Some(failure) = stopped {
-        complain(&format!("error: {failure}"));
-    }
-    Ok(exit_code)
+    Ok(Tested { document, folder, stopped })
 }
 
 /// The exit code for tests that boot no guest, for guest tests, a verdict for each process, and for what kept others
@@ -253,9 +310,7 @@ fn results_path(run: &Path) -> PathBuf {
 /// How the tests are run.
 #[derive(Clone, Copy)]
 struct Tests<'a> {
-    workspace: &'a Path,
-    arguments: &'a TestArguments,
-    wanted: &'a Wanted,
+    order: &'a Order<'a>,
     /// The folder for the guests of a run.
     run: Option<&'a Path>,
 }
@@ -275,7 +330,7 @@ impl Tests<'_> {
     /// Runs `cargo test` on our own terminal; whether it passed.
     fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);
-        if self.arguments.json {
+        if self.order.quiet {
             // Standard output is for the document.
             command.stdout(std::io::stderr());
         }
@@ -287,9 +342,13 @@ impl Tests<'_> {
 
     fn command(&self, part: &[&str]) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(self.workspace).args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
-        command.env("PARPROBE_ACCEL", self.arguments.accel.name());
-        command.env("PARPROBE_KERNELS", serde_json::to_string(self.wanted).unwrap_or_default());
+        command
+            .current_dir(self.order.workspace)
+            .args(["test", "--quiet", "--no-fail-fast"])
+            .args(part)
+            .arg("--");
+        command.env("PARPROBE_ACCEL", self.order.accel.name());
+        command.env("PARPROBE_KERNELS", serde_json::to_string(self.order.wanted).unwrap_or_default());
         if let Some(run) = self.run {
             command.env("PARPROBE_RUN", run).env("PARPROBE_RESULTS", results_path(run));
         }
