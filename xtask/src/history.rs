@@ -106,8 +106,8 @@ mod tests {
     fn night(runner: &str, schema: &str) -> String {
         format!(
             r#"{{"schema": "{schema}", "when": "2026-11-25T01:00:00Z", "runner": "{runner}", "machine": {{"cpu": "a",
-            "cores": 2, "memory_gib": 4, "accel": "tcg", "qemu": "QEMU 7.2"}}, "parprobe": "0.1.0", "run": "", "command": "",
-            "topology": "", "kernels": [], "checks": [], "comparisons": [], "structure": []}}"#
+            "cores": 2, "memory_gib": 4, "accel": "tcg", "qemu": "QEMU 7.2"}}, "parprobe": "0.1.0", "run": "",
+            "command": "", "topology": "", "kernels": [], "checks": [], "comparisons": [], "structure": []}}"#
         )
     }
 

@@ -26,12 +26,12 @@ use checks::Named;
 pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let when = lab::history::now();
     let topology = arguments.topology()?;
-    lab::history::prepare(&arguments.history)?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
     place.check()?;
+    lab::history::prepare(&arguments.history)?;
     let night = Night { arguments, workspace, run: &place.make()?, watch };
     let entry = night.carry_out(&when, topology, &recipes)?;
     let text = serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n";
@@ -90,7 +90,9 @@ impl Night<'_> {
                 place: Place::Named(self.run.join("bench")),
             },
             self.watch,
-        )?;
+        )
+        // Nothing was booted, so there is no run to keep.
+        .inspect_err(|_| drop(std::fs::remove_dir(self.run)))?;
         let machine = lab::host::machine();
         let mut entry = HistoryEntry {
             schema: HISTORY_SCHEMA.to_owned(),
@@ -249,7 +251,8 @@ fn repeat(arguments: &NightlyArguments, topology: &Topology) -> String {
     command.extend(tests.iter().map(|filter| quoted("tests", filter)));
     command.push_str(if *no_tests { " --no-tests" } else { "" });
     command.push_str(&format!(
-        " --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} --accel {}",
+        " --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} \
+         --accel {}",
         humantime::format_duration(*latency).to_string().replace(' ', ""),
         accel.name(),
     ));

@@ -10,8 +10,8 @@
 //! Detection to Hunt for Performance Regressions", ICPE 2023. It looks back at a whole history, and says nothing of how
 //! often somebody who looks each night is misled.) What is different here:
 //!
-//! - The newest 3, 5, 8 or 13 nights are tried, at a level of [`FALSE_REDS`] divided by four and by the number of series
-//!   that are watched (Bonferroni): the chance of a false red in a night is below it, however series hang together.
+//! - The newest 3, 5, 8 or 13 nights are tried, at a level of [`FALSE_REDS`] divided by four and by the number of
+//!   series that are watched (Bonferroni): the chance of a false red in a night is below it, however series hang together.
 //! - Level and scatter are robust ([`robust`]): a night that is far off is neither a change nor a wider band for years.
 //! - A change has to hold: each of the newest three nights is on its side, by a third of it at least, and further off
 //!   than 19 of 20 nights were before. That needs no normal noise: three such nights in a row are rare with any.
@@ -97,8 +97,8 @@ pub struct Change {
     pub chance: f64,
 }
 
-/// The changes in a series, as they were found night after night; `series` is how many are watched. Readings may come in
-/// any order; several of a runner in a night count as their mean.
+/// The changes in a series, as they were found night after night; `series` is how many are watched. Readings may come
+/// in any order; several of a runner in a night count as their mean.
 pub fn changes(readings: &[Reading], series: usize) -> Vec<Change> {
     let nights = by_night(readings);
     let tests = (series.max(1) * WINDOWS.len()) as f64;
@@ -287,8 +287,8 @@ impl Split {
         StudentsT::new(0.0, 1.0, self.freedom).map_or(1.0, |student| 2.0 * student.sf(t))
     }
 
-    /// How many of the newest nights show it: where the path leaves the level before for the one after. Distances and not
-    /// their squares, so that a night that is far off says no more than another.
+    /// How many of the newest nights show it: where the path leaves the level before for the one after. Distances and
+    /// not their squares, so that a night that is far off says no more than another.
     fn nights_since(&self) -> usize {
         let off = |since: usize| {
             let (before, after) = self.path.split_at(self.path.len() - since);

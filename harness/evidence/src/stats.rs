@@ -49,7 +49,8 @@ pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     })
 }
 
-/// The standard error of the logarithm of a ratio, from its interval for this number of pairs; `None` of fewer than two.
+/// The standard error of the logarithm of a ratio, from its interval for this number of pairs; `None` of fewer than
+/// two.
 pub fn standard_error(interval: Interval, pairs: usize) -> Option<f64> {
     let student = StudentsT::new(0.0, 1.0, pairs.checked_sub(1)? as f64).ok()?;
     Some((interval.high / interval.low).ln() / 2.0 / student.inverse_cdf(0.5 + CONFIDENCE / 2.0))

@@ -21,8 +21,8 @@ pub(crate) struct NightlyArguments {
     /// The runner's name in the history: one name for runners that come and go and are all alike [default: the host's]
     #[arg(long, value_name = "NAME")]
     pub(crate) runner: Option<String>,
-    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of comparisons
-    /// [default: without,with,with-numa,mainline; with --patch: mainline]
+    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of
+    /// comparisons [default: without,with,with-numa,mainline; with --patch: mainline]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     kernels: Vec<String>,
     #[command(flatten)]
@@ -37,8 +37,8 @@ pub(crate) struct NightlyArguments {
     /// each node, where nothing else is said
     #[command(flatten)]
     pub(crate) shape: ShapeArguments,
-    /// Boots of each kernel in the bench, interleaved: 1 to 1000, or `auto`, which goes on until every comparison is clear,
-    /// at least 3 and at most 30 times. As many each night: so nights scatter alike
+    /// Boots of each kernel in the bench, interleaved: 1 to 1000, or `auto`, which goes on until every comparison is
+    /// clear, at least 3 and at most 30 times. As many each night: so nights scatter alike
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10", value_parser = rounds)]
     pub(crate) boots: Rounds,
     /// Forks of each boot; `auto`: 3 where a kernel is to be no slower, none where one is claimed to be faster

@@ -28,8 +28,8 @@ pub(crate) fn checks(tonight: &HistoryEntry, before: &[&HistoryEntry]) -> Vec<To
     tonight.checks.iter().filter_map(tell).collect()
 }
 
-/// Since when a test fails, where it failed the last time that it told something: on this runner, which may be one that is
-/// ill, or on any.
+/// Since when a test fails, where it failed the last time that it told something: on this runner, which may be one that
+/// is ill, or on any.
 fn known_since(name: &str, runner: &str, before: &[&HistoryEntry]) -> Option<String> {
     let own: Vec<&HistoryEntry> = before.iter().copied().filter(|night| night.runner == runner).collect();
     [failing_since(name, before), failing_since(name, &own)].into_iter().flatten().min()
@@ -70,8 +70,8 @@ fn names(nights: &[&HistoryEntry]) -> Vec<String> {
     names
 }
 
-/// The series of the last of these nights, which are of one kind of machine, oldest first; those of all nights, where all
-/// are asked for.
+/// The series of the last of these nights, which are of one kind of machine, oldest first; those of all nights, where
+/// all are asked for.
 pub(crate) fn series(nights: &[&HistoryEntry], all: bool) -> Vec<SeriesEntry> {
     let Some(tonight) = nights.last() else { return Vec::new() };
     let mut keys: Vec<(&ComparedEntry, &str)> = Vec::new();

@@ -69,9 +69,9 @@ fn write_night(document: &NightDocument, out: &mut String) -> std::fmt::Result {
     }
     line(out, &format!("series:  {} watched", number(series.len(), "comparison")))?;
     for series in series {
-        line(out, &one_series(series))?;
+        write_series(series, out)?;
         for change in series.changes.iter().filter(|change| change.red) {
-            line(out, &format!("    CHANGED: {}", one_change(change)))?;
+            write_change(series, change, out)?;
         }
     }
     if series.iter().any(|series| series.nights.len() < 11) {
@@ -86,7 +86,7 @@ fn write_told(told: &ToldEntry, check: &CheckEntry, out: &mut String) -> std::fm
     let ToldEntry { name, fate, known_since, red } = told;
     let what = match (fate, known_since, red) {
         (CheckFate::Failed, Some(since), _) => format!("failed, known since {since}"),
-        (CheckFate::Failed, None, _) => "FAILED twice, and not the night before".to_owned(),
+        (CheckFate::Failed, None, _) => "FAILED twice, which is new".to_owned(),
         (CheckFate::Flaky, ..) => "flaky: failed, then passed".to_owned(),
         (CheckFate::Lost, ..) => "could not be carried out".to_owned(),
         (CheckFate::Untold, ..) => "cannot be told".to_owned(),
@@ -125,9 +125,9 @@ fn write_trends(document: &TrendsDocument, out: &mut String) -> std::fmt::Result
         let ends = first.zip(last).map_or_else(String::new, |(first, last)| format!(", {first} to {last}"));
         line(out, &format!("  {}{ends}, of {}", number(nights.len(), "night"), runners.join(", ")))?;
         for series in series {
-            line(out, &one_series(series))?;
+            write_series(series, out)?;
             for change in &series.changes {
-                line(out, &format!("    {}", one_change(change)))?;
+                write_change(series, change, out)?;
             }
         }
         for row in structures(structure).lines() {
@@ -165,15 +165,21 @@ fn structures(structure: &[StructureEntry]) -> String {
     if structure.is_empty() { String::new() } else { table.render() }
 }
 
-fn one_series(series: &SeriesEntry) -> String {
+/// A series in a line, or in two where names are long.
+fn write_series(series: &SeriesEntry, out: &mut String) -> std::fmt::Result {
     let SeriesEntry { case: _, baseline, candidate, metric, topology: _, nights, ratios, level, changes: _ } =
         series;
-    let nights = number(nights.len(), "night");
-    format!("  {metric} {baseline} / {candidate} = {level:.2}  {}  {nights}", sparkline(ratios))
+    let name = format!("  {metric} {baseline} / {candidate} = {level:.2}");
+    let path = format!("  {}  {}", sparkline(ratios), number(nights.len(), "night"));
+    if name.chars().count() + path.chars().count() <= WIDTH {
+        return line(out, &format!("{name}{path}"));
+    }
+    line(out, &name)?;
+    line(out, &format!("  {path}"))
 }
 
-/// The newest nights as blocks, from the least to the most; a tenth at least is the whole height, so that noise looks like
-/// noise.
+/// The newest nights as blocks, from the least to the most; a tenth at least is the whole height, so that noise looks
+/// like noise.
 fn sparkline(ratios: &[f64]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let logs: Vec<f64> =
@@ -186,16 +192,23 @@ fn sparkline(ratios: &[f64]) -> String {
     logs.iter().map(block).collect()
 }
 
-fn one_change(change: &ChangeEntry) -> String {
-    let ChangeEntry { found, since, factor, interval, chance, red: _ } = change;
+fn write_change(series: &SeriesEntry, change: &ChangeEntry, out: &mut String) -> std::fmt::Result {
+    let ChangeEntry { found, since, factor, interval, chance, red } = change;
     let percent = |factor: f64| (factor - 1.0) * 100.0;
+    let (low, high) = (percent(interval.low), percent(interval.high));
+    let what = if *red { "CHANGED" } else { "changed" };
+    line(
+        out,
+        &format!(
+            "    {what} since {since} by {:+.1} % (95 % interval {low:+.1} to {high:+.1}), found {found}",
+            percent(*factor)
+        ),
+    )?;
+    let (time, than) = (1.0 / factor, if *factor < 1.0 { "longer" } else { "shorter" });
     let one_in = (1.0 / chance.max(1e-9)).round();
-    format!(
-        "{:+.1} % (95 % interval {:+.1} to {:+.1}) since {since}; found {found}; noise alone: 1 night in {one_in}",
-        percent(*factor),
-        percent(interval.low),
-        percent(interval.high),
-    )
+    let SeriesEntry { baseline, candidate, .. } = series;
+    line(out, &format!("      noise alone does so in 1 night of {one_in}"))?;
+    line(out, &format!("      beside {baseline}, {candidate} takes {:.1} % {than}", percent(time).abs()))
 }
 
 fn write_left_out(left_out: &[LeftOutEntry], out: &mut String) -> std::fmt::Result {
