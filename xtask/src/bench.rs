@@ -123,7 +123,7 @@ fn standing(comparisons: &[Comparison]) -> Standing {
 impl Forks {
     /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
     /// is to be no slower, a tenth counts, and forks narrow the interval.
-    fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
+    pub(crate) fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
         let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
         let as_fast = |first: &Recipe, other: &Recipe| {
             !matches!(

@@ -2,6 +2,7 @@
 
 mod bisect;
 mod kernels;
+mod nightly;
 mod results;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub(crate) use bisect::{
 use kernels::KERNELS;
 pub(crate) use kernels::{KernelArguments, KernelVerb, PatchArguments, as_options, behaviour};
 use lab::kernel::Wanted;
+pub(crate) use nightly::{HistoryArguments, NightlyArguments};
 pub(crate) use results::{ArchiveArguments, MergeArguments, ReportArguments, ReportFormat};
 
 /// Proves, or refutes, that a kernel change makes device probes run in parallel and on the right NUMA node.
@@ -59,12 +61,16 @@ pub(crate) enum Verb {
     Boot(BootArguments),
     /// Show what this host has and lacks, with the command that mends it
     Doctor,
+    /// Show what changed over the nights of a history
+    History(HistoryArguments),
     /// Show, fill and clean the kernel store
     Kernel(KernelArguments),
     /// Join the results of machines that each ran a part of the tests, and say what is missing
     Merge(MergeArguments),
     /// Build kernels with known faults and see which case catches each
     Mutants(MutantsArguments),
+    /// Test and bench a set of kernels, add the result to a history, and be red only for what changed
+    Nightly(Box<NightlyArguments>),
     /// Measure parprobe itself, each figure beside its limit
     Perf(PerfArguments),
     /// Make a page, or a file for another tool, of the folder of a run
@@ -129,12 +135,15 @@ impl BenchArguments {
     /// The shape of the guests.
     pub(crate) fn topology(&self) -> Topology {
         let Self { nodes, hbas, luns, latency, .. } = *self;
-        let vcpus = self.vcpus.unwrap_or_else(|| {
-            let most = nodes.saturating_mul(2);
-            lab::host::host_cores().min(most).max(nodes)
-        });
+        let vcpus = self.vcpus.unwrap_or_else(|| usual_vcpus(nodes));
         Topology { vcpus, ..Topology::new(nodes, hbas, luns, latency) }
     }
+}
+
+/// As many as host cores, at most two for each node, and at least one.
+fn usual_vcpus(nodes: u32) -> u32 {
+    let most = nodes.saturating_mul(2);
+    lab::host::host_cores().min(most).max(nodes)
 }
 
 #[derive(Args, Debug)]

@@ -9,10 +9,12 @@ mod boot;
 mod cli;
 mod doctor;
 mod exit;
+mod history;
 mod kernel;
 mod merge;
 mod metric;
 mod mutants;
+mod nightly;
 mod perf;
 mod report;
 mod results;
@@ -50,8 +52,10 @@ fn main() -> ExitCode {
         Verb::Boot(arguments) => boot::run(&arguments, &workspace(), &screen),
         Verb::Kernel(arguments) => kernel::run(&arguments, &workspace(), &screen),
         Verb::Doctor => doctor::run(&workspace()),
+        Verb::History(arguments) => history::run(&arguments),
         Verb::Merge(arguments) => merge::run(&arguments, &workspace(), &screen),
         Verb::Mutants(arguments) => mutants::run(&arguments, &workspace(), &screen),
+        Verb::Nightly(arguments) => nightly::run(&arguments, &workspace(), &screen),
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
         Verb::Report(arguments) => report::run(&arguments, &workspace()),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),

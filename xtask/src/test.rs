@@ -1,7 +1,9 @@
 //! `test`: unit and golden tests through cargo, then guest tests through libtest-mimic.
 
+mod kernels;
+
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,17 +11,18 @@ use evidence::judge::Outcome;
 use lab::child;
 use lab::failure::{Failure, Kind};
 use lab::host;
-use lab::kernel::{Catalogue, Origin, Recipe, Store, Wanted};
+use lab::kernel::{Catalogue, Store, Wanted};
 use lab::run::Place;
 use lab::validators::Validators;
 use lab::watch::Watch;
 use report::document::{Host, TEST_SCHEMA, TestDocument, TestResult};
-use testcases::{CASES, Case};
 
 use crate::cli::{Accel, TestArguments, as_options};
 use crate::exit;
 use crate::results::Noted;
 use crate::screen::{complain, print};
+pub(crate) use kernels::kernels_for;
+use kernels::own_kernels;
 
 /// Longer than all tests take on a slow host: for a test that hangs past its own deadline.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -27,59 +30,144 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 /// Tests that boot no guest.
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
-const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
+pub(crate) const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
 /// Tests that hold what we write against programs and schemas of others.
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
-/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
-/// and those of another release are judged as the others are.
-const OWN: [(&str, &str); 3] =
-    [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
-
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
-    let parts: &[&[&str]] = if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] };
     let wanted = arguments.wanted();
-    let TestArguments { accel, json, .. } = *arguments;
-    let tests = Tests { workspace, accel, to_stderr: json, wanted: &wanted, run: None };
-    // libtest-mimic takes one filter at a time.
-    let filters: Vec<Option<&str>> = match &arguments.filters[..] {
-        [] => vec![None],
-        some => some.iter().map(|filter| Some(filter.as_str())).collect(),
+    let order = Order {
+        workspace,
+        wanted: &wanted,
+        filters: &arguments.filters,
+        exact: false,
+        parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] },
+        accel: arguments.accel,
+        setup: arguments.setup,
+        quiet: arguments.json,
+        place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
+        command: repeat(arguments),
     };
-    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    // A name that is not there is found out now.
-    let kernels = wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
     if arguments.list {
-        for part in parts {
-            for filter in &filters {
-                tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
-            }
-        }
-        return Ok(exit::SUPPORTED);
+        // A name that is not there is found out now.
+        wanted.recipes(&Catalogue::read(&workspace.join("kernel-configs"))?, Store::open()?.root(), watch)?;
+        return list(&order, watch);
     }
-    if !arguments.fast {
+    let Tested { document, folder, stopped } = carry_out(&order, watch)?;
+    let json = document.to_json() + "\n";
+    // First: where it cannot be written, it is seen at least.
+    print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
+    if let Some(folder) = &folder {
+        let path = folder.join("test.json");
+        std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
+    }
+    if let Some(failure) = stopped {
+        complain(&format!("error: {failure}"));
+    }
+    if document.exit_code != exit::SUPPORTED {
+        // What cargo says to repeat knows of no kernels and no patches.
+        complain(&format!("repeat: {}", document.command));
+    }
+    Ok(document.exit_code)
+}
+
+/// Lists the tests of these names.
+fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
+    let tests = Tests { order, run: None };
+    watch.stage("compile the tests");
+    let mut any = false;
+    for part in order.parts {
+        let names = tests.names(part)?;
+        let named =
+            |filter: &str| names.lines().any(|line| line.contains(filter) && line.ends_with(": test"));
+        for filter in order.each_filter().into_iter().filter(|filter| filter.is_none_or(named)) {
+            any = true;
+            tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
+        }
+    }
+    if any { Ok(exit::SUPPORTED) } else { Err(no_such_test(order)) }
+}
+
+fn no_such_test(order: &Order<'_>) -> Failure {
+    let attempt = format!("find tests named {}", order.filters.join(", "));
+    Failure::new(Kind::Asked, attempt, "there are none", "`cargo xtask test --list` shows the names")
+}
+
+/// What to test, and how.
+pub(crate) struct Order<'a> {
+    pub(crate) workspace: &'a Path,
+    pub(crate) wanted: &'a Wanted,
+    /// Only tests whose name contains one of these.
+    pub(crate) filters: &'a [String],
+    /// Only tests whose name is one of these.
+    pub(crate) exact: bool,
+    /// Some of [`FAST`], [`GUESTS`] and [`FORMATS`].
+    pub(crate) parts: &'a [&'a [&'a str]],
+    pub(crate) accel: Accel,
+    /// Install what the host lacks.
+    pub(crate) setup: bool,
+    /// Standard output is for a document.
+    pub(crate) quiet: bool,
+    /// Where guests leave their logs.
+    pub(crate) place: Place,
+    /// The command that repeats it.
+    pub(crate) command: String,
+}
+
+impl Order<'_> {
+    /// libtest-mimic takes one filter at a time.
+    fn each_filter(&self) -> Vec<Option<&str>> {
+        match self.filters {
+            [] => vec![None],
+            some => some.iter().map(|filter| Some(filter.as_str())).collect(),
+        }
+    }
+}
+
+/// What tests showed.
+pub(crate) struct Tested {
+    pub(crate) document: TestDocument,
+    /// The folder of the run, where guests were booted.
+    pub(crate) folder: Option<PathBuf>,
+    /// What kept others from being started.
+    pub(crate) stopped: Option<Failure>,
+}
+
+/// Carries out tests.
+pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, Failure> {
+    let tests = Tests { order, run: None };
+    let filters = order.each_filter();
+    let catalogue = Catalogue::read(&order.workspace.join("kernel-configs"))?;
+    // A name that is not there is found out now.
+    let kernels = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
+    if order.parts.contains(&GUESTS) {
         let mut all = kernels.clone();
         for filter in &filters {
             all.extend(own_kernels(&catalogue, *filter)?);
         }
-        host::prepare(&host::examine(&all), arguments.setup, watch)?;
+        host::prepare(&host::examine(&all), order.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.
+    if !order.filters.is_empty() {
+        watch.stage("compile the tests");
+    }
     let (mut fast, mut guests) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped) = (None, None);
-    'parts: for part in parts {
+    'parts: for part in order.parts {
         for filter in filters.iter().copied() {
             if let Some(filter) = filter
                 && !tests.names(part)?.contains(filter)
             {
                 continue;
             }
-            if *part == FORMATS && arguments.setup {
+            if *part == FORMATS && order.setup {
                 install_validators(watch)?;
             }
+            let mut more = Vec::from_iter(filter);
+            more.extend(order.exact.then_some("--exact"));
             if *part != GUESTS {
                 // Every part runs, so that one failure does not hide another.
-                fast.push(tests.cargo_test(part, filter.as_slice())?);
+                fast.push(tests.cargo_test(part, &more)?);
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
@@ -95,43 +183,30 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
             }
             let run = match &folder {
                 Some(run) => run,
-                None => folder.insert(Place::Dated { runs: workspace.join("runs"), kind: "test" }.make()?),
+                None => folder.insert(order.place.make()?),
             };
             let tests = Tests { run: Some(run), ..tests };
-            guests.push(tests.cargo_test(part, filter.as_slice())?);
+            guests.push(tests.cargo_test(part, &more)?);
         }
     }
     if fast.is_empty() && guests.is_empty() && stopped.is_none() {
-        let attempt = format!("run the tests named {}", arguments.filters.join(", "));
-        let next = "`cargo xtask test --list` shows the names";
-        return Err(Failure::new(Kind::Asked, attempt, "there are none", next));
+        return Err(no_such_test(order));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let exit_code = exit_code(&fast, &guests, &noted, stopped.as_ref());
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
         passed: stopped.is_none() && fast.iter().chain(&guests).all(|passed| *passed),
-        exit_code,
+        exit_code: exit_code(&fast, &guests, &noted, stopped.as_ref()),
         host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host::host_cores() },
         run: folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
-        command: repeat(arguments),
+        command: order.command.clone(),
         results: noted.cases,
         harness: noted.harness,
         missing: Vec::new(),
     };
-    let json = document.to_json() + "\n";
-    // First: where it cannot be written, it is seen at least.
-    print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
-    if let Some(folder) = &folder {
-        let path = folder.join("test.json");
-        std::fs::write(&path, &json).map_err(|e| Failure::file("write", &path, &e))?;
-    }
-    if let Some(failure) = stopped {
-        complain(&format!("error: {failure}"));
-    }
-    Ok(exit_code)
+    Ok(Tested { document, folder, stopped })
 }
 
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
@@ -165,47 +240,6 @@ fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Fai
     noted.exit_code(if fast.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
 }
 
-/// The kernels that guest tests of these names boot, each with its flavour.
-pub(crate) fn kernels_for(
-    kernels: &[Recipe],
-    catalogue: &Catalogue,
-    filter: Option<&str>,
-) -> Result<Vec<Recipe>, Failure> {
-    let mut needed: Vec<(&str, Recipe)> = Vec::new();
-    for kernel in kernels {
-        for case in CASES {
-            let can = |flavour: &&&str| {
-                case.skipped_on(kernel.behaves, flavour).is_none()
-                    && (flavour.is_empty() || matches!(kernel.origin, Origin::Build(_)))
-            };
-            for flavour in case.flavours.iter().filter(can) {
-                let name = Case::on(&kernel.name, flavour);
-                if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter))
-                    && !needed.iter().any(|(_, known)| known.name == name)
-                {
-                    needed.push((flavour, catalogue.in_flavour(kernel, flavour)?));
-                }
-            }
-        }
-    }
-    // Kernels of one configuration one after the other, the usual one first: the others begin with its objects.
-    needed.sort_by_key(|(flavour, _)| *flavour);
-    let mut needed: Vec<Recipe> = needed.into_iter().map(|(_, recipe)| recipe).collect();
-    for own in own_kernels(catalogue, filter)? {
-        if !needed.contains(&own) {
-            needed.push(own);
-        }
-    }
-    Ok(needed)
-}
-
-/// The kernels that tests of the harness of these names boot.
-fn own_kernels(catalogue: &Catalogue, filter: Option<&str>) -> Result<Vec<Recipe>, Failure> {
-    let asked = |tests: &str| filter.is_none_or(|filter| tests.is_empty() || filter.starts_with(tests));
-    let own = OWN.iter().filter(|(tests, _)| asked(tests));
-    own.map(|(_, kernel)| catalogue.recipe(kernel)).collect()
-}
-
 fn repeat(arguments: &TestArguments) -> String {
     let TestArguments { filters, fast, accel, .. } = arguments;
     let mut command = "cargo xtask test".to_owned();
@@ -227,19 +261,26 @@ pub(crate) fn cargo(workspace: &Path) -> Command {
 
 /// The names of all tests that boot guests, on these kernels.
 pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
-    let tests = Tests { workspace, accel: Accel::Auto, to_stderr: false, wanted, run: None };
-    let names = tests.names(GUESTS)?;
+    let order = Order {
+        workspace,
+        wanted,
+        filters: &[],
+        exact: false,
+        parts: &[GUESTS],
+        accel: Accel::Auto,
+        setup: false,
+        quiet: true,
+        place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
+        command: String::new(),
+    };
+    let names = Tests { order: &order, run: None }.names(GUESTS)?;
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 /// How the tests are run.
 #[derive(Clone, Copy)]
 struct Tests<'a> {
-    workspace: &'a Path,
-    accel: Accel,
-    /// Standard output is for a document.
-    to_stderr: bool,
-    wanted: &'a Wanted,
+    order: &'a Order<'a>,
     /// The folder for the guests of a run.
     run: Option<&'a Path>,
 }
@@ -259,7 +300,8 @@ impl Tests<'_> {
     /// Runs `cargo test` on our own terminal; whether it passed.
     fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);
-        if self.to_stderr {
+        if self.order.quiet {
+            // Standard output is for the document.
             command.stdout(std::io::stderr());
         }
         child::run_to_end(command.args(more), PATIENCE).map_err(|e| match e.kind() {
@@ -269,10 +311,10 @@ impl Tests<'_> {
     }
 
     fn command(&self, part: &[&str]) -> Command {
-        let mut command = cargo(self.workspace);
+        let mut command = cargo(self.order.workspace);
         command.args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
-        command.env("PARPROBE_ACCEL", self.accel.name());
-        command.env("PARPROBE_KERNELS", serde_json::to_string(self.wanted).unwrap_or_default());
+        command.env("PARPROBE_ACCEL", self.order.accel.name());
+        command.env("PARPROBE_KERNELS", serde_json::to_string(self.order.wanted).unwrap_or_default());
         if let Some(run) = self.run {
             command.env("PARPROBE_RUN", run);
         }

@@ -188,3 +188,17 @@ fn git_bisect_run_is_told_to_stop_where_no_kernel_is_at_fault() {
     let said = Said::of(fixture.command(&["bisect", "step", "--tree", &tree]));
     said.is(128 + 64, &["without drivers/base/dd.c"]);
 }
+
+#[test]
+fn a_night_that_makes_no_sense_leaves_no_history_and_a_history_that_is_not_there_is_named() {
+    let fixture = Fixture::new();
+    let history = fixture.folder.path().join("history").display().to_string();
+    let night =
+        |more: &[&str]| Said::of(fixture.command(&[&["nightly", "--history", &history], more].concat()));
+    night(&["--kernels", "wiht"]).is(64, &["find the kernel \"wiht\""]);
+    night(&["--nodes", "3", "--vcpus", "2"]).is(64, &["every node needs a vCPU of its own"]);
+    night(&["--tests", "race_", "--no-tests"]).is(64, &["--no-tests"]);
+    assert!(!Path::new(&history).exists());
+    let said = Said::of(fixture.command(&["history", "--history", &history]));
+    said.is(74, &["list", &history, "with --history"]);
+}

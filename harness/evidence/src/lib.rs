@@ -3,12 +3,14 @@
 //! A boot leaves two witnesses of its probes: the kernel log ([`kmsg`], [`dmesg`]) and a kprobe trace ([`ftrace`]).
 //! Both become [`timeline::Probe`]s; [`boot`] holds one against the other and counts; [`stats`] and [`sequential`]
 //! compare boots of two kernels; [`judge`] says what that means for a claim; [`limit`] how much faster a kernel could
-//! be; [`certainty`] how sure some boots make; [`neighbours`] who else was busy on the CPUs of the host, [`memory`] what a guest took.
+//! be; [`certainty`] how sure some boots make; [`changes`] what changed from night to night; [`neighbours`] who else
+//! was busy on the CPUs of the host, [`memory`] what a guest took.
 //!
 //! Nothing here opens a file, starts a process or looks at a clock, and no dependency does.
 
 pub mod boot;
 pub mod certainty;
+pub mod changes;
 pub mod console;
 pub mod counted;
 pub mod cpus;

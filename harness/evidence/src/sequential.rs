@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::stats::{CONFIDENCE, Ratio, ratio_within};
+use crate::stats::{CONFIDENCE, Interval, Ratio, ratio_within};
 
 /// c: how large a difference the interval is tuned to find, in units of the scatter of one pair. Boots of a kernel
 /// scatter by some percent, and what matters is a tenth or a multiple; the interval holds with any value.
@@ -29,6 +29,11 @@ pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
 /// The same, with an interval that leaves out the true ratio with no more than the rest of this chance: 0.99.
 pub fn ratio_at(pairs: &[(Duration, Duration)], confidence: f64) -> Option<Ratio> {
     ratio_within(pairs, |n| most_standard_errors(n, confidence))
+}
+
+/// The standard error of the logarithm of a ratio, from the interval that [`ratio`] gave it; `None` with too few pairs.
+pub fn standard_error(interval: Interval, pairs: usize) -> Option<f64> {
+    Some((interval.high / interval.low).ln() / 2.0 / most_standard_errors(pairs as f64, CONFIDENCE)?)
 }
 
 /// How many standard errors the mean of `n` may be off.
@@ -104,6 +109,9 @@ mod tests {
                 .find(|n| ratio(&pairs[..*n]).unwrap().interval.is_some_and(|interval| interval.low > 1.0))
         };
         assert_eq!(clear(&slower(10.0)), Some(3));
+        // The scatter of the pairs, and nothing of how often somebody looks.
+        let error = standard_error(ratio(&pairs).unwrap().interval.unwrap(), 60).unwrap();
+        assert!((0.8..1.2).contains(&(error / (0.05 * (2.0f64 / 60.0).sqrt()))), "{error}");
         let tenth = clear(&slower(1.1)).unwrap();
         assert!((4..30).contains(&tenth), "{tenth}");
     }

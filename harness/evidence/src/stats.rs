@@ -49,6 +49,13 @@ pub fn ratio(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     })
 }
 
+/// The standard error of the logarithm of a ratio, from its interval for this number of pairs; `None` of fewer than
+/// two.
+pub fn standard_error(interval: Interval, pairs: usize) -> Option<f64> {
+    let student = StudentsT::new(0.0, 1.0, pairs.checked_sub(1)? as f64).ok()?;
+    Some((interval.high / interval.low).ln() / 2.0 / student.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+}
+
 /// The ratio with an interval as wide as this says: how many standard errors the mean of so many may be off.
 pub(crate) fn ratio_within(
     pairs: &[(Duration, Duration)],
@@ -102,6 +109,9 @@ mod tests {
         assert!((ratio.ratio - 4.0).abs() < 1e-9);
         assert!((interval.low - 4.0 * (-half).exp()).abs() < 1e-4, "{interval:?}");
         assert!((interval.high - 4.0 * half.exp()).abs() < 1e-3, "{interval:?}");
+        let error = standard_error(interval, 3).unwrap();
+        assert!((error - 2f64.ln() / 3f64.sqrt()).abs() < 1e-6, "{error}");
+        assert_eq!(standard_error(interval, 1), None);
     }
 
     #[test]

@@ -236,14 +236,39 @@ pub fn host_cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
+/// What kind of machine this is: times of two of a kind can be held against each other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// The model of its CPUs.
+    pub cpu: String,
+    /// Its memory in GiB, to the nearest one: what firmware and kernel keep for themselves varies.
+    pub memory_gib: u64,
+}
+
+/// This machine.
+pub fn machine() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let name = read("/proc/sys/kernel/hostname").trim().to_owned();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let cpu = model.map_or("unknown", |(_, model)| model.trim()).to_owned();
+    let kib = meminfo("MemTotal:").unwrap_or(0);
+    Machine { name, cpu, memory_gib: (kib + (1 << 19)) >> 20 }
+}
+
+/// A line of `/proc/meminfo`, in KiB.
+fn meminfo(line: &str) -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let value = |text: &str| text.strip_prefix(line)?.trim().strip_suffix(" kB")?.trim().parse().ok();
+    meminfo.lines().find_map(value)
+}
+
 fn examine_memory() -> Finding {
     /// A parallel build of the kernel and a guest with a few hundred LUNs.
     const ENOUGH_MIB: u64 = 2048;
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = meminfo.lines().find_map(|line| {
-        line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
-    let mib = available.unwrap_or(0) >> 10;
+    let mib = meminfo("MemAvailable:").unwrap_or(0) >> 10;
     let seen = format!("{mib} MiB available");
     if mib >= ENOUGH_MIB {
         return fine("memory", seen);

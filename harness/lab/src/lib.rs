@@ -11,6 +11,7 @@ mod cores;
 pub mod debian;
 pub mod failure;
 pub mod guest;
+pub mod history;
 pub mod host;
 pub mod kernel;
 pub mod run;

@@ -6,6 +6,7 @@
 mod bisect;
 mod limit;
 mod mutants;
+mod nightly;
 mod test;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,11 @@ pub use bisect::{
 };
 pub use limit::{LimitEntry, SpentEntry};
 pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry, Untold};
+pub use nightly::{
+    ChangeEntry, CheckEntry, CheckFate, ComparedEntry, FailingEntry, FlakyEntry, HISTORY_SCHEMA,
+    HistoryEntry, LeftOutEntry, MachineEntry, MachineTrend, NIGHTLY_SCHEMA, NightDocument, SeriesEntry,
+    StructureEntry, TRENDS_SCHEMA, ToldEntry, TrendsDocument, TryEntry,
+};
 pub use test::{
     HarnessEntry, LostEntry, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
 };

@@ -3,6 +3,7 @@
 mod bisect;
 mod limit;
 mod mutants;
+mod nightly;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -21,6 +22,7 @@ use crate::table::Table;
 
 pub use bisect::{render_bisect, render_step};
 pub use mutants::{render_mutant, render_mutants};
+pub use nightly::{render_night, render_trends};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
 pub fn render(document: &Document) -> String {

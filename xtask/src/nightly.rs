@@ -1,0 +1,260 @@
+//! `nightly`: tests and a bench to a night of a history, red only for what changed.
+
+mod checks;
+pub(crate) mod judge;
+
+use std::path::Path;
+use std::time::Instant;
+
+use lab::failure::{Failure, Kind};
+use lab::guest::topology::Topology;
+use lab::kernel::{Catalogue, Recipe, Store};
+use lab::run::{Carried, Lineup, Place, Request};
+use lab::watch::Watch;
+use report::document::{
+    CheckEntry, Document, HISTORY_SCHEMA, HistoryEntry, MachineEntry, NIGHTLY_SCHEMA, NightDocument,
+    TestResult,
+};
+use testcases::{DRIVER_AFTER_DEVICES, Rounds};
+
+use crate::cli::{NightlyArguments, as_options};
+use crate::history::{self, Nights};
+use crate::screen::print;
+use crate::{bench, test};
+use checks::Named;
+
+pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
+    let when = lab::history::now();
+    let topology = arguments.topology()?;
+    let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
+    // A name that is not there is found out now.
+    let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
+    let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
+    place.check()?;
+    lab::history::prepare(&arguments.history)?;
+    let night = Night { arguments, workspace, run: &place.make()?, watch };
+    let entry = night.carry_out(&when, topology, &recipes)?;
+    let text = serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n";
+    let file = lab::history::append(&arguments.history, &entry.when, &entry.runner, &text)?;
+    let document = tell(entry, file.display().to_string(), history::read(&arguments.history)?);
+    let (text, json) = (report::text::render_night(&document), document.to_json() + "\n");
+    print(if arguments.json { &json } else { &text });
+    for (name, content) in [("nightly.txt", &text), ("nightly.json", &json)] {
+        let path = night.run.join(name);
+        std::fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
+    }
+    Ok(document.exit_code)
+}
+
+/// Holds a night, which is in the history by now, against those before it.
+fn tell(entry: HistoryEntry, file: String, history: Nights) -> NightDocument {
+    let Nights { entries, left_out } = history;
+    let alike: Vec<&HistoryEntry> = entries.iter().filter(|night| night.machine == entry.machine).collect();
+    let before: Vec<&HistoryEntry> = alike
+        .iter()
+        .copied()
+        .filter(|night| night.when < entry.when || (night.when == entry.when && night.runner != entry.runner))
+        .collect();
+    let nights: Vec<&HistoryEntry> = before.iter().copied().chain([&entry]).collect();
+    let (checks, series) = (judge::checks(&entry, &before), judge::series(&nights, false));
+    NightDocument {
+        schema: NIGHTLY_SCHEMA.to_owned(),
+        exit_code: judge::exit_code(&entry, &checks, &series),
+        file,
+        before: history::days(&before),
+        runners: history::runners(&before),
+        left_out,
+        checks,
+        series,
+        entry,
+    }
+}
+
+/// A night under way.
+struct Night<'a> {
+    arguments: &'a NightlyArguments,
+    workspace: &'a Path,
+    run: &'a Path,
+    watch: &'a dyn Watch,
+}
+
+impl Night<'_> {
+    fn carry_out(&self, when: &str, topology: Topology, recipes: &[Recipe]) -> Result<HistoryEntry, Failure> {
+        let lineup = Lineup::of(
+            &Request {
+                workspace: self.workspace,
+                recipes,
+                modules: Carried::These(&DRIVER_AFTER_DEVICES.modules()),
+                wish: self.arguments.accel.into(),
+                setup: self.arguments.setup,
+                place: Place::Named(self.run.join("bench")),
+            },
+            self.watch,
+        )
+        // Nothing was booted, so there is no run to keep.
+        .inspect_err(|_| drop(std::fs::remove_dir(self.run)))?;
+        let machine = lab::host::machine();
+        let mut entry = HistoryEntry {
+            schema: HISTORY_SCHEMA.to_owned(),
+            when: when.to_owned(),
+            runner: self.arguments.runner.clone().unwrap_or(machine.name),
+            machine: MachineEntry {
+                cpu: machine.cpu,
+                cores: lab::host::host_cores(),
+                memory_gib: machine.memory_gib,
+                accel: lineup.choice.accelerator.to_string().to_lowercase(),
+                qemu: lab::guest::qemu_version().unwrap_or_default(),
+            },
+            parprobe: env!("CARGO_PKG_VERSION").to_owned(),
+            run: self.run.display().to_string(),
+            command: repeat(self.arguments, &topology),
+            topology: topology.to_string(),
+            kernels: Vec::new(),
+            checks: Vec::new(),
+            comparisons: Vec::new(),
+            structure: Vec::new(),
+        };
+        self.bench(&mut entry, &lineup, &topology, recipes)?;
+        if !self.arguments.no_tests {
+            self.tests(&mut entry)?;
+        }
+        Ok(entry)
+    }
+
+    /// The bench, and once more where a claim is refuted. Times are those of the first, which nobody chose.
+    fn bench(
+        &self,
+        entry: &mut HistoryEntry,
+        lineup: &Lineup,
+        topology: &Topology,
+        recipes: &[Recipe],
+    ) -> Result<(), Failure> {
+        let case = &DRIVER_AFTER_DEVICES;
+        let carry_out = |lineup: &Lineup| -> Result<Result<Document, Failure>, Failure> {
+            let plan = bench::Plan {
+                case,
+                topology,
+                rounds: self.arguments.boots,
+                forks: self.arguments.forks.number(case, recipes),
+                command: &entry.command,
+                begun: Instant::now(),
+            };
+            match bench::carry_out(&plan, lineup, self.watch) {
+                Err(failure) if failure.kind == Kind::Interrupted => Err(failure),
+                done => Ok(done),
+            }
+        };
+        let first = match carry_out(lineup)? {
+            Ok(document) => document,
+            // The tests may go well.
+            Err(failure) => {
+                let name = "bench".to_owned();
+                entry.checks.push(CheckEntry { name, first: checks::lost(&failure, "bench"), again: None });
+                return Ok(());
+            }
+        };
+        let tried = checks::of_bench(&first, "bench");
+        let again = if failed(&tried).is_empty() {
+            Vec::new()
+        } else {
+            self.watch.note("a claim of the bench was refuted: it is carried out once more");
+            let names: Vec<&str> = lineup.kernels.iter().map(|(kernel, _)| kernel.name.as_str()).collect();
+            match carry_out(&lineup.among(&names, self.run.join("bench-again"))?)? {
+                Ok(document) => checks::of_bench(&document, "bench-again"),
+                Err(failure) => both_lost(&tried, &failure, "bench-again"),
+            }
+        };
+        entry.checks.extend(joined(tried, &again));
+        entry.comparisons.extend(first.comparisons.iter().filter_map(checks::compared));
+        entry.structure.extend(first.results.iter().map(checks::structure));
+        entry.kernels = first.kernels;
+        Ok(())
+    }
+
+    /// The tests, and those once more that fail.
+    fn tests(&self, entry: &mut HistoryEntry) -> Result<(), Failure> {
+        let wanted = self.arguments.wanted();
+        let carry_out = |filters: &[String], exact: bool, folder: &str| -> Result<Vec<Named>, Failure> {
+            let order = test::Order {
+                workspace: self.workspace,
+                wanted: &wanted,
+                filters,
+                exact,
+                parts: &[test::GUESTS],
+                accel: self.arguments.accel,
+                setup: self.arguments.setup,
+                quiet: true,
+                place: Place::Named(self.run.join(folder)),
+                command: entry.command.clone(),
+            };
+            let tested = test::carry_out(&order, self.watch)?;
+            if let Some(folder) = &tested.folder {
+                let path = folder.join("test.json");
+                let json = tested.document.to_json() + "\n";
+                std::fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;
+            }
+            Ok(checks::of_tests(&tested, folder))
+        };
+        let tried = carry_out(&self.arguments.tests, false, "tests")?;
+        let again = match &failed(&tried)[..] {
+            [] => Ok(Vec::new()),
+            // Nobody knows which of them it was.
+            failed if failed.iter().any(|name| name == "tests") => {
+                carry_out(&self.arguments.tests, false, "tests-again")
+            }
+            failed => {
+                self.watch.note(&format!("tried again, as they failed: {}", failed.join(", ")));
+                carry_out(failed, true, "tests-again")
+            }
+        };
+        let again = match again {
+            Err(failure) if failure.kind != Kind::Interrupted => both_lost(&tried, &failure, "tests-again"),
+            again => again?,
+        };
+        entry.checks.extend(joined(tried, &again));
+        Ok(())
+    }
+}
+
+/// The names of what failed.
+fn failed(tried: &[Named]) -> Vec<String> {
+    let of = tried.iter().filter(|(_, of)| of.result == TestResult::Failed);
+    of.map(|(name, _)| name.clone()).collect()
+}
+
+/// What failed, and could not be carried out to its end when it was tried again.
+fn both_lost(tried: &[Named], failure: &Failure, folder: &str) -> Vec<Named> {
+    failed(tried).into_iter().map(|name| (name, checks::lost(failure, folder))).collect()
+}
+
+/// Both tries of what failed, and the one of everything else.
+fn joined(tried: Vec<Named>, again: &[Named]) -> Vec<CheckEntry> {
+    let join = |(name, first): Named| {
+        let again = again.iter().find(|(of, _)| *of == name && first.result == TestResult::Failed);
+        CheckEntry { again: again.map(|(_, again)| again.clone()), name, first }
+    };
+    tried.into_iter().map(join).collect()
+}
+
+/// The command that repeats a night, with every default that could change spelt out.
+fn repeat(arguments: &NightlyArguments, topology: &Topology) -> String {
+    let NightlyArguments { history, runner, tests, no_tests, boots, forks, accel, .. } = arguments;
+    let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
+    let boots = match boots {
+        Rounds::Just(number) => number.to_string(),
+        Rounds::UntilClear { .. } => "auto".to_owned(),
+    };
+    let quoted = |name: &str, value: &str| format!(" --{name} {}", lab::shell::quoted(value));
+    let mut command = format!("cargo xtask nightly{}", quoted("history", &history.display().to_string()));
+    command.extend(runner.iter().map(|runner| quoted("runner", runner)));
+    command.push_str(&format!(" {}", as_options(&arguments.wanted())));
+    command.extend(tests.iter().map(|filter| quoted("tests", filter)));
+    command.push_str(if *no_tests { " --no-tests" } else { "" });
+    command.push_str(&format!(
+        " --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} \
+         --accel {}",
+        humantime::format_duration(*latency).to_string().replace(' ', ""),
+        accel.name(),
+    ));
+    command
+}

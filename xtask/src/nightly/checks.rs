@@ -1,0 +1,165 @@
+//! Documents of tests and of a bench to what a history keeps of them.
+
+use std::time::Duration;
+
+use evidence::judge::{Finding, Outcome};
+use evidence::stats::{self, Interval};
+use evidence::{sequential, units::micros};
+use lab::failure::Failure;
+use report::document::{
+    BootEntry, ComparedEntry, Comparison, Document, HarnessEntry, IntervalKind, LostEntry, ResultEntry,
+    StructureEntry, TestEntry, TestResult, TryEntry,
+};
+
+use crate::exit;
+use crate::test::Tested;
+
+/// A name, and what a try of it showed.
+pub(super) type Named = (String, TryEntry);
+
+/// What each test showed. What was carried out is in a folder of this name.
+pub(super) fn of_tests(tested: &Tested, folder: &str) -> Vec<Named> {
+    let Tested { document, folder: _, stopped } = tested;
+    let lost_code = |lost: &Option<LostEntry>| lost.as_ref().map(|lost| lost.exit_code);
+    let case = |entry: &TestEntry| {
+        let why = match (entry.result, &entry.lost) {
+            (TestResult::Passed | TestResult::Skipped, _) => Vec::new(),
+            (_, Some(lost)) => vec![lost.why.clone()],
+            _ => short_of(&entry.findings, "what is promised of other kernels only holds here as well"),
+        };
+        let exit_code = lost_code(&entry.lost);
+        let of = TryEntry { result: entry.result, why, exit_code, folder: folder.to_owned() };
+        (format!("{}::{}", entry.case, entry.kernel), of)
+    };
+    let harness = |entry: &HarnessEntry| {
+        let HarnessEntry { test, result, why, lost } = entry;
+        let why = why.iter().filter(|_| *result > TestResult::Passed).cloned().collect();
+        let of = TryEntry { result: *result, why, exit_code: lost_code(lost), folder: folder.to_owned() };
+        (test.clone(), of)
+    };
+    let mut all: Vec<Named> = document.results.iter().map(case).collect();
+    all.extend(document.harness.iter().map(harness));
+    if let Some(failure) = stopped {
+        all.push(("tests".to_owned(), lost(failure, folder)));
+    }
+    // A process that died under its tests has noted none of them.
+    let failed = all.iter().any(|(_, of)| of.result == TestResult::Failed);
+    if document.exit_code == exit::REFUTED && !failed {
+        let why = vec!["they ended otherwise than they had said".to_owned()];
+        let result = TestResult::Failed;
+        all.push(("tests".to_owned(), TryEntry { result, why, exit_code: None, folder: folder.to_owned() }));
+    }
+    all
+}
+
+/// What each claim of a bench showed.
+pub(super) fn of_bench(document: &Document, folder: &str) -> Vec<Named> {
+    let of = |outcome: Outcome, why: Vec<String>| TryEntry {
+        result: match outcome {
+            Outcome::Supported => TestResult::Passed,
+            Outcome::Refuted => TestResult::Failed,
+            Outcome::Inconclusive | Outcome::NotRun => TestResult::Inconclusive,
+        },
+        why,
+        exit_code: None,
+        folder: folder.to_owned(),
+    };
+    let kernel = |result: &ResultEntry| {
+        let why = match result.outcome {
+            Outcome::Supported => Vec::new(),
+            _ => short_of(&result.findings, "nothing was found"),
+        };
+        (format!("bench::{}", result.kernel), of(result.outcome, why))
+    };
+    let pair = |comparison: &Comparison| {
+        let Comparison { baseline, candidate, metric, ratio, claim, outcome, .. } = comparison;
+        let ratio = ratio.map_or_else(|| "no ratio".to_owned(), |ratio| format!("{ratio:.2}"));
+        let why = match outcome {
+            Some(Outcome::Supported) | None => Vec::new(),
+            Some(_) => vec![format!("{}: {ratio}", claim.as_deref().unwrap_or_default())],
+        };
+        Some((format!("bench::{metric} {baseline} / {candidate}"), of((*outcome)?, why)))
+    };
+    let kernels = document.results.iter().map(kernel);
+    kernels.chain(document.comparisons.iter().filter_map(pair)).collect()
+}
+
+/// What could not be carried out to its end.
+pub(super) fn lost(failure: &Failure, folder: &str) -> TryEntry {
+    TryEntry {
+        result: TestResult::Lost,
+        why: vec![failure.to_string()],
+        exit_code: Some(failure.kind.exit_code()),
+        folder: folder.to_owned(),
+    }
+}
+
+/// The findings that do not hold, with where it can be read.
+fn short_of(findings: &[Finding], otherwise: &str) -> Vec<String> {
+    let short = |finding: &&Finding| finding.outcome != Outcome::Supported;
+    let tell = |Finding { expected, seen, outcome, evidence }: &Finding| {
+        let place = evidence.first().map_or_else(String::new, |place| format!(" ({place})"));
+        format!("{expected}: {seen}; {outcome}{place}")
+    };
+    let told: Vec<String> = findings.iter().filter(short).map(tell).collect();
+    if told.is_empty() { vec![otherwise.to_owned()] } else { told }
+}
+
+/// Two kernels, as logarithms; `None` without a ratio.
+pub(super) fn compared(comparison: &Comparison) -> Option<ComparedEntry> {
+    let Comparison {
+        case,
+        baseline,
+        candidate,
+        metric,
+        ratio,
+        low,
+        high,
+        interval,
+        pairs,
+        forks,
+        left_out: _,
+        claim: _,
+        outcome: _,
+    } = comparison;
+    let standard_error = match interval {
+        IntervalKind::Fixed => stats::standard_error,
+        IntervalKind::Sequence => sequential::standard_error,
+    };
+    let ends = low.zip(*high).map(|(low, high)| Interval { low, high });
+    Some(ComparedEntry {
+        case: case.clone(),
+        baseline: baseline.clone(),
+        candidate: candidate.clone(),
+        metric: metric.clone(),
+        log_ratio: (*ratio)?.ln(),
+        low: low.map(f64::ln),
+        high: high.map(f64::ln),
+        interval: *interval,
+        error: ends.and_then(|ends| standard_error(ends, *pairs)),
+        pairs: *pairs,
+        forks: *forks,
+    })
+}
+
+/// How a kernel probed: the middle one of its boots.
+pub(super) fn structure(result: &ResultEntry) -> StructureEntry {
+    let middle = |of: &dyn Fn(&BootEntry) -> Option<u64>| {
+        let mut values: Vec<u64> = result.boots.iter().filter_map(of).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied()
+    };
+    let time = |of: &dyn Fn(&BootEntry) -> Option<u64>| {
+        stats::median(result.boots.iter().filter_map(of).map(Duration::from_micros)).map(micros)
+    };
+    let whole = |number: usize| u64::try_from(number).ok();
+    StructureEntry {
+        kernel: result.kernel.clone(),
+        boots: result.boots.len(),
+        in_flight: middle(&|boot| whole(boot.facts.max_in_flight)),
+        workers: middle(&|boot| whole(boot.facts.workers?)),
+        on_node: middle(&|boot| whole((boot.facts.local_probes? * 100).checked_div(boot.facts.placeable?)?)),
+        makespan_us: time(&|boot| boot.facts.makespan_us),
+        insmod_us: time(&|boot| boot.facts.insmod_us),
+    }
+}
