@@ -30,7 +30,7 @@ impl Search<'_> {
         for commit in [good, bad] {
             let begun = Instant::now();
             let recipe = self.recipe(commit)?;
-            let kernel = self.bench.kernel(&recipe)?.map_err(|why| {
+            let kernel = self.bench.lab.kernel(&recipe)?.map_err(|why| {
                 let attempt = format!("build an end of the search, {}", self.line.name(commit));
                 Failure::new(Kind::Build, attempt, why, "name an end that can be built")
             })?;
@@ -51,7 +51,7 @@ impl Search<'_> {
         let [(good, of_good, good_build), (bad, of_bad, bad_build)] = ends else { return Ok(None) };
         let begun = Instant::now();
         let folder = self.run.join("times").join("ends");
-        let found = self.bench.compare(metric, (of_good, of_bad), 1.0, &folder)?;
+        let found = self.bench.lab.compare(metric, (of_good, of_bad), 1.0, &folder)?;
         let boots = micros(begun.elapsed());
         let Some(RatioEntry { ratio, .. }) = found.ratio.filter(|_| found.bad == Some(true)) else {
             return Ok(Some(format!("the bad end is not slower than the good one: {}", found.why)));

@@ -1,8 +1,9 @@
 //! What was asked of a search, kept so that it can go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lab::failure::Failure;
+use report::document::{BISECT_SCHEMA, BisectDocument};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{QuestionArguments, SearchArguments, Symptom};
@@ -39,6 +40,24 @@ impl Settings {
             symptom: *symptom,
             boots: *boots,
         })
+    }
+
+    /// What is known before the first step.
+    pub(super) fn document(&self, run: &Path) -> BisectDocument {
+        BisectDocument {
+            schema: BISECT_SCHEMA.to_owned(),
+            command: self.command(),
+            run: run.display().to_string(),
+            case: self.question.case.clone(),
+            behaves: self.question.behaves.map(|behaves| behaves.to_string()),
+            symptoms: Vec::new(),
+            tolerated: Vec::new(),
+            metric: None,
+            good: self.good.clone(),
+            bad: self.bad.clone(),
+            steps: Vec::new(),
+            ended: None,
+        }
     }
 
     /// The command that asks for it.

@@ -8,7 +8,9 @@ use lab::kernel::{Catalogue, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 
-use super::examine::{Bench, Expected, Fault, Found, Question};
+use super::examine::{Bench, Boots, Found};
+use super::guests::Guests;
+use super::question::{Expected, Fault, Question};
 use crate::cli::StepArguments;
 use crate::exit;
 use crate::screen::{complain, print};
@@ -68,11 +70,11 @@ fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Re
     )?;
     let kernels: Vec<_> = lineup.kernels.iter().map(|(_, bootable)| bootable.clone()).collect();
     let times = lineup.run.join("times");
-    let mut bench = Bench { question, lineup, watch };
+    let mut guests = Guests { question, lineup, watch };
     match (question.metric, &kernels[..]) {
         (Some(metric), [kernel, against]) => {
             let threshold = 1.0 + f64::from(arguments.slower_by) / 100.0;
-            bench.compare(metric, (against, kernel), threshold, &times)
+            guests.compare(metric, (against, kernel), threshold, &times)
         }
         (Some(_), _) => {
             let next = "name it: --against KERNEL, a name or a place as for `bench --kernels`";
@@ -91,6 +93,7 @@ fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Re
                 Failure::new(Kind::Asked, "examine a kernel", "there is none", "name a tree")
             })?;
             let behaves = arguments.question.behaves;
+            let mut bench = Bench { question, lab: Box::new(guests), watch };
             bench.tell(kernel, &Expected { behaves, tolerated: &[], is_fault: &is_fault }, &chance)
         }
     }

@@ -1,55 +1,8 @@
 //! What boots show of a fault.
 
 use super::*;
-use evidence::boot::{Boot, Facts};
+use crate::bisect::played::{boot, died, question};
 use evidence::console::Death;
-
-fn question() -> Question {
-    let case = &testcases::DRIVER_AFTER_DEVICES;
-    Question { case, topology: Topology { luns: 4, ..case.topology }, metric: None }
-}
-
-fn seen(end: End) -> Seen {
-    Seen { folder: "boots/001".to_owned(), end }
-}
-
-/// A boot in which so many of four probes ran at once, each attached by a call of its own.
-fn boot(max_in_flight: usize) -> Seen {
-    let facts = Facts {
-        devices: 4,
-        probes: 4,
-        bound: 4,
-        probes_of_one: (1, 1),
-        max_in_flight,
-        workers: Some(4),
-        placeable: Some(4),
-        begun_local: Some(4),
-        local_probes: Some(4),
-        late_probes: Some(0),
-        attach_calls: [("__driver_attach_async_helper".to_owned(), 4)].into(),
-        ..Facts::default()
-    };
-    let probe = evidence::timeline::Probe {
-        device: "0:0:0:0".to_owned(),
-        start: evidence::units::KernelTime::from_micros(1),
-        end: evidence::units::KernelTime::from_micros(2),
-        returned: 0,
-        thread: None,
-        lines: (1, 1),
-        cpus: None,
-    };
-    let log = evidence::boot::Testimony { probes: vec![probe; 4], ..Default::default() };
-    seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
-}
-
-fn died(death: Death) -> Seen {
-    let line = format!("{death} at 12.3");
-    seen(End::Died {
-        cause: Cause::Kernel { death, line },
-        doing: "load sd_mod".to_owned(),
-        log: String::new(),
-    })
-}
 
 #[test]
 fn what_the_bad_end_shows_is_told_from_another_failure() {

@@ -1,0 +1,127 @@
+//! What is asked of a kernel, and what of a boot is a fault.
+
+use evidence::judge::{Finding, Outcome};
+use lab::failure::{Failure, Kind};
+use lab::guest::Cause;
+use lab::guest::topology::Topology;
+use lab::kernel::Behaviour;
+use testcases::{CASES, Case, Circumstances, End, Seen, Verdict};
+
+use crate::cli::{QuestionArguments, Symptom};
+use crate::metric::Metric;
+
+/// What is asked of each kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) case: &'static Case,
+    pub(super) topology: Topology,
+    pub(super) metric: Option<Metric>,
+}
+
+/// Something that is not as expected.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Fault {
+    /// What was expected, or how the kernel died: the same in each boot.
+    pub(super) what: String,
+    /// What was seen.
+    pub(super) seen: String,
+    /// Whether the kernel died or hung.
+    pub(super) died: bool,
+}
+
+impl Question {
+    /// # Errors
+    /// `Asked` for a case that there is not, or cannot be asked so.
+    pub(super) fn of(arguments: &QuestionArguments) -> Result<Self, Failure> {
+        let name = &arguments.case;
+        let case = CASES.iter().copied().find(|case| case.name == *name).ok_or_else(|| {
+            let known = CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+            let attempt = format!("find the case \"{name}\"");
+            Failure::new(Kind::Asked, attempt, "there is none of that name", format!("use one of: {known}"))
+        })?;
+        Ok(Self { case, topology: arguments.shape.on(case.topology)?, metric: arguments.metric })
+    }
+
+    pub(super) fn circumstances(&self) -> Circumstances {
+        Circumstances { topology: self.topology, host_cores: lab::host::host_cores() }
+    }
+
+    /// What a boot shows that is not as expected of a kernel that behaves so; an error where it cannot tell.
+    pub(super) fn faults(&self, behaves: Option<Behaviour>, seen: &Seen) -> Result<Vec<Fault>, String> {
+        let boots = std::slice::from_ref(seen);
+        let Verdict { findings, others: _ } = Verdict::of(self.case, behaves, &self.circumstances(), boots);
+        let refuted = findings.iter().filter(|finding| finding.outcome == Outcome::Refuted);
+        let faults: Vec<Fault> = refuted
+            .map(|finding| match &seen.end {
+                End::Died { cause, .. } => Fault {
+                    what: match cause {
+                        Cause::Kernel { death, line: _ } => format!("the kernel lives: {death}"),
+                        other => format!("the kernel lives: {other}"),
+                    },
+                    seen: finding.seen.clone(),
+                    died: true,
+                },
+                End::Well(_) | End::Refused(_) => {
+                    Fault { what: finding.expected.clone(), seen: finding.seen.clone(), died: false }
+                }
+            })
+            .collect();
+        match findings.iter().find(|finding| finding.outcome == Outcome::Inconclusive) {
+            Some(unclear) if faults.is_empty() => Err(format!("{}: {}", unclear.expected, unclear.seen)),
+            _ => Ok(faults),
+        }
+    }
+
+    /// The fault that a boot shows, in words, if it shows one that is searched for; an error where it cannot tell, or
+    /// fails otherwise.
+    pub(super) fn shows(&self, expected: &Expected<'_>, seen: &Seen) -> Result<Option<String>, String> {
+        let mut faults = self.faults(expected.behaves, seen)?;
+        faults.retain(|fault| !expected.tolerated.contains(&fault.what));
+        let told = |fault: &Fault| format!("{}: {}", fault.what, fault.seen);
+        match (faults.iter().find(|fault| (expected.is_fault)(fault)), faults.first()) {
+            (Some(fault), _) => Ok(Some(told(fault))),
+            (None, None) => Ok(None),
+            (None, Some(other)) => Err(format!("fails otherwise: {}", told(other))),
+        }
+    }
+
+    /// How a kernel behaves, by its boots: the most that all of them keep, whatever else they do not keep.
+    pub(super) fn behaviour(&self, seen: &[Seen]) -> Option<Behaviour> {
+        use Behaviour::{NearNode, PerDevice, PerDriver, PerNode};
+        let findings = |behaves| Verdict::of(self.case, behaves, &self.circumstances(), seen).findings;
+        // What is expected of every kernel tells none of them from the others.
+        let of_every = findings(None);
+        if of_every.first().is_none_or(|survival| survival.outcome != Outcome::Supported) {
+            return None;
+        }
+        let keeps = |behaves: &Behaviour| {
+            let own = |finding: &&Finding| !of_every.iter().any(|other| other.expected == finding.expected);
+            findings(Some(*behaves)).iter().filter(own).all(|finding| finding.outcome == Outcome::Supported)
+        };
+        [PerNode, NearNode, PerDevice, PerDriver].into_iter().find(keeps)
+    }
+}
+
+impl Symptom {
+    /// Whether a fault is what is searched for, where the bad end shows these.
+    pub(super) fn is(self, fault: &Fault, of_bad_end: &[String]) -> bool {
+        match self {
+            Self::Same => of_bad_end.contains(&fault.what),
+            Self::Died => fault.died,
+            Self::Failed => !fault.died,
+            Self::Any => true,
+        }
+    }
+}
+
+/// What is expected of a kernel, and what of the rest is searched for.
+pub(super) struct Expected<'a> {
+    pub(super) behaves: Option<Behaviour>,
+    /// Faults that are of no account.
+    pub(super) tolerated: &'a [String],
+    /// Which of the others are searched for.
+    pub(super) is_fault: &'a dyn Fn(&Fault) -> bool,
+}
+
+#[cfg(test)]
+mod tests;
