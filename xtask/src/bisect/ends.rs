@@ -85,8 +85,7 @@ impl Search<'_> {
         let behaves = self.settings.question.behaves.or_else(|| self.bench.question.behaviour(seen_good));
         self.document.behaves = behaves.map(|behaves| behaves.to_string());
         let question = self.bench.question;
-        // What cannot tell is no fault.
-        let faults = |seen: &Seen| question.faults(behaves, seen).unwrap_or_default();
+        let faults = |seen: &Seen| question.judged(behaves, seen).faults;
         let mut symptoms: Vec<String> = Vec::new();
         for fault in seen_bad.iter().flat_map(faults) {
             let wanted = self.settings.symptom == Symptom::Same || self.settings.symptom.is(&fault, &[]);

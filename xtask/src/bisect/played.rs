@@ -61,6 +61,16 @@ pub(super) fn boot(max_in_flight: usize) -> Seen {
     seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
 }
 
+/// A boot that complains, as all kernels here do, and of whose log lines are lost.
+pub(super) fn warned_and_lossy() -> Seen {
+    let mut seen = boot(4);
+    if let End::Well(phases) = &mut seen.end {
+        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+        phases[0].unsettled = Some("lines of its log are lost".to_owned());
+    }
+    seen
+}
+
 pub(super) fn died(death: Death) -> Seen {
     let line = format!("{death} at 12.3");
     seen(End::Died {

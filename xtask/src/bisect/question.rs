@@ -1,5 +1,7 @@
 //! What is asked of a kernel, and what of a boot is a fault.
 
+use std::fmt;
+
 use evidence::judge::{Finding, Outcome};
 use lab::failure::{Failure, Kind};
 use lab::guest::Cause;
@@ -29,6 +31,38 @@ pub(super) struct Fault {
     pub(super) died: bool,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.seen)
+    }
+}
+
+/// A boot, judged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Judged {
+    /// What is not as expected.
+    pub(super) faults: Vec<Fault>,
+    /// What was expected and cannot be told, each with what was seen of it.
+    untold: Vec<(String, String)>,
+}
+
+impl Judged {
+    /// Without what is of no account.
+    fn but(mut self, tolerated: &[String]) -> Self {
+        self.faults.retain(|fault| !tolerated.contains(&fault.what));
+        self.untold.retain(|(what, _)| !tolerated.contains(what));
+        self
+    }
+
+    /// An error where something cannot be told: then a boot without a fault is not clean.
+    fn told(&self) -> Result<(), String> {
+        match self.untold.first() {
+            Some((what, seen)) => Err(format!("cannot tell: {what}: {seen}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Question {
     /// # Errors
     /// `Asked` for a case that there is not, or cannot be asked so.
@@ -46,43 +80,41 @@ impl Question {
         Circumstances { topology: self.topology, host_cores: lab::host::host_cores() }
     }
 
-    /// What a boot shows that is not as expected of a kernel that behaves so; an error where it cannot tell.
-    pub(super) fn faults(&self, behaves: Option<Behaviour>, seen: &Seen) -> Result<Vec<Fault>, String> {
+    /// What a boot shows that is not as expected of a kernel that behaves so, and what it cannot tell.
+    pub(super) fn judged(&self, behaves: Option<Behaviour>, seen: &Seen) -> Judged {
         let boots = std::slice::from_ref(seen);
         let Verdict { findings, others: _ } = Verdict::of(self.case, behaves, &self.circumstances(), boots);
-        let refuted = findings.iter().filter(|finding| finding.outcome == Outcome::Refuted);
-        let faults: Vec<Fault> = refuted
-            .map(|finding| match &seen.end {
-                End::Died { cause, .. } => Fault {
-                    what: match cause {
+        let mut judged = Judged::default();
+        for Finding { expected, seen: shown, outcome, evidence: _ } in findings {
+            match (outcome, &seen.end) {
+                (Outcome::Supported, _) => {}
+                (Outcome::Inconclusive | Outcome::NotRun, _) => judged.untold.push((expected, shown)),
+                (Outcome::Refuted, End::Died { cause, .. }) => {
+                    let what = match cause {
                         Cause::Kernel { death, line: _ } => format!("the kernel lives: {death}"),
                         other => format!("the kernel lives: {other}"),
-                    },
-                    seen: finding.seen.clone(),
-                    died: true,
-                },
-                End::Well(_) | End::Refused(_) => {
-                    Fault { what: finding.expected.clone(), seen: finding.seen.clone(), died: false }
+                    };
+                    judged.faults.push(Fault { what, seen: shown, died: true });
                 }
-            })
-            .collect();
-        match findings.iter().find(|finding| finding.outcome == Outcome::Inconclusive) {
-            Some(unclear) if faults.is_empty() => Err(format!("{}: {}", unclear.expected, unclear.seen)),
-            _ => Ok(faults),
+                (Outcome::Refuted, End::Well(_) | End::Refused(_)) => {
+                    judged.faults.push(Fault { what: expected, seen: shown, died: false });
+                }
+            }
         }
+        judged
     }
 
     /// The fault that a boot shows, in words, if it shows one that is searched for; an error where it cannot tell, or
     /// fails otherwise.
     pub(super) fn shows(&self, expected: &Expected<'_>, seen: &Seen) -> Result<Option<String>, String> {
-        let mut faults = self.faults(expected.behaves, seen)?;
-        faults.retain(|fault| !expected.tolerated.contains(&fault.what));
-        let told = |fault: &Fault| format!("{}: {}", fault.what, fault.seen);
-        match (faults.iter().find(|fault| (expected.is_fault)(fault)), faults.first()) {
-            (Some(fault), _) => Ok(Some(told(fault))),
-            (None, None) => Ok(None),
-            (None, Some(other)) => Err(format!("fails otherwise: {}", told(other))),
+        let judged = self.judged(expected.behaves, seen).but(expected.tolerated);
+        if let Some(fault) = judged.faults.iter().find(|fault| (expected.is_fault)(fault)) {
+            return Ok(Some(fault.to_string()));
         }
+        if let Some(other) = judged.faults.first() {
+            return Err(format!("fails otherwise: {other}"));
+        }
+        judged.told().map(|()| None)
     }
 
     /// How a kernel behaves, by its boots: the most that all of them keep, whatever else they do not keep.

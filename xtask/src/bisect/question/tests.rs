@@ -1,12 +1,12 @@
 //! What boots show of a fault.
 
 use super::*;
-use crate::bisect::played::{boot, died, question};
+use crate::bisect::played::{boot, died, question, warned_and_lossy};
 use evidence::console::Death;
 
 #[test]
 fn what_the_bad_end_shows_is_told_from_another_failure() {
-    let faults = |seen: &Seen| question().faults(Some(Behaviour::PerNode), seen).unwrap();
+    let faults = |seen: &Seen| question().judged(Some(Behaviour::PerNode), seen).faults;
     assert_eq!(faults(&boot(4)), []);
     let serial = faults(&boot(1));
     assert_eq!(serial.len(), 1);
@@ -28,7 +28,7 @@ fn what_the_good_end_shows_as_well_is_of_no_account() {
     if let End::Well(phases) = &mut warned.end {
         phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
     }
-    let faults = question().faults(Some(Behaviour::PerNode), &warned).unwrap();
+    let faults = question().judged(Some(Behaviour::PerNode), &warned).faults;
     let [serial, complaint] = &faults[..] else { panic!("{faults:?}") };
     let shows = |tolerated: &[String], searched: &Fault| {
         let is_fault = |fault: &Fault| fault.what == searched.what;
@@ -63,4 +63,26 @@ fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
         phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
     }
     assert_eq!(of(warned), Some(Behaviour::PerNode));
+}
+
+#[test]
+fn a_boot_that_cannot_tell_is_not_clean_though_all_it_shows_is_of_no_account() {
+    let seen = warned_and_lossy();
+    let complaint = "no complaint of the kernel".to_owned();
+    let serial = "at least 2 probes in flight".to_owned();
+    let searched = serial.clone();
+    let is_fault = |fault: &Fault| fault.what == searched;
+    let shows = |tolerated: &[String]| {
+        let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+        question().shows(&expected, &seen)
+    };
+    assert!(shows(&[]).is_err_and(|why| why.starts_with("fails otherwise")));
+    let why = shows(std::slice::from_ref(&complaint)).unwrap_err();
+    assert!(why.starts_with("cannot tell"), "{why}");
+    // What is of no account does not have to be told.
+    let (case, circumstances) = (question().case, question().circumstances());
+    let boots = std::slice::from_ref(&seen);
+    let Verdict { findings, .. } = Verdict::of(case, Some(Behaviour::PerNode), &circumstances, boots);
+    let all: Vec<String> = findings.into_iter().map(|finding| finding.expected).collect();
+    assert_eq!(shows(&all), Ok(None));
 }
