@@ -12,6 +12,7 @@ use testcases::Seen;
 
 use super::Search;
 use super::examine::Found;
+use super::question::{Expected, Fault};
 use crate::cli::Symptom;
 use crate::metric::Metric;
 
@@ -74,48 +75,52 @@ impl Search<'_> {
         ends: &[(&str, Bootable, u64)],
     ) -> Result<Option<String>, Failure> {
         let [(good, of_good, good_build), (bad, of_bad, bad_build)] = ends else { return Ok(None) };
-        let mut times = Vec::new();
-        let mut boots = Vec::new();
-        for kernel in [of_good, of_bad] {
-            let begun = Instant::now();
-            boots.push(self.bench.boots(kernel, self.settings.boots)?);
-            times.push(micros(begun.elapsed()));
-        }
-        let (seen_good, seen_bad) = (&boots[0], &boots[1]);
-        let behaves = self.settings.question.behaves.or_else(|| self.bench.question.behaviour(seen_good));
-        self.document.behaves = behaves.map(|behaves| behaves.to_string());
-        let question = self.bench.question;
+        let (question, asked) = (self.bench.question, self.settings.boots);
+        let begun = Instant::now();
+        let told = |seen: &Seen| question.judged(self.settings.question.behaves, seen).told();
+        let seen_good = self.bench.boots("good end", of_good, asked, &told)?;
+        let good_boots = micros(begun.elapsed());
+        let behaves = self.settings.question.behaves.or_else(|| question.behaviour(&seen_good));
         let faults = |seen: &Seen| question.judged(behaves, seen).faults;
+        // What the good end shows is not what is searched for.
+        let mut tolerated: Vec<String> = seen_good.iter().flat_map(faults).map(|fault| fault.what).collect();
+        tolerated.sort_unstable();
+        tolerated.dedup();
+
+        let begun = Instant::now();
+        let any = Expected { behaves, tolerated: &tolerated, is_fault: &|_| true };
+        let told = |seen: &Seen| question.shows(&any, seen).map(drop);
+        let seen_bad = self.bench.boots("bad end", of_bad, asked, &told)?;
+        let bad_boots = micros(begun.elapsed());
         let mut symptoms: Vec<String> = Vec::new();
         for fault in seen_bad.iter().flat_map(faults) {
             let wanted = self.settings.symptom == Symptom::Same || self.settings.symptom.is(&fault, &[]);
-            if wanted && !symptoms.contains(&fault.what) {
+            if wanted && !tolerated.contains(&fault.what) && !symptoms.contains(&fault.what) {
                 symptoms.push(fault.what);
             }
         }
-        // What the good end shows as well is not what is searched for.
-        for fault in seen_good.iter().flat_map(faults) {
-            symptoms.retain(|symptom| *symptom != fault.what);
-            if !self.document.tolerated.contains(&fault.what) {
-                self.document.tolerated.push(fault.what);
-            }
-        }
+        self.document.behaves = behaves.map(|behaves| behaves.to_string());
+        self.document.tolerated = tolerated;
         self.document.symptoms = symptoms;
-        let tally = |boots: &[Seen]| {
-            boots.iter().fold(Tally::default(), |tally, seen| {
-                tally.with(faults(seen).iter().any(|f| self.is_fault(f)))
-            })
+
+        let is_fault = |fault: &Fault| self.is_fault(fault);
+        let expected = Expected { behaves, tolerated: &self.document.tolerated, is_fault: &is_fault };
+        let shown = |seen: &[Seen]| -> Vec<Option<String>> {
+            seen.iter().filter_map(|seen| question.shows(&expected, seen).ok()).collect()
         };
-        let (of_good, of_bad) = (tally(seen_good), tally(seen_bad));
+        let tally = |shown: &[Option<String>]| {
+            shown.iter().fold(Tally::default(), |tally, shown| tally.with(shown.is_some()))
+        };
+        let (of_good, of_bad) = (shown(&seen_good), shown(&seen_bad));
+        let shows = of_bad.iter().flatten().next().cloned().unwrap_or_default();
+        let (of_good, of_bad) = (tally(&of_good), tally(&of_bad));
         if of_bad.shown == 0 {
             let kept = self.document.behaves.as_deref().unwrap_or("of no known kind");
             return Ok(Some(format!(
                 "none of {} boots of the bad end shows a fault that the good end does not show (a good kernel is {kept})",
-                of_bad.boots(),
+                seen_bad.len(),
             )));
         }
-        let first = seen_bad.iter().flat_map(faults).find(|fault| self.is_fault(fault));
-        let shows = first.map(|fault| format!("{}: {}", fault.what, fault.seen)).unwrap_or_default();
         let end = |bad: bool, why: &str, tally: Tally, other: (Tally, Tally)| Found {
             bad: Some(bad),
             why: why.to_owned(),
@@ -130,8 +135,8 @@ impl Search<'_> {
         let nothing = Tally::default();
         let good_end = end(false, "shows no fault", of_good, (of_bad, nothing));
         let bad_end = end(true, &shows, of_bad, (nothing, of_good));
-        self.add(bisection, Role::GoodEnd, good, good_end, *good_build, times[0])?;
-        self.add(bisection, Role::BadEnd, bad, bad_end, *bad_build, times[1])?;
+        self.add(bisection, Role::GoodEnd, good, good_end, *good_build, good_boots)?;
+        self.add(bisection, Role::BadEnd, bad, bad_end, *bad_build, bad_boots)?;
         Ok(None)
     }
 }

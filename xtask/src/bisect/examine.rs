@@ -79,27 +79,31 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Boots a kernel until so many boots have told something.
+    /// Boots an end of the search until so many boots have told something; `told` says of one why it has not.
     ///
     /// # Errors
-    /// As [`Boots::boot`]; `Guest` where boots tell nothing.
-    pub(super) fn boots(&mut self, kernel: &Bootable, number: u32) -> Result<Vec<Seen>, Failure> {
+    /// As [`Boots::boot`]; `Guest` where too many tell nothing.
+    pub(super) fn boots(
+        &mut self,
+        end: &str,
+        kernel: &Bootable,
+        number: u32,
+        told: &dyn Fn(&Seen) -> Result<(), String>,
+    ) -> Result<Vec<Seen>, Failure> {
         let (mut seen, mut unclear) = (Vec::new(), 0);
         self.watch.stage(&format!("boot {}", kernel.name));
         while seen.len() < number as usize {
             self.watch.count(seen.len() as u64, Some(u64::from(number)), "boots");
-            let why = match self.lab.boot(kernel)? {
-                Sight::Told(boot) => {
-                    seen.push(*boot);
-                    continue;
-                }
-                Sight::Unclear(why) | Sight::Never(why) => why,
+            let told = match self.lab.boot(kernel)? {
+                Sight::Told(boot) => told(&boot).map(|()| seen.push(*boot)),
+                Sight::Unclear(why) | Sight::Never(why) => Err(why),
             };
+            let Err(why) = told else { continue };
             unclear += 1;
             if unclear >= MOST_UNCLEAR {
-                let attempt = format!("boot the kernel \"{}\"", kernel.name);
-                let next =
-                    "see that the ends of the search boot: `cargo xtask boot` shows a kernel's console";
+                let attempt = format!("judge the {end} of the search by boots of \"{}\"", kernel.name);
+                let next = "see that it boots and can be judged: `cargo xtask boot` shows its console, `cargo xtask \
+                    bench` what its boots tell; or take another end";
                 return Err(Failure::new(Kind::Guest, attempt, why, next));
             }
         }

@@ -61,12 +61,14 @@ pub(super) fn boot(max_in_flight: usize) -> Seen {
     seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
 }
 
-/// A boot that complains, as all kernels here do, and of whose log lines are lost.
-pub(super) fn warned_and_lossy() -> Seen {
+/// A boot with a complaint of the kernel, or with lines of its log lost, or both.
+pub(super) fn troubled(warns: bool, lossy: bool) -> Seen {
     let mut seen = boot(4);
     if let End::Well(phases) = &mut seen.end {
-        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
-        phases[0].unsettled = Some("lines of its log are lost".to_owned());
+        if warns {
+            phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
+        }
+        phases[0].unsettled = lossy.then(|| "lines of its log are lost".to_owned());
     }
     seen
 }
@@ -87,6 +89,12 @@ pub(super) enum Play {
     Parallel,
     /// Probes one after the other.
     Serial,
+    /// As the first, but the kernel complains.
+    Warns,
+    /// Lines of its log are lost.
+    Lossy,
+    /// Both.
+    WarnsLossy,
     Dies(Death),
     /// A guest that is lost.
     Lost,
@@ -97,6 +105,9 @@ impl Play {
         match self {
             Self::Parallel => Sight::Told(Box::new(boot(4))),
             Self::Serial => Sight::Told(Box::new(boot(1))),
+            Self::Warns => Sight::Told(Box::new(troubled(true, false))),
+            Self::Lossy => Sight::Told(Box::new(troubled(false, true))),
+            Self::WarnsLossy => Sight::Told(Box::new(troubled(true, true))),
             Self::Dies(death) => Sight::Told(Box::new(died(death))),
             Self::Lost => Sight::Unclear("the guest was lost".to_owned()),
         }

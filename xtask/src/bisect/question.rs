@@ -42,7 +42,7 @@ impl fmt::Display for Fault {
 pub(super) struct Judged {
     /// What is not as expected.
     pub(super) faults: Vec<Fault>,
-    /// What was expected and cannot be told, each with what was seen of it.
+    /// What was expected and cannot be told, each with why not.
     untold: Vec<(String, String)>,
 }
 
@@ -55,9 +55,9 @@ impl Judged {
     }
 
     /// An error where something cannot be told: then a boot without a fault is not clean.
-    fn told(&self) -> Result<(), String> {
+    pub(super) fn told(&self) -> Result<(), String> {
         match self.untold.first() {
-            Some((what, seen)) => Err(format!("cannot tell: {what}: {seen}")),
+            Some((what, why)) => Err(format!("cannot tell: {what}: {why}")),
             None => Ok(()),
         }
     }
@@ -85,10 +85,14 @@ impl Question {
         let boots = std::slice::from_ref(seen);
         let Verdict { findings, others: _ } = Verdict::of(self.case, behaves, &self.circumstances(), boots);
         let mut judged = Judged::default();
-        for Finding { expected, seen: shown, outcome, evidence: _ } in findings {
+        for Finding { expected, seen: shown, outcome, evidence } in findings {
             match (outcome, &seen.end) {
                 (Outcome::Supported, _) => {}
-                (Outcome::Inconclusive | Outcome::NotRun, _) => judged.untold.push((expected, shown)),
+                (Outcome::Inconclusive | Outcome::NotRun, _) => {
+                    let doubt = evidence.iter().find_map(|line| line.split_once("cannot tell: "));
+                    let why = doubt.map_or(shown, |(_, why)| why.to_owned());
+                    judged.untold.push((expected, why));
+                }
                 (Outcome::Refuted, End::Died { cause, .. }) => {
                     let what = match cause {
                         Cause::Kernel { death, line: _ } => format!("the kernel lives: {death}"),

@@ -1,7 +1,7 @@
 //! What boots show of a fault.
 
 use super::*;
-use crate::bisect::played::{boot, died, question, warned_and_lossy};
+use crate::bisect::played::{boot, died, question, troubled};
 use evidence::console::Death;
 
 #[test]
@@ -58,16 +58,12 @@ fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
     assert_eq!(of(placed(2)), Some(Behaviour::PerDevice));
     assert_eq!(of(died(Death::Panic)), None);
     // A complaint says nothing of parallelism.
-    let mut warned = boot(4);
-    if let End::Well(phases) = &mut warned.end {
-        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
-    }
-    assert_eq!(of(warned), Some(Behaviour::PerNode));
+    assert_eq!(of(troubled(true, false)), Some(Behaviour::PerNode));
 }
 
 #[test]
 fn a_boot_that_cannot_tell_is_not_clean_though_all_it_shows_is_of_no_account() {
-    let seen = warned_and_lossy();
+    let seen = troubled(true, true);
     let complaint = "no complaint of the kernel".to_owned();
     let serial = "at least 2 probes in flight".to_owned();
     let searched = serial.clone();

@@ -246,3 +246,50 @@ fn an_answer_that_was_written_down_before_git_was_told_is_not_asked_for_again() 
     let again = fixture.boots.borrow().iter().filter(|actor| actor.place == place).count();
     assert!(again == 0 || [FIRST_BAD, FIRST_BAD - 1].contains(&place), "{again} boots of {place}");
 }
+
+#[test]
+fn an_end_of_which_no_boot_can_tell_is_not_taken_for_good() {
+    let fixture = Fixture::new();
+    let script = Script {
+        plays: |actor, _| if actor.place == 0 { Play::Lossy } else { Play::Serial },
+        ..SERIAL_FROM_7
+    };
+    let failure = fixture.search(&[], script).unwrap_err();
+    assert_eq!(failure.kind, Kind::Guest);
+    assert!(failure.attempt.contains("judge the good end"), "{failure}");
+    assert!(failure.seen.contains("lines of its log are lost"), "{failure}");
+    assert_eq!(fixture.boots.borrow().len(), 3);
+}
+
+#[test]
+fn a_boot_of_an_end_that_cannot_tell_is_repeated() {
+    let fixture = Fixture::new();
+    let script = Script {
+        plays: |actor, boot| match (actor.place, boot) {
+            (0 | 11, 1 | 3) => Play::Lossy,
+            _ => (SERIAL_FROM_7.plays)(actor, boot),
+        },
+        ..SERIAL_FROM_7
+    };
+    let document = fixture.search(&[], script).unwrap();
+    fixture.found_it(&document, FIRST_BAD);
+    let tallies: Vec<Tally> = document.steps[..2].iter().map(|step| step.tally).collect();
+    assert_eq!(tallies, [Tally { shown: 0, clean: 5 }, Tally { shown: 5, clean: 0 }]);
+}
+
+#[test]
+fn where_every_kernel_warns_a_bad_commit_of_which_no_boot_can_tell_is_not_good() {
+    let fixture = Fixture::new();
+    let script = Script {
+        plays: |actor, boot| match actor.place {
+            0 => Play::Warns,
+            5 => Play::WarnsLossy,
+            _ => (SERIAL_FROM_7.plays)(actor, boot),
+        },
+        ..SERIAL_FROM_7
+    };
+    let document = fixture.search(&[], script).unwrap();
+    fixture.found_it(&document, FIRST_BAD);
+    let step = document.steps.iter().find(|step| step.subject == fixture.subject(5)).unwrap();
+    assert_eq!((step.role, step.answer), (Role::Step, Answer::Skip));
+}
