@@ -11,7 +11,7 @@ use report::document::{MetricEntry, RatioEntry, Role};
 use testcases::Seen;
 
 use super::Search;
-use super::examine::Found;
+use super::examine::{EndBoots, Found};
 use super::question::{Expected, Fault};
 use crate::cli::Symptom;
 use crate::metric::Metric;
@@ -78,24 +78,33 @@ impl Search<'_> {
         let (question, asked) = (self.bench.question, self.settings.boots);
         let begun = Instant::now();
         let told = |seen: &Seen| question.judged(self.settings.question.behaves, seen).told();
-        let seen_good = self.bench.boots("good end", of_good, asked, &told)?;
+        let EndBoots { seen: seen_good, silent } =
+            self.bench.boots("good end", of_good, asked, false, &told)?;
         let good_boots = micros(begun.elapsed());
         let behaves = self.settings.question.behaves.or_else(|| question.behaviour(&seen_good));
         let faults = |seen: &Seen| question.judged(behaves, seen).faults;
         // What the good end shows is not what is searched for.
         let mut tolerated: Vec<String> = seen_good.iter().flat_map(faults).map(|fault| fault.what).collect();
+        tolerated.extend((!silent.is_empty()).then(|| Fault::SILENT.to_owned()));
         tolerated.sort_unstable();
         tolerated.dedup();
 
         let begun = Instant::now();
-        let any = Expected { behaves, tolerated: &tolerated, is_fault: &|_| true };
+        let asked_for = self.settings.symptom;
+        let wanted = |fault: &Fault| asked_for == Symptom::Same || asked_for.is(fault, &[]);
+        let any = Expected { behaves, tolerated: &tolerated, is_fault: &|_| true, silence: true };
         let told = |seen: &Seen| question.shows(&any, seen).map(drop);
-        let seen_bad = self.bench.boots("bad end", of_bad, asked, &told)?;
+        let hang = Fault::silent("");
+        let may_hang = wanted(&hang) && any.seeks(&hang);
+        let EndBoots { seen: seen_bad, silent } =
+            self.bench.boots("bad end", of_bad, asked, may_hang, &told)?;
+        // Where it does not always fall silent, the host may have stalled.
+        let silent = if seen_bad.is_empty() { silent } else { Vec::new() };
+        let hangs: Vec<Fault> = silent.iter().map(|how| Fault::silent(how)).collect();
         let bad_boots = micros(begun.elapsed());
         let mut symptoms: Vec<String> = Vec::new();
-        for fault in seen_bad.iter().flat_map(faults) {
-            let wanted = self.settings.symptom == Symptom::Same || self.settings.symptom.is(&fault, &[]);
-            if wanted && !tolerated.contains(&fault.what) && !symptoms.contains(&fault.what) {
+        for fault in seen_bad.iter().flat_map(faults).chain(hangs.iter().cloned()) {
+            if wanted(&fault) && !tolerated.contains(&fault.what) && !symptoms.contains(&fault.what) {
                 symptoms.push(fault.what);
             }
         }
@@ -104,14 +113,16 @@ impl Search<'_> {
         self.document.symptoms = symptoms;
 
         let is_fault = |fault: &Fault| self.is_fault(fault);
-        let expected = Expected { behaves, tolerated: &self.document.tolerated, is_fault: &is_fault };
+        let tolerated = &self.document.tolerated;
+        let expected = Expected { behaves, tolerated, is_fault: &is_fault, silence: true };
         let shown = |seen: &[Seen]| -> Vec<Option<String>> {
             seen.iter().filter_map(|seen| question.shows(&expected, seen).ok()).collect()
         };
         let tally = |shown: &[Option<String>]| {
             shown.iter().fold(Tally::default(), |tally, shown| tally.with(shown.is_some()))
         };
-        let (of_good, of_bad) = (shown(&seen_good), shown(&seen_bad));
+        let (of_good, mut of_bad) = (shown(&seen_good), shown(&seen_bad));
+        of_bad.extend(hangs.iter().map(|hang| Some(hang.to_string())));
         let shows = of_bad.iter().flatten().next().cloned().unwrap_or_default();
         let (of_good, of_bad) = (tally(&of_good), tally(&of_bad));
         if of_bad.shown == 0 {

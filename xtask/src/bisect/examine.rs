@@ -10,7 +10,7 @@ use lab::watch::Watch;
 use report::document::RatioEntry;
 use testcases::Seen;
 
-use super::question::{Expected, Question};
+use super::question::{Expected, Fault, Question};
 use crate::metric::Metric;
 
 /// How sure an answer has to be.
@@ -18,17 +18,28 @@ pub(super) const SURE: f64 = 0.99;
 /// Boots after which a kernel is given up: of which nobody can tell by then, nobody will tell soon.
 const MOST_BOOTS: u32 = 40;
 /// Boots that show nothing, one way or the other, after which it is given up.
-const MOST_UNCLEAR: u32 = 3;
+const MOST_UNCLEAR: usize = 3;
 
 /// What a boot showed.
 #[derive(Clone, Debug)]
 pub(super) enum Sight {
     /// It came to its end, or its kernel died.
     Told(Box<Seen>),
+    /// No more, and only the host's clock says so: the kernel hangs, or the host was busy with something else.
+    Silent(String),
     /// Nothing: it has to be repeated.
     Unclear(String),
     /// Nothing, and it never will: the kernel lacks something.
     Never(String),
+}
+
+/// Boots of an end of a search.
+#[derive(Clone, Debug)]
+pub(super) struct EndBoots {
+    /// Those that told something.
+    pub(super) seen: Vec<Seen>,
+    /// How others fell silent.
+    pub(super) silent: Vec<String>,
 }
 
 /// What is known of a kernel.
@@ -79,7 +90,8 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Boots an end of the search until so many boots have told something; `told` says of one why it has not.
+    /// Boots an end of the search until so many boots have told something; `told` says of one why it has not. Where it
+    /// may hang, as many that all fall silent do as well.
     ///
     /// # Errors
     /// As [`Boots::boot`]; `Guest` where too many tell nothing.
@@ -88,26 +100,39 @@ impl Bench<'_> {
         end: &str,
         kernel: &Bootable,
         number: u32,
+        may_hang: bool,
         told: &dyn Fn(&Seen) -> Result<(), String>,
-    ) -> Result<Vec<Seen>, Failure> {
-        let (mut seen, mut unclear) = (Vec::new(), 0);
+    ) -> Result<EndBoots, Failure> {
+        let mut boots = EndBoots { seen: Vec::new(), silent: Vec::new() };
+        let (number, mut unclear, mut last) = (number as usize, 0, String::new());
         self.watch.stage(&format!("boot {}", kernel.name));
-        while seen.len() < number as usize {
-            self.watch.count(seen.len() as u64, Some(u64::from(number)), "boots");
-            let told = match self.lab.boot(kernel)? {
-                Sight::Told(boot) => told(&boot).map(|()| seen.push(*boot)),
-                Sight::Unclear(why) | Sight::Never(why) => Err(why),
-            };
-            let Err(why) = told else { continue };
-            unclear += 1;
-            if unclear >= MOST_UNCLEAR {
+        while boots.seen.len() < number {
+            let hangs = may_hang && boots.seen.is_empty() && unclear == 0;
+            if hangs && boots.silent.len() == number {
+                break;
+            }
+            if !hangs && unclear + boots.silent.len() >= MOST_UNCLEAR {
                 let attempt = format!("judge the {end} of the search by boots of \"{}\"", kernel.name);
                 let next = "see that it boots and can be judged: `cargo xtask boot` shows its console, `cargo xtask \
                     bench` what its boots tell; or take another end";
-                return Err(Failure::new(Kind::Guest, attempt, why, next));
+                return Err(Failure::new(Kind::Guest, attempt, last, next));
+            }
+            self.watch.count(boots.seen.len() as u64, Some(number as u64), "boots");
+            let told = match self.lab.boot(kernel)? {
+                Sight::Told(boot) => told(&boot).map(|()| boots.seen.push(*boot)),
+                Sight::Silent(why) => {
+                    boots.silent.push(why.clone());
+                    last = why;
+                    continue;
+                }
+                Sight::Unclear(why) | Sight::Never(why) => Err(why),
+            };
+            if let Err(why) = told {
+                unclear += 1;
+                last = why;
             }
         }
-        Ok(seen)
+        Ok(boots)
     }
 
     /// Boots a kernel until it is sure whether it has the fault.
@@ -128,10 +153,25 @@ impl Bench<'_> {
             ratio: None,
             sure: 0.5,
         };
-        let mut unclear = 0;
+        let (mut unclear, mut silent) = (0, 0);
         while found.tally.boots() < MOST_BOOTS {
             let shown = match self.lab.boot(kernel)? {
                 Sight::Told(seen) => self.question.shows(expected, &seen),
+                Sight::Silent(why) => {
+                    silent += 1;
+                    let fault = Fault::silent(&why);
+                    match silent {
+                        _ if !expected.seeks(&fault) => Err(why),
+                        // Once may be the host's doing: it counts when it comes again.
+                        1 => Err(why),
+                        2 => {
+                            unclear -= 1;
+                            found.tally = found.tally.with(true);
+                            Ok(Some(fault.to_string()))
+                        }
+                        _ => Ok(Some(fault.to_string())),
+                    }
+                }
                 Sight::Unclear(why) => Err(why),
                 Sight::Never(why) => {
                     found.why = why;

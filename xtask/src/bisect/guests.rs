@@ -51,7 +51,7 @@ impl Boots for Guests<'_> {
             Ok(Seen {
                 end: End::Died { cause: cause @ (Cause::Silence(_) | Cause::Overdue(_)), .. },
                 ..
-            }) => Ok(Sight::Unclear(cause.to_string())),
+            }) => Ok(Sight::Silent(cause.to_string())),
             Ok(seen) => Ok(Sight::Told(Box::new(seen))),
             Err(failure) if failure.kind == Kind::Guest => Ok(Sight::Unclear(failure.to_string())),
             Err(failure) if failure.kind == Kind::Build => Ok(Sight::Never(failure.to_string())),

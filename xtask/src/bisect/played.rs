@@ -96,6 +96,8 @@ pub(super) enum Play {
     /// Both.
     WarnsLossy,
     Dies(Death),
+    /// Nothing more is heard of it.
+    Silent,
     /// A guest that is lost.
     Lost,
 }
@@ -109,6 +111,7 @@ impl Play {
             Self::Lossy => Sight::Told(Box::new(troubled(false, true))),
             Self::WarnsLossy => Sight::Told(Box::new(troubled(true, true))),
             Self::Dies(death) => Sight::Told(Box::new(died(death))),
+            Self::Silent => Sight::Silent("silence: not a word for 60s".to_owned()),
             Self::Lost => Sight::Unclear("the guest was lost".to_owned()),
         }
     }

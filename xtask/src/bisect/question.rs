@@ -31,6 +31,16 @@ pub(super) struct Fault {
     pub(super) died: bool,
 }
 
+impl Fault {
+    /// What was expected of a guest of which the host heard nothing more, or that did not come to its end in time.
+    pub(super) const SILENT: &str = "the kernel lives: silent";
+
+    /// That of a guest that fell silent.
+    pub(super) fn silent(seen: &str) -> Self {
+        Self { what: Self::SILENT.to_owned(), seen: seen.to_owned(), died: true }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.seen)
@@ -157,6 +167,15 @@ pub(super) struct Expected<'a> {
     pub(super) tolerated: &'a [String],
     /// Which of the others are searched for.
     pub(super) is_fault: &'a dyn Fn(&Fault) -> bool,
+    /// Whether silence is a fault: where another kernel is known to come to its end in the same time.
+    pub(super) silence: bool,
+}
+
+impl Expected<'_> {
+    /// Whether a guest that fell silent shows what is searched for.
+    pub(super) fn seeks(&self, silent: &Fault) -> bool {
+        self.silence && !self.tolerated.contains(&silent.what) && (self.is_fault)(silent)
+    }
 }
 
 #[cfg(test)]

@@ -151,7 +151,8 @@ impl Search<'_> {
         let (bad, good) = (self.pooled(Answer::Bad, None), self.pooled(Answer::Good, None));
         let (symptom, symptoms) = (self.settings.symptom, self.document.symptoms.clone());
         let is_fault = |fault: &Fault| symptom.is(fault, &symptoms);
-        let expected = Expected { behaves, tolerated: &self.document.tolerated, is_fault: &is_fault };
+        let tolerated = &self.document.tolerated;
+        let expected = Expected { behaves, tolerated, is_fault: &is_fault, silence: true };
         self.bench.tell(kernel, &expected, &|tally| chance_of_fault(tally, bad, good))
     }
 

@@ -32,7 +32,8 @@ fn what_the_good_end_shows_as_well_is_of_no_account() {
     let [serial, complaint] = &faults[..] else { panic!("{faults:?}") };
     let shows = |tolerated: &[String], searched: &Fault| {
         let is_fault = |fault: &Fault| fault.what == searched.what;
-        let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+        let expected =
+            Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault, silence: false };
         question().shows(&expected, &warned)
     };
     let tolerated = [complaint.what.clone()];
@@ -69,7 +70,8 @@ fn a_boot_that_cannot_tell_is_not_clean_though_all_it_shows_is_of_no_account() {
     let searched = serial.clone();
     let is_fault = |fault: &Fault| fault.what == searched;
     let shows = |tolerated: &[String]| {
-        let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+        let expected =
+            Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault, silence: false };
         question().shows(&expected, &seen)
     };
     assert!(shows(&[]).is_err_and(|why| why.starts_with("fails otherwise")));

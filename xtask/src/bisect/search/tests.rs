@@ -293,3 +293,64 @@ fn where_every_kernel_warns_a_bad_commit_of_which_no_boot_can_tell_is_not_good()
     let step = document.steps.iter().find(|step| step.subject == fixture.subject(5)).unwrap();
     assert_eq!((step.role, step.answer), (Role::Step, Answer::Skip));
 }
+
+/// Kernels that hang from a commit on, without a word.
+const SILENT_FROM_7: Script = Script {
+    plays: |actor, boot| match (SERIAL_FROM_7.plays)(actor, boot) {
+        Play::Serial => Play::Silent,
+        other => other,
+    },
+    ..SERIAL_FROM_7
+};
+
+#[test]
+fn a_kernel_that_falls_silent_is_searched_for_where_it_always_does() {
+    for symptom in ["same", "died", "any"] {
+        let fixture = Fixture::new();
+        let document = fixture.search(&["--symptom", symptom], SILENT_FROM_7).unwrap();
+        fixture.found_it(&document, FIRST_BAD);
+        assert_eq!(document.symptoms, [Fault::SILENT]);
+    }
+    let fixture = Fixture::new();
+    let failure = fixture.search(&["--symptom", "failed"], SILENT_FROM_7).unwrap_err();
+    assert!(failure.attempt.contains("judge the bad end"), "{failure}");
+}
+
+#[test]
+fn a_host_that_stalls_once_makes_no_kernel_bad() {
+    let fixture = Fixture::new();
+    // Each commit once; the good end not at all.
+    let script = Script {
+        plays: |actor, boot| match (actor.place, boot) {
+            (1..FIRST_BAD, 1) => Play::Silent,
+            _ => (SILENT_FROM_7.plays)(actor, boot),
+        },
+        ..SILENT_FROM_7
+    };
+    fixture.found_it(&fixture.search(&[], script).unwrap(), FIRST_BAD);
+}
+
+#[test]
+fn silence_is_no_fault_where_the_good_end_fell_silent_as_well_or_the_bad_one_not_always() {
+    for script in [
+        Script {
+            plays: |actor, boot| match (actor.place, boot) {
+                (0, 2) => Play::Silent,
+                _ => (SILENT_FROM_7.plays)(actor, boot),
+            },
+            ..SILENT_FROM_7
+        },
+        Script {
+            plays: |actor, boot| match boot {
+                0 => Play::Parallel,
+                _ => (SILENT_FROM_7.plays)(actor, boot),
+            },
+            ..SILENT_FROM_7
+        },
+    ] {
+        let fixture = Fixture::new();
+        let failure = fixture.search(&[], script).unwrap_err();
+        assert!(failure.attempt.contains("judge the bad end"), "{failure}");
+        assert!(failure.seen.contains("silence"), "{failure}");
+    }
+}
