@@ -30,6 +30,7 @@ use line::Line;
 use question::Question;
 use search::Search;
 use settings::Settings;
+pub(crate) use step::stop_code;
 
 pub(crate) fn run(arguments: &BisectArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     if let Some(BisectVerb::Step(arguments)) = &arguments.step {
