@@ -188,18 +188,20 @@ impl Bisection {
     fn command(&self, arguments: &[&str]) -> Result<Next, Failure> {
         let attempt = format!("go on with git bisect {}", arguments.join(" "));
         let output = self.git.run(&attempt, &[&["bisect"], arguments].concat())?;
-        let said = &output.stdout;
-        if let Some(commit) = said.lines().find_map(|line| line.strip_suffix(" is the first bad commit")) {
-            return Ok(Next::Found(commit.to_owned()));
+        // It also shows the subject of the next commit, `[name] subject`, which may say anything.
+        let mut said = output.stdout.lines();
+        let first_bad = |line: &str| {
+            line.strip_suffix(" is the first bad commit").filter(|name| is_full_name(name)).map(str::to_owned)
+        };
+        if let Some(commit) = said.clone().find_map(first_bad) {
+            return Ok(Next::Found(commit));
         }
         // git ends with 2 then (git-bisect(1)), and lists them.
-        if said.contains("only 'skip'ped commits left") {
-            let is_commit =
-                |line: &&str| line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
-            return Ok(Next::OneOf(said.lines().filter(is_commit).map(str::to_owned).collect()));
+        if said.any(|line| line == "There are only 'skip'ped commits left to test.") {
+            return Ok(Next::OneOf(said.filter(|line| is_full_name(line)).map(str::to_owned).collect()));
         }
         if !output.status.success() {
-            let seen = [said.trim(), output.stderr.trim()].join(" ");
+            let seen = [output.stdout.trim(), output.stderr.trim()].join(" ");
             return Err(Failure::new(
                 Kind::Asked,
                 attempt,
@@ -209,9 +211,15 @@ impl Bisection {
         }
         let commit = self.ask(&["rev-parse", "--verify", "BISECT_HEAD"])?;
         // "Bisecting: 99 revisions left to test after this (roughly 7 steps)".
-        let left = said.split_once("(roughly ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let mut counts = output.stdout.lines().filter(|line| line.starts_with("Bisecting: "));
+        let left = counts.find_map(|line| line.split_once("(roughly ")?.1.split(' ').next()?.parse().ok());
         Ok(Next::Examine { commit, left })
     }
+}
+
+/// Whether this is the full name of a commit, by SHA-1 or SHA-256.
+fn is_full_name(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -220,13 +228,20 @@ mod tests {
 
     /// Searches among 24 versions for the first bad one, of which some cannot be examined.
     fn search(first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
+        search_among(
+            &(0..24).map(|number| format!("version {number}")).collect::<Vec<_>>(),
+            first_bad,
+            skipped,
+        )
+    }
+
+    fn search_among(names: &[String], first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let names: Vec<String> = (0..24).map(|number| format!("version {number}")).collect();
-        let (_, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let (_, commits) = Bisection::of_names(folder.path(), names).unwrap();
         let mut examined = 0;
         loop {
             // Opened anew each time, as after a reboot.
-            let (bisection, again) = Bisection::of_names(folder.path(), &names).unwrap();
+            let (bisection, again) = Bisection::of_names(folder.path(), names).unwrap();
             assert_eq!(again, commits);
             let mut next = bisection.begin(&commits[0], &commits[23], &[]).unwrap();
             if let Next::Examine { commit, left } = &next {
@@ -254,6 +269,21 @@ mod tests {
             assert_eq!(next, Next::Found(commits[first_bad].clone()));
             assert!(examined <= 5, "{examined}");
         }
+    }
+
+    #[test]
+    fn a_commit_whose_subject_sounds_like_git_does_not_end_the_search() {
+        let subjects = [
+            "0123456789 is the first bad commit",
+            "There are only 'skip'ped commits left to test.",
+            "say (roughly 77 steps)",
+        ];
+        let names: Vec<String> = (0..24).map(|number| subjects[number % 3].to_owned()).collect();
+        let (next, commits, examined) = search_among(&names, 9, &[]);
+        assert_eq!(next, Next::Found(commits[9].clone()));
+        assert!(examined >= 4, "{examined}");
+        let (next, ..) = search_among(&names, 9, &[8, 9]);
+        assert!(matches!(&next, Next::OneOf(left) if left.len() == 3), "{next:?}");
     }
 
     #[test]
