@@ -152,7 +152,8 @@ impl Bisection {
     /// `Asked` for one that is not there.
     pub fn describe(&self, commit: &str) -> Result<Commit, Failure> {
         let format = "--format=%H%x00%s%x00%an%x00%as%x00%P";
-        let text = self.ask(&["show", "--no-patch", "--no-show-signature", format, commit])?;
+        let plain = ["show", "--no-patch", "--no-show-signature", "--no-color", "--encoding=UTF-8"];
+        let text = self.ask(&[&plain[..], &[format, commit]].concat())?;
         let mut fields = text.split('\0').map(str::to_owned);
         let mut field = || fields.next().unwrap_or_default();
         Ok(Commit {
@@ -170,9 +171,26 @@ impl Bisection {
     /// `Asked` for a commit without a parent.
     pub fn reverse(&self, commit: &str) -> Result<String, Failure> {
         let before = format!("{commit}^1");
-        let plain = ["--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-color", "--binary"];
+        // Nothing that a person may have set for reading has a say in it.
+        let plain = [
+            "-c",
+            "diff.suppressBlankEmpty=false",
+            "diff-tree",
+            "-r",
+            "--patch",
+            "--unified=3",
+            "--inter-hunk-context=0",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+            "--full-index",
+            "--binary",
+            "--no-renames",
+            "--no-textconv",
+            "--no-ext-diff",
+            "--no-color",
+        ];
         let attempt = format!("make a patch that takes {commit} back");
-        let output = self.git.run(&attempt, &[&["diff"], &plain[..], &[commit, &before]].concat())?;
+        let output = self.git.run(&attempt, &[&plain[..], &[commit, &before]].concat())?;
         if output.status.success() {
             // As it is: an empty line of context at its end is part of it.
             return Ok(output.stdout);
@@ -225,6 +243,7 @@ fn is_full_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// Searches among 24 versions for the first bad one, of which some cannot be examined.
     fn search(first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
@@ -294,6 +313,52 @@ mod tests {
         left.sort();
         expected.sort();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn what_is_read_of_git_does_not_depend_on_the_users_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["one".to_owned(), "two".to_owned()];
+        let (bisection, _) = Bisection::of_names(&folder.path().join("run"), &names).unwrap();
+        // As if the user had set it for everything; that of the repository counts no matter what.
+        let settings = [
+            ("diff.context", "0"),
+            ("diff.interHunkContext", "9"),
+            ("diff.noprefix", "true"),
+            ("diff.mnemonicPrefix", "true"),
+            ("diff.renames", "copies"),
+            ("diff.suppressBlankEmpty", "true"),
+            ("diff.external", "false"),
+            ("color.ui", "always"),
+            ("core.quotePath", "false"),
+            ("log.showSignature", "true"),
+            ("i18n.logOutputEncoding", "ISO-8859-1"),
+        ];
+        for (name, value) in settings {
+            bisection.ask(&["config", name, value]).unwrap();
+        }
+        let tree = folder.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let commit = |content: &str, file: &str, parent: Option<&str>| {
+            fs::write(tree.join(file), content).unwrap();
+            let git = Git::of(&bisection.repository, &tree, None);
+            git.ask("add", &["add", "--all"], Kind::Files, "").unwrap();
+            let written = git.ask("write", &["write-tree"], Kind::Files, "").unwrap();
+            let mut arguments = vec!["commit-tree", &written, "-m", "gr\u{fc}n"];
+            arguments.extend(parent.iter().flat_map(|parent| ["-p", parent]));
+            bisection.ask(&arguments).unwrap()
+        };
+        let lines = |third: &str| format!("1\n\n{third}\n4\n5\n6\n7\n8\n");
+        let first = commit(&lines("3"), "code.c", None);
+        let second = commit(&lines("three"), "code.c", Some(&first));
+        let patch = bisection.reverse(&second).unwrap();
+        let expected = "--- a/code.c\n+++ b/code.c\n@@ -1,6 +1,6 @@\n 1\n \n-three\n+3\n 4\n 5\n 6\n";
+        assert!(patch.starts_with("diff --git a/code.c b/code.c\n") && patch.ends_with(expected), "{patch}");
+        fs::remove_file(tree.join("code.c")).unwrap();
+        let third = commit(&lines("three"), "moved.c", Some(&second));
+        let patch = bisection.reverse(&third).unwrap();
+        assert!(patch.contains("deleted file") && patch.contains("new file"), "{patch}");
+        assert_eq!(bisection.describe(&second).unwrap().subject, "gr\u{fc}n");
     }
 
     #[test]

@@ -58,6 +58,9 @@ impl Git {
         git.variables = who.into_iter().map(|name| (name, "parprobe".into())).collect();
         let when = ["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"];
         git.variables.extend(when.into_iter().map(|name| (name, "1970-01-01T00:00:00Z".into())));
+        // Nor on how anybody likes to read: what git says of it is for us.
+        let settings = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
+        git.variables.extend(settings.into_iter().map(|name| (name, "/dev/null".into())));
         git
     }
 
@@ -84,7 +87,21 @@ impl Git {
     ) -> Result<Output, Failure> {
         let mut git = Command::new("git");
         git.args(&self.options).args(arguments).current_dir(&self.folder);
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+        // What is set where git runs us, for its own repository; and what would change its words.
+        for variable in [
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+            "GIT_INDEX_FILE",
+            "GIT_OBJECT_DIRECTORY",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+            "GIT_COMMON_DIR",
+            "GIT_NAMESPACE",
+            "GIT_PREFIX",
+            "GIT_DIFF_OPTS",
+            "GIT_EXTERNAL_DIFF",
+            "GIT_LITERAL_PATHSPECS",
+            "GIT_ICASE_PATHSPECS",
+        ] {
             git.env_remove(variable);
         }
         git.envs(self.variables.iter().map(|(name, value)| (name, value)));
