@@ -83,7 +83,22 @@ impl Known {
     pub(crate) fn commit(&self, revision: &str) -> Result<String, Failure> {
         let attempt = format!("find the commit {revision} in {}", self.folder.display());
         let wanted = format!("{revision}^{{commit}}");
-        let output = self.git.run(&attempt, &["rev-parse", "--verify", "--end-of-options", &wanted])?;
+        let question =
+            ["-c", "core.warnAmbiguousRefs=true", "rev-parse", "--verify", "--end-of-options", &wanted];
+        let output = self.git.run(&attempt, &question)?;
+        // git takes the tag then, and says so where nobody looks.
+        if output.status.success() && output.stderr.contains("is ambiguous") {
+            let full = ["refs/tags", "refs/heads", "refs/remotes"].map(|kind| format!("{kind}/{revision}"));
+            let known = self
+                .git
+                .run(&attempt, &["for-each-ref", "--format=%(refname)", &full[0], &full[1], &full[2]])?;
+            let known: Vec<&str> = known.stdout.lines().collect();
+            let next = match &known[..] {
+                [] => "name it in full: as refs/tags/…, refs/heads/… or by its full commit name".to_owned(),
+                known => format!("name one of: {}", known.join(", ")),
+            };
+            return Err(Failure::new(Kind::Asked, attempt, "several things have that name", next));
+        }
         if output.status.success() {
             return Ok(output.stdout.trim().to_owned());
         }
@@ -130,5 +145,44 @@ impl Known {
         // A repository without a commit has no HEAD.
         let head = self.tree_of("HEAD").ok();
         repository.snapshot(&self.folder, head.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A tree with a file; what makes commits of it.
+    fn tree() -> (tempfile::TempDir, impl Fn(&[&str]) -> String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let git = move |arguments: &[&str]| {
+            let name = ["-c", "user.name=A", "-c", "user.email=a@b"];
+            Git::within(&path).ask("prepare", &[&name[..], arguments].concat(), Kind::Files, "").unwrap()
+        };
+        git(&["init", "--quiet", "--initial-branch=main"]);
+        fs::write(folder.path().join("code.c"), "one\n").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message=one"]);
+        (folder, git)
+    }
+
+    #[test]
+    fn a_name_that_a_tag_and_a_branch_have_is_ambiguous() {
+        let (folder, git) = tree();
+        git(&["tag", "fix"]);
+        git(&["commit", "--quiet", "--allow-empty", "--message=two"]);
+        git(&["branch", "fix"]);
+        git(&["config", "core.warnAmbiguousRefs", "false"]);
+        let known = Known::of(folder.path()).unwrap().unwrap();
+        let refused = known.commit("fix").unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.next.as_str()),
+            (Kind::Asked, "name one of: refs/heads/fix, refs/tags/fix")
+        );
+        let commits =
+            ["refs/tags/fix", "refs/heads/fix", "HEAD", "main"].map(|name| known.commit(name).unwrap());
+        assert!(commits[0] != commits[1] && commits[1..].iter().all(|commit| *commit == commits[1]));
     }
 }
