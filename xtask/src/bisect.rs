@@ -26,7 +26,6 @@ use crate::screen::print;
 use examine::Bench;
 use guests::Guests;
 use kept::{keep, read};
-use line::Line;
 use question::Question;
 use search::Search;
 use settings::Settings;
@@ -60,16 +59,17 @@ fn open<'a>(
 ) -> Result<Search<'a>, Failure> {
     let settings = match &arguments.resume {
         Some(run) => read(&run.join("search.json"))?,
-        None => Settings::of(arguments)?,
+        None => {
+            Question::of(&arguments.question)?;
+            Settings::of(arguments)?
+        }
     };
     let question = Question::of(&settings.question)?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // Before anything is made: what cannot be found is found out now.
-    let line =
-        Line::of(settings.tree.as_deref(), settings.package.as_deref(), &settings.good, &settings.bad)?;
-    for end in [&settings.good, &settings.bad] {
-        catalogue.recipe(&line.spec_of_end(end))?;
-    }
+    let [good, bad] = settings.line.specs_of_ends();
+    let good = catalogue.recipe(&good)?;
+    catalogue.recipe(&bad)?;
     let run = match &arguments.resume {
         Some(run) => run.canonicalize().map_err(|e| Failure::file("find", run, &e))?,
         None => match &arguments.out {
@@ -84,7 +84,6 @@ fn open<'a>(
     };
     keep(&run, "search.json", &serde_json::to_string_pretty(&settings).unwrap_or_default())?;
     keep(&run, "bisect.json", &document.to_json())?;
-    let good = catalogue.recipe(&line.spec_of_end(&settings.good))?;
     let session = (1..).map(|number| run.join(format!("boots-{number}"))).find(|path| !path.exists());
     let lineup = Lineup::of(
         &Request {
@@ -102,5 +101,5 @@ fn open<'a>(
         failure
     })?;
     let bench = Bench { question, lab: Box::new(Guests { question, lineup, watch }), watch };
-    Ok(Search { settings, run, catalogue, line, bench, document, watch })
+    Ok(Search { settings, run, catalogue, bench, document, watch })
 }

@@ -24,7 +24,7 @@ impl Search<'_> {
         good: &str,
         bad: &str,
     ) -> Result<Option<String>, Failure> {
-        if self.known(Role::BadEnd, &self.line.name(bad)).is_some() {
+        if self.known(Role::BadEnd, &self.settings.line.name(bad)).is_some() {
             return Ok(None);
         }
         let mut ends = Vec::new();
@@ -32,7 +32,7 @@ impl Search<'_> {
             let begun = Instant::now();
             let recipe = self.recipe(commit)?;
             let kernel = self.bench.lab.kernel(&recipe)?.map_err(|why| {
-                let attempt = format!("build an end of the search, {}", self.line.name(commit));
+                let attempt = format!("build an end of the search, {}", self.settings.line.name(commit));
                 Failure::new(Kind::Build, attempt, why, "name an end that can be built")
             })?;
             ends.push((commit, kernel, micros(begun.elapsed())));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use evidence::certainty::{Tally, chance_of_fault};
 use evidence::units::micros;
 use lab::failure::{Failure, Kind};
-use lab::kernel::bisection::{Bisection, Commit, Mark, Next};
+use lab::kernel::bisection::{Bisection, Commit, Ends, Mark, Next};
 use lab::kernel::{Behaviour, Catalogue, Patch, Recipe};
 use lab::run::Bootable;
 use lab::watch::Watch;
@@ -25,7 +25,6 @@ pub(super) struct Search<'a> {
     pub(super) settings: Settings,
     pub(super) run: PathBuf,
     pub(super) catalogue: Catalogue,
-    pub(super) line: Line,
     pub(super) bench: Bench<'a>,
     pub(super) document: BisectDocument,
     pub(super) watch: &'a dyn Watch,
@@ -40,10 +39,7 @@ impl Search<'_> {
         if self.document.ended.is_some() {
             return Ok(());
         }
-        let bisection = self.line.open(&self.run)?;
-        let [good, bad] =
-            [&self.settings.good, &self.settings.bad].map(|end| self.line.resolve(&bisection, end));
-        let (good, bad) = (good?, bad?);
+        let (bisection, Ends { good, bad }) = self.settings.line.open(&self.run)?;
         if let Some(why) = self.prove(&bisection, &good, &bad)? {
             return self.end(Ended::NoFault { why });
         }
@@ -55,7 +51,7 @@ impl Search<'_> {
                     if let Some(left) = left {
                         self.watch.note(&format!("about {} more commits to examine", left + 1));
                     }
-                    let mark = match self.known(Role::Step, &self.line.name(&commit)) {
+                    let mark = match self.known(Role::Step, &self.settings.line.name(&commit)) {
                         Some(step) => step.answer,
                         None => self.examine(&bisection, Role::Step, &commit)?,
                     };
@@ -83,7 +79,7 @@ impl Search<'_> {
         again.extend(found.parents.first().map(|parent| (Role::Before, parent.as_str(), Answer::Good)));
         let mut confirmed = true;
         for (role, commit, expected) in again {
-            let answer = match self.known(role, &self.line.name(commit)) {
+            let answer = match self.known(role, &self.settings.line.name(commit)) {
                 Some(step) => step.answer,
                 None => self.examine(bisection, role, commit)?,
             };
@@ -97,13 +93,14 @@ impl Search<'_> {
 
     /// What becomes of the bad end without a commit, in words.
     fn revert(&mut self, bisection: &Bisection, commit: &str, bad: &str) -> Result<String, Failure> {
-        if !matches!(self.line, Line::Tree { .. }) {
+        if !matches!(self.settings.line, Line::Tree { .. }) {
             return Ok("not tried: versions of a package cannot be taken apart".to_owned());
         }
         let patch = self.run.join(format!("revert-{}.patch", &commit[..commit.len().min(12)]));
         fs::write(&patch, bisection.reverse(commit)?).map_err(|e| Failure::file("write", &patch, &e))?;
         let mut recipe = self.recipe(bad)?.patched(&[Patch::file(patch)])?;
-        recipe.name = format!("{}-reverted", self.line.name(bad).chars().take(12).collect::<String>());
+        recipe.name =
+            format!("{}-reverted", self.settings.line.name(bad).chars().take(12).collect::<String>());
         let begun = Instant::now();
         let kernel = match self.bench.lab.kernel(&recipe)? {
             Ok(kernel) => kernel,
@@ -140,7 +137,7 @@ impl Search<'_> {
     fn look(&mut self, kernel: &Bootable, name: &str) -> Result<Found, Failure> {
         let threshold = self.document.metric.as_ref().map(|metric| metric.threshold);
         if let (Some(metric), Some(threshold)) = (self.bench.question.metric, threshold) {
-            let recipe = self.catalogue.recipe(&self.line.spec_of_end(&self.settings.good))?;
+            let recipe = self.catalogue.recipe(&self.settings.line.specs_of_ends()[0])?;
             let good = self.bench.lab.kernel(&recipe)?.map_err(|why| {
                 Failure::new(Kind::Build, "build the good end again", why, "look at the kernel store")
             })?;
@@ -192,7 +189,7 @@ impl Search<'_> {
     }
 
     pub(super) fn recipe(&self, commit: &str) -> Result<Recipe, Failure> {
-        self.catalogue.recipe(&self.line.spec(commit))
+        self.catalogue.recipe(&self.settings.line.spec(commit))
     }
 
     pub(super) fn known(&self, role: Role, name: &str) -> Option<&StepEntry> {
@@ -201,11 +198,11 @@ impl Search<'_> {
 
     fn entry(&self, bisection: &Bisection, commit: &str) -> Result<CommitEntry, Failure> {
         let Commit { id: _, subject, author, date, parents: _ } = bisection.describe(commit)?;
-        let (author, date) = match self.line {
+        let (author, date) = match self.settings.line {
             Line::Tree { .. } => (author, date),
             Line::Packages { .. } => (String::new(), String::new()),
         };
-        Ok(CommitEntry { id: self.line.name(commit), subject, author, date })
+        Ok(CommitEntry { id: self.settings.line.name(commit), subject, author, date })
     }
 
     /// Adds what was found of a commit, and writes it down.

@@ -1,11 +1,16 @@
 //! Searches a history with `git bisect`, in a repository of its own: its log, its skips and its choice of what is next.
 //! The repository of the user is only read.
 
+mod history;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::{Git, Repository};
-use crate::kernel::tree::Known;
+
+pub use history::{Ends, ends};
 
 /// A search.
 #[derive(Clone, Debug)]
@@ -62,11 +67,19 @@ impl Bisection {
     /// # Errors
     /// `Asked` where that is no git tree; `Files`, `Host`.
     pub fn of_tree(folder: &Path, tree: &Path) -> Result<Self, Failure> {
-        let known = Known::of(tree)?.ok_or_else(|| {
-            let attempt = format!("search the history of {}", tree.display());
-            Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
-        })?;
-        Self::at(folder, Some(&known.objects))
+        let known = history::known(tree)?;
+        let bisection = Self::at(folder, Some(&known.objects))?;
+        // Between the ends it is whole; what is cut off before them is cut off here as well.
+        let cut = bisection.repository.join("shallow");
+        let copied = match &known.shallow {
+            Some(shallow) => fs::copy(shallow, &cut).map(drop),
+            None => fs::remove_file(&cut).or_else(|e| match e.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(e),
+            }),
+        };
+        copied.map_err(|e| Failure::file("write", &cut, &e))?;
+        Ok(bisection)
     }
 
     /// Opens a search in this folder through things that have no history, in order: a commit for each, with its name
@@ -94,17 +107,6 @@ impl Bisection {
         Repository::at(repository.clone(), objects)?;
         let git = Git::bare(&repository);
         Ok(Self { git, repository })
-    }
-
-    /// The full name of a commit.
-    ///
-    /// # Errors
-    /// `Asked` with what git says.
-    pub fn resolve(&self, revision: &str) -> Result<String, Failure> {
-        let commit = format!("{revision}^{{commit}}");
-        let attempt = format!("find the commit {revision}");
-        let question = ["rev-parse", "--verify", "--end-of-options", commit.as_str()];
-        self.git.ask(&attempt, &question, Kind::Asked, "name a commit by its full name")
     }
 
     /// Begins the search, or goes on with it.
@@ -243,7 +245,6 @@ fn is_full_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     /// Searches among 24 versions for the first bad one, of which some cannot be examined.
     fn search(first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
@@ -369,6 +370,5 @@ mod tests {
         let commit = bisection.describe(&commits[1]).unwrap();
         assert_eq!((commit.subject.as_str(), commit.parents), ("two", vec![commits[0].clone()]));
         assert_eq!(bisection.reverse(&commits[1]).unwrap(), "");
-        assert_eq!(bisection.resolve("nope").unwrap_err().kind, Kind::Asked);
     }
 }

@@ -26,5 +26,4 @@ pub use catalogue::Catalogue;
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
 pub use store::{Kernel, Store};
-pub use tree::{comes_before, commit_of};
 pub use wanted::{Pairs, Wanted};

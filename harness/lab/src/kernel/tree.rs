@@ -7,37 +7,17 @@ use crate::kernel::git::{Git, Repository};
 
 /// What git says of a folder.
 pub(crate) struct Known {
-    git: Git,
+    pub(crate) git: Git,
     folder: PathBuf,
     /// Where the objects of its repository are.
     pub(crate) objects: PathBuf,
+    /// Where it keeps which commits its history was cut off at; `None` where it was not.
+    pub(crate) shallow: Option<PathBuf>,
 }
 
 /// Whether a folder is the top of a kernel source.
 pub(crate) fn is_source(folder: &Path) -> bool {
     ["Makefile", "Kconfig", "drivers/base/dd.c"].iter().all(|name| folder.join(name).is_file())
-}
-
-/// The full name of a commit of a git tree.
-///
-/// # Errors
-/// `Asked` with what git says, or where it is no git tree.
-pub fn commit_of(tree: &Path, revision: &str) -> Result<String, Failure> {
-    let known = Known::of(tree)?.ok_or_else(|| {
-        let attempt = format!("find the commit {revision} in {}", tree.display());
-        Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
-    })?;
-    known.commit(revision)
-}
-
-/// Whether a commit comes before another one in the history of a tree, or is the same.
-///
-/// # Errors
-/// As [`commit_of`].
-pub fn comes_before(tree: &Path, first: &str, second: &str) -> Result<bool, Failure> {
-    let attempt = format!("see whether {first} comes before {second} in {}", tree.display());
-    let output = Git::within(tree).run(&attempt, &["merge-base", "--is-ancestor", first, second])?;
-    Ok(output.status.success())
 }
 
 impl Known {
@@ -53,6 +33,9 @@ impl Known {
             "--path-format=absolute",
             "--git-path",
             "objects",
+            "--git-path",
+            "shallow",
+            "--is-shallow-repository",
             "--is-bare-repository",
             "--show-prefix",
         ];
@@ -67,12 +50,14 @@ impl Known {
             ));
         }
         let mut lines = output.stdout.lines();
-        let (objects, bare, prefix) = (lines.next(), lines.next(), lines.next());
+        let (objects, cut, shallow) = (lines.next(), lines.next(), lines.next());
+        let (bare, prefix) = (lines.next(), lines.next());
         let top = bare == Some("true") || prefix.unwrap_or_default().is_empty();
         Ok(objects.filter(|_| output.status.success() && top).map(|objects| Self {
             git,
             folder: folder.to_owned(),
             objects: objects.into(),
+            shallow: cut.filter(|_| shallow == Some("true")).map(PathBuf::from),
         }))
     }
 
@@ -125,8 +110,40 @@ impl Known {
         self.git.ask(&attempt, &["rev-parse", "--short=12", commit], Kind::Asked, "look at what git says")
     }
 
-    /// The name of the tree object of a commit.
+    /// The name of the tree object of a commit of which all files are there.
+    ///
+    /// # Errors
+    /// `Asked` where they were not fetched.
     pub(crate) fn tree_of(&self, commit: &str) -> Result<String, Failure> {
+        let tree = self.name_of_tree(commit)?;
+        let attempt = format!("find the files of the commit {commit} in {}", self.folder.display());
+        self.refuse_missing(&attempt, &["--no-walk", &tree])?;
+        Ok(tree)
+    }
+
+    /// Looks for what was never fetched, in what `git rev-list --objects` lists: in a partial clone git fetches a file
+    /// when it wants it, and the store's repositories, which only share what is there, cannot.
+    ///
+    /// # Errors
+    /// `Asked` where there is such a thing.
+    pub(crate) fn refuse_missing(&self, attempt: &str, listed: &[&str]) -> Result<(), Failure> {
+        let partial = ["config", "--get-regexp", r"^(remote\..*\.promisor|extensions\.partialclone)$"];
+        if self.git.run(attempt, &partial)?.stdout.is_empty() {
+            return Ok(());
+        }
+        let list = [&["rev-list", "--objects", "--missing=print"], listed].concat();
+        let listed = self.git.ask(attempt, &list, Kind::Asked, "look at what git says")?;
+        let missing = listed.lines().filter(|line| line.starts_with('?')).count();
+        if missing == 0 {
+            return Ok(());
+        }
+        let seen = format!("it is a partial clone, and {missing} of the files were never fetched");
+        let folder = crate::shell::quoted(&self.folder.display().to_string());
+        let next = format!("fetch all: git -C {folder} fetch --refetch --no-filter");
+        Err(Failure::new(Kind::Asked, attempt, seen, next))
+    }
+
+    fn name_of_tree(&self, commit: &str) -> Result<String, Failure> {
         let attempt = format!("find the files of the commit {commit} in {}", self.folder.display());
         let tree = format!("{commit}^{{tree}}");
         self.git.ask(&attempt, &["rev-parse", "--verify", &tree], Kind::Asked, "look at what git says")
@@ -143,7 +160,7 @@ impl Known {
     /// Notes in a repository of the store what stands in the folder now.
     pub(crate) fn snapshot(&self, repository: &Repository) -> Result<String, Failure> {
         // A repository without a commit has no HEAD.
-        let head = self.tree_of("HEAD").ok();
+        let head = self.name_of_tree("HEAD").ok();
         repository.snapshot(&self.folder, head.as_deref())
     }
 }

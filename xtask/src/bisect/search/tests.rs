@@ -11,7 +11,7 @@ use lab::watch::Nobody;
 use super::*;
 use crate::bisect::examine::Boots;
 use crate::bisect::kept::read;
-use crate::bisect::played::{Actor, FIRST_BAD, Play, SERIAL_FROM_7, Script, Stage, history};
+use crate::bisect::played::{Actor, FIRST_BAD, Play, SERIAL_FROM_7, Script, Stage, git, history};
 use crate::bisect::question::Question;
 use crate::cli::{Cli, Verb};
 
@@ -50,7 +50,6 @@ impl Fixture {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
         let stage: Box<dyn Boots> = Box::new(Stage::new(script, &self.commits, &self.boots));
         Search {
-            line: Line::of(settings.tree.as_deref(), None, &settings.good, &settings.bad).unwrap(),
             run: self.run(),
             catalogue: Catalogue::read(&configs).unwrap(),
             bench: Bench { question, lab: stage, watch: &Nobody },
@@ -353,4 +352,35 @@ fn silence_is_no_fault_where_the_good_end_fell_silent_as_well_or_the_bad_one_not
         assert!(failure.attempt.contains("judge the bad end"), "{failure}");
         assert!(failure.seen.contains("silence"), "{failure}");
     }
+}
+
+#[test]
+fn ends_are_those_of_then_when_a_search_goes_on() {
+    let fixture = Fixture::new();
+    fixture.search(&[], Script { stop_at: 7, ..SERIAL_FROM_7 }).unwrap_err();
+    // The branch that is the bad end has another commit since.
+    let tree = fixture.folder.path().join("linux");
+    git(&tree, &["update-ref", "refs/heads/main", &fixture.commits[3]], "");
+    let document = fixture.resume(SERIAL_FROM_7).unwrap();
+    fixture.found_it(&document, FIRST_BAD);
+    assert_eq!(document.bad, "main");
+    assert_eq!(document.steps[1].commit, fixture.commits[COMMITS - 1]);
+}
+
+#[test]
+fn versions_of_a_package_are_those_of_then_when_a_search_goes_on() {
+    let fixture = Fixture::new();
+    let mut settings = fixture.settings(&[]);
+    // As apt knew them; it may have forgotten some since.
+    let kernels = r#"{"packages": {"kernels": [
+        {"name": "6.1.1-1", "spec": "linux-source-6.1=6.1.1-1"},
+        {"name": "6.1.2-1", "spec": "linux-source-6.1=6.1.2-1"},
+        {"name": "6.1.3-1", "spec": "linux-source-6.1=6.1.3-1"}]}}"#;
+    settings.line = serde_json::from_str(kernels).unwrap();
+    let text = serde_json::to_string(&settings).unwrap();
+    let mut again: Settings = serde_json::from_str(&text).unwrap();
+    let (bisection, Ends { good, bad }) = again.line.open(&fixture.run()).unwrap();
+    assert_eq!([&good, &bad].map(|end| again.line.name(end)), ["6.1.1-1", "6.1.3-1"]);
+    let Next::Examine { commit, .. } = bisection.begin(&good, &bad, &[]).unwrap() else { panic!() };
+    assert_eq!(again.line.spec(&commit), "linux-source-6.1=6.1.2-1");
 }
