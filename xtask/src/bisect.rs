@@ -14,7 +14,7 @@ mod step;
 
 use std::path::Path;
 
-use lab::failure::{Failure, Kind};
+use lab::failure::Failure;
 use lab::kernel::Catalogue;
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
@@ -25,7 +25,7 @@ use crate::exit;
 use crate::screen::print;
 use examine::Bench;
 use guests::Guests;
-use kept::{keep, read};
+use kept::{Folder, read};
 use question::Question;
 use search::Search;
 use settings::Settings;
@@ -37,12 +37,7 @@ pub(crate) fn run(arguments: &BisectArguments, workspace: &Path, watch: &dyn Wat
     }
     let arguments = &arguments.search;
     let mut search = open(arguments, workspace, watch)?;
-    search.carry_out().map_err(|mut failure| {
-        if failure.kind == Kind::Interrupted {
-            failure.next = format!("go on with: cargo xtask bisect --resume {}", search.run.display());
-        }
-        failure
-    })?;
+    search.carry_out()?;
     let document = &search.document;
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_bisect(document) });
     Ok(match &document.ended {
@@ -78,13 +73,14 @@ fn open<'a>(
         }
         .make()?,
     };
+    let run = Folder::enter(run)?;
     let document = match &arguments.resume {
-        Some(run) => read(&run.join("bisect.json"))?,
-        None => settings.document(&run),
+        Some(_) => read(&run.path.join("bisect.json"))?,
+        None => settings.document(&run.path),
     };
-    keep(&run, "search.json", &serde_json::to_string_pretty(&settings).unwrap_or_default())?;
-    keep(&run, "bisect.json", &document.to_json())?;
-    let session = (1..).map(|number| run.join(format!("boots-{number}"))).find(|path| !path.exists());
+    run.keep("search.json", &serde_json::to_string_pretty(&settings).unwrap_or_default())?;
+    run.keep("bisect.json", &document.to_json())?;
+    let session = (1..).map(|number| run.path.join(format!("boots-{number}"))).find(|path| !path.exists());
     let lineup = Lineup::of(
         &Request {
             workspace,
@@ -92,14 +88,11 @@ fn open<'a>(
             modules: Carried::Any(&question.case.modules()),
             wish: settings.question.accel.into(),
             setup: arguments.setup,
-            place: Place::Named(session.unwrap_or_else(|| run.join("boots"))),
+            place: Place::Named(session.unwrap_or_else(|| run.path.join("boots"))),
         },
         watch,
     )
-    .map_err(|mut failure| {
-        failure.next = format!("{}; then: cargo xtask bisect --resume {}", failure.next, run.display());
-        failure
-    })?;
+    .map_err(|failure| run.goes_on(failure))?;
     let bench = Bench { question, lab: Box::new(Guests { question, lineup, watch }), watch };
     Ok(Search { settings, run, catalogue, bench, document, watch })
 }

@@ -51,7 +51,7 @@ impl Search<'_> {
     ) -> Result<Option<String>, Failure> {
         let [(good, of_good, good_build), (bad, of_bad, bad_build)] = ends else { return Ok(None) };
         let begun = Instant::now();
-        let folder = self.run.join("times").join("ends");
+        let folder = self.run.path.join("times").join("ends");
         let found = self.bench.lab.compare(metric, (of_good, of_bad), 1.0, &folder)?;
         let boots = micros(begun.elapsed());
         let Some(RatioEntry { ratio, .. }) = found.ratio.filter(|_| found.bad == Some(true)) else {

@@ -1,7 +1,6 @@
 //! A history, its ends and a bench to boot on, to the first bad commit.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use evidence::certainty::{Tally, chance_of_fault};
@@ -14,7 +13,7 @@ use lab::watch::Watch;
 use report::document::{Answer, BisectDocument, CommitEntry, Ended, Role, StepEntry};
 
 use super::examine::{Bench, Found};
-use super::kept::keep;
+use super::kept::Folder;
 use super::line::Line;
 use super::question::{Expected, Fault};
 use super::settings::Settings;
@@ -23,7 +22,7 @@ use crate::cli::behaviour;
 /// A search under way. What it knows is in the folder of the run after each step.
 pub(super) struct Search<'a> {
     pub(super) settings: Settings,
-    pub(super) run: PathBuf,
+    pub(super) run: Folder,
     pub(super) catalogue: Catalogue,
     pub(super) bench: Bench<'a>,
     pub(super) document: BisectDocument,
@@ -34,18 +33,22 @@ impl Search<'_> {
     /// Goes on to the end, which is in the document then.
     ///
     /// # Errors
-    /// What is no fault of a kernel.
+    /// What is no fault of a kernel, with how to go on.
     pub(super) fn carry_out(&mut self) -> Result<(), Failure> {
+        self.go_on().map_err(|failure| self.run.goes_on(failure))
+    }
+
+    fn go_on(&mut self) -> Result<(), Failure> {
         if self.document.ended.is_some() {
             return Ok(());
         }
-        let (bisection, Ends { good, bad }) = self.settings.line.open(&self.run)?;
+        let (bisection, Ends { good, bad }) = self.settings.line.open(&self.run.path)?;
         if let Some(why) = self.prove(&bisection, &good, &bad)? {
             return self.end(Ended::NoFault { why });
         }
         let mut next = bisection.begin(&good, &bad, &self.settings.paths)?;
         loop {
-            keep(&self.run, "bisect.log", &bisection.log()?)?;
+            self.run.keep("bisect.log", &bisection.log()?)?;
             match next {
                 Next::Examine { commit, left } => {
                     if let Some(left) = left {
@@ -96,7 +99,7 @@ impl Search<'_> {
         if !matches!(self.settings.line, Line::Tree { .. }) {
             return Ok("not tried: versions of a package cannot be taken apart".to_owned());
         }
-        let patch = self.run.join(format!("revert-{}.patch", &commit[..commit.len().min(12)]));
+        let patch = self.run.path.join(format!("revert-{}.patch", &commit[..commit.len().min(12)]));
         fs::write(&patch, bisection.reverse(commit)?).map_err(|e| Failure::file("write", &patch, &e))?;
         let mut recipe = self.recipe(bad)?.patched(&[Patch::file(patch)])?;
         recipe.name =
@@ -141,7 +144,7 @@ impl Search<'_> {
             let good = self.bench.lab.kernel(&recipe)?.map_err(|why| {
                 Failure::new(Kind::Build, "build the good end again", why, "look at the kernel store")
             })?;
-            let folder = self.run.join("times").join(name);
+            let folder = self.run.path.join("times").join(name);
             return self.bench.lab.compare(metric, (&good, kernel), threshold, &folder);
         }
         let behaves = self.behaves()?;
@@ -226,14 +229,14 @@ impl Search<'_> {
             StepEntry { role, commit: id, subject, answer, why, tally, ratio, sure, build_us, boots_us };
         self.watch.note(&report::text::render_step(&step));
         self.document.steps.push(step);
-        keep(&self.run, "bisect.json", &self.document.to_json())?;
+        self.run.keep("bisect.json", &self.document.to_json())?;
         Ok(answer)
     }
 
     fn end(&mut self, ended: Ended) -> Result<(), Failure> {
         self.document.ended = Some(ended);
-        keep(&self.run, "bisect.json", &self.document.to_json())?;
-        keep(&self.run, "bisect.txt", &report::text::render_bisect(&self.document))
+        self.run.keep("bisect.json", &self.document.to_json())?;
+        self.run.keep("bisect.txt", &report::text::render_bisect(&self.document))
     }
 }
 

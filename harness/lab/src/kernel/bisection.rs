@@ -114,7 +114,10 @@ impl Bisection {
     /// # Errors
     /// `Asked` where git refuses: a good commit that comes after the bad one.
     pub fn begin(&self, good: &str, bad: &str, paths: &[String]) -> Result<Next, Failure> {
-        if self.repository.join("BISECT_LOG").exists() {
+        // git writes this line last when it begins (builtin/bisect.c, bisect_start()): without it there is half a
+        // beginning, which the next one clears away.
+        let log = fs::read_to_string(self.repository.join("BISECT_LOG")).unwrap_or_default();
+        if log.lines().any(|line| line.starts_with("git bisect start")) {
             return self.command(&["next"]);
         }
         // `git bisect` wants to know where to come back to.
@@ -289,6 +292,17 @@ mod tests {
             assert_eq!(next, Next::Found(commits[first_bad].clone()));
             assert!(examined <= 5, "{examined}");
         }
+    }
+
+    #[test]
+    fn a_search_that_was_killed_while_it_began_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..8).map(|number| format!("version {number}")).collect();
+        let (bisection, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let next = bisection.begin(&commits[0], &commits[7], &[]).unwrap();
+        fs::write(bisection.repository.join("BISECT_LOG"), "# bad: [1234] version 7\n").unwrap();
+        bisection.ask(&["update-ref", "-d", &format!("refs/bisect/good-{}", commits[0])]).unwrap();
+        assert_eq!(bisection.begin(&commits[0], &commits[7], &[]).unwrap(), next);
     }
 
     #[test]
