@@ -276,6 +276,32 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
 }
 
 #[test]
+fn what_a_killed_check_out_has_left_is_in_no_later_build() {
+    let fixture = Fixture::new();
+    let first = fixture.git_tree("linux");
+    fixture.write("linux/code.c", "second\n");
+    let second = fixture.commit("linux");
+    let ensure = |commit: &str| {
+        fixture.ensure(&[fixture.of_tree("linux", State::Commit(commit.to_owned()))]);
+    };
+    ensure(&first);
+    let source = fs::read_dir(fixture.root().join("sources")).unwrap().next().unwrap().unwrap().path();
+    // Of a third commit, whose files were there when the power went, and whose index was not.
+    let left =
+        ["include/asm/stale.h", "include/.git/HEAD", "stale.o"].map(|name| source.join("tree").join(name));
+    for path in &left {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    fs::write(source.join("tree/.gitignore"), "*.o\n").unwrap();
+    fs::write(source.join("repository/index.lock"), "").unwrap();
+    ensure(&second);
+    assert_eq!(left.map(|path| path.exists()), [false; 3]);
+    assert!(!source.join("tree/include").exists());
+    assert_eq!(fixture.builds(), 2);
+}
+
+#[test]
 fn a_folder_that_git_has_never_seen_is_built_as_it_stands() {
     let fixture = Fixture::new();
     write_source(&fixture.folder.path().join("plain"));

@@ -219,7 +219,7 @@ impl Repository {
         Ok(output.status.success())
     }
 
-    /// Makes a folder of the store what a tree object says. Files that are so already are not touched.
+    /// Makes a folder of the store just what a tree object says. Files that are so already are not touched.
     pub(crate) fn check_out(&self, tree: &str, into: &Path, lock: &Arc<File>) -> Result<(), Failure> {
         let attempt = format!("write the tree {tree} to {}", into.display());
         fs::create_dir_all(into).map_err(|e| Failure::file("create", into, &e))?;
@@ -227,7 +227,10 @@ impl Repository {
         self.unlock("index.lock")?;
         let git = Git::of(&self.path, into, Some(Arc::clone(lock)));
         let next = "free some space there, or look at what git says";
-        git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next).map(drop)
+        git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next)?;
+        // One that was killed has written files that no index knows of: a header among them would be taken for that of
+        // a later build. make writes elsewhere, and what is set aside for patches is beside this folder.
+        git.ask(&attempt, &["clean", "-ffdxq"], Kind::Files, next).map(drop)
     }
 
     /// Waits for others who write to the index of snapshots, and keeps them off.
