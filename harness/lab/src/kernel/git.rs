@@ -1,5 +1,7 @@
 //! Runs git: on trees and repositories that people name, which it only reads, and on those of the store.
 
+mod snapshot;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
+
+pub(crate) use snapshot::Chosen;
 
 /// How long git may take for one thing; to write a whole tree takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -140,22 +144,6 @@ impl Git {
 /// The last file of a repository that is written; and the lock on its index of snapshots.
 const MADE: &str = "parprobe-made";
 
-/// What a build in a source tree leaves there: with it no other build is possible (6.1: Makefile, "outputmakefile").
-const BUILT: [&str; 12] = [
-    ":(exclude,top).config",
-    ":(exclude,top)include/config",
-    ":(exclude,top)include/generated",
-    ":(exclude,top,glob)arch/*/include/generated/**",
-    ":(exclude,top)vmlinux",
-    ":(exclude,glob)**/*.o",
-    ":(exclude,glob)**/*.a",
-    ":(exclude,glob)**/*.ko",
-    ":(exclude,glob)**/*.mod",
-    ":(exclude,glob)**/*.mod.c",
-    ":(exclude,glob)**/*.order",
-    ":(exclude,glob)**/.*.cmd",
-];
-
 /// A repository in the store that shares the objects of another one and never writes to that.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
@@ -185,32 +173,6 @@ impl Repository {
             }
         }
         Ok(repository)
-    }
-
-    /// Notes the files of a folder as they stand now; the name of the tree object. The folder is not touched.
-    /// `begin_with` is a tree that is much like it.
-    pub(crate) fn snapshot(&self, folder: &Path, begin_with: Option<&str>) -> Result<String, Failure> {
-        let attempt = format!("note the files of {}", folder.display());
-        let next = "see that all files of the folder can be read";
-        let index = self.path.join("snapshot-index");
-        // Until this is dropped: then whoever has left a lock of git's is gone.
-        let _lock = self.lock(&attempt)?;
-        self.unlock("snapshot-index.lock")?;
-        let git = Git::of(&self.path, folder, None).with_index(index.clone());
-        if let (Some(tree), false) = (begin_with, index.exists()) {
-            git.ask(&attempt, &["read-tree", tree], Kind::Files, next)?;
-        }
-        let mut add = vec!["add", "--all"];
-        if begin_with.is_none() {
-            // Nobody has chosen what belongs to it, and its ignore file need not say: that of Debian's kernel source
-            // ignores all.
-            add.extend(["--force", "--", "."]);
-            add.extend(BUILT);
-        } else {
-            add.push(".");
-        }
-        git.ask(&attempt, &add, Kind::Files, next)?;
-        git.ask(&attempt, &["write-tree"], Kind::Files, next)
     }
 
     /// Whether this object is there.

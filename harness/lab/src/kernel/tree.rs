@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
-use crate::kernel::git::{Git, Repository};
+use crate::kernel::git::{Chosen, Git, Repository};
 
 /// What git says of a folder.
 pub(crate) struct Known {
@@ -159,9 +159,24 @@ impl Known {
 
     /// Notes in a repository of the store what stands in the folder now.
     pub(crate) fn snapshot(&self, repository: &Repository) -> Result<String, Failure> {
+        let attempt = format!("look at the files of {}", self.folder.display());
+        let ask = |question: &[&str]| self.git.ask(&attempt, question, Kind::Files, "look at what git says");
         // A repository without a commit has no HEAD.
-        let head = self.name_of_tree("HEAD").ok();
-        repository.snapshot(&self.folder, head.as_deref())
+        let chosen = match self.name_of_tree("HEAD") {
+            Ok(like) => Some(Chosen {
+                like,
+                index: ask(&["ls-files", "-z", "-t", "--stage"])?,
+                exclude: ask(&["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"])?.into(),
+            }),
+            Err(_) => None,
+        };
+        repository.snapshot(&self.folder, chosen.as_ref()).or_else(|failure| {
+            // Of a sparse check-out of a partial clone, what is left out may not be there.
+            if failure.seen.contains("invalid object") {
+                self.refuse_missing(&attempt, &["--no-walk", "HEAD^{tree}"])?;
+            }
+            Err(failure)
+        })
     }
 }
 
@@ -201,5 +216,24 @@ mod tests {
         let commits =
             ["refs/tags/fix", "refs/heads/fix", "HEAD", "main"].map(|name| known.commit(name).unwrap());
         assert!(commits[0] != commits[1] && commits[1..].iter().all(|commit| *commit == commits[1]));
+    }
+    #[test]
+    fn what_a_sparse_check_out_of_a_partial_clone_leaves_out_is_missed_by_name() {
+        let (folder, git) = tree();
+        fs::create_dir(folder.path().join("docs")).unwrap();
+        fs::write(folder.path().join("docs/file"), "of no use\n").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message=two"]);
+        git(&["config", "uploadpack.allowFilter", "true"]);
+        let (clones, from) = (tempfile::tempdir().unwrap(), format!("file://{}", folder.path().display()));
+        let clone = clones.path().join("clone");
+        let to = clone.display().to_string();
+        git(&["clone", "--quiet", "--filter=blob:none", "--sparse", &from, &to]);
+        let known = Known::of(&clone).unwrap().unwrap();
+        let repository = Repository::at(clones.path().join("store"), Some(&known.objects)).unwrap();
+        let refused = known.snapshot(&repository).unwrap_err();
+        assert!(refused.seen.contains("partial clone, and 1 of the files"), "{refused}");
+        Git::within(&clone).ask("fetch", &["fetch", "--refetch", "--no-filter"], Kind::Files, "").unwrap();
+        known.snapshot(&repository).unwrap();
     }
 }
