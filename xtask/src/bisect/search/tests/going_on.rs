@@ -8,7 +8,7 @@ fn a_search_that_was_stopped_anywhere_goes_on_and_examines_nothing_twice() {
     let whole = Fixture::new();
     let expected = whole.search(&[], SERIAL_FROM_7).unwrap();
     let boots = whole.boots.borrow().len();
-    for stop_at in [0, 7, 10, 11, boots - 9, boots - 4, boots - 1] {
+    for stop_at in [0, 7, 11, boots - 4] {
         let fixture = Fixture::new();
         let failure = fixture.search(&[], Script { stop_at, ..SERIAL_FROM_7 }).unwrap_err();
         assert_eq!(failure.kind, Kind::Interrupted);
