@@ -157,6 +157,12 @@ impl Case {
         asked
     }
 
+    /// Whether what is expected depends on how a kernel behaves: of one of which nobody knows that, less is expected.
+    pub fn depends_on_behaviour(&self) -> bool {
+        let of_some = |promise: &Promise| promise.of.len() < EVERY.len();
+        self.dies.is_none() && (self.promises.iter().any(of_some) || !self.alike.is_empty())
+    }
+
     /// Why it is not carried out on a kernel of this kind and flavour, if it is not. A kernel of which nobody knows
     /// how it behaves may be of the wrong kind.
     pub fn skipped_on(&self, kernel: Option<Behaviour>, flavour: &str) -> Option<String> {
@@ -232,6 +238,18 @@ mod tests {
         let case = Case { promises: &[SAYS, SAYS], second_opinion, ..Case::PLAIN };
         let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
         assert_eq!(case.asks(&circumstances), ["ours", "theirs"]);
+    }
+
+    #[test]
+    fn what_is_expected_depends_on_the_kernel_where_not_all_promise_the_same() {
+        const LIVES: Promise = Promise::of(EVERY, |_| Expectation::Says { text: "here", times: 1 });
+        const SERIAL: Promise = Promise::of(PER_DRIVER, |_| Expectation::Says { text: "one", times: 1 });
+        const DIES: Dies = Dies { of: evidence::console::Death::Oops, through: "probe" };
+        let depends = |case: Case| case.depends_on_behaviour();
+        assert!(!depends(Case { promises: &[LIVES], ..Case::PLAIN }));
+        assert!(depends(Case { promises: &[LIVES, SERIAL], ..Case::PLAIN }));
+        assert!(depends(Case { alike: PER_NODE, ..Case::PLAIN }));
+        assert!(!depends(Case { promises: &[SERIAL], dies: Some(DIES), ..Case::PLAIN }));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod results;
 mod screen;
 mod test;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -38,7 +39,11 @@ fn main() -> ExitCode {
             let asked_for = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // clap prints help on standard output and errors on standard error.
             let _ = e.print();
-            return ExitCode::from(if asked_for { exit::SUPPORTED } else { Kind::Asked.exit_code() });
+            return ExitCode::from(match asked_for {
+                true => exit::SUPPORTED,
+                false if is_step(std::env::args_os().skip(1)) => bisect::stop_code(Kind::Asked),
+                false => Kind::Asked.exit_code(),
+            });
         }
     };
     if let Err(e) = ctrlc::set_handler(interrupted) {
@@ -68,6 +73,11 @@ fn main() -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// Whether these arguments, which may be wrong otherwise, ask for `bisect step`.
+fn is_step(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.next().is_some_and(|verb| verb == "bisect") && arguments.any(|argument| argument == "step")
 }
 
 /// The first time everything winds down; the second time we go at once, and the kernel kills our children.

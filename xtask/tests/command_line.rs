@@ -185,8 +185,57 @@ fn a_search_that_cannot_be_made_leaves_no_folder_behind() {
 fn git_bisect_run_is_told_to_stop_where_no_kernel_is_at_fault() {
     let fixture = Fixture::new();
     let tree = fixture.folder.path().display().to_string();
-    let said = Said::of(fixture.command(&["bisect", "step", "--tree", &tree]));
-    said.is(128 + 64, &["without drivers/base/dd.c"]);
+    let step =
+        |more: &[&str]| Said::of(fixture.command(&[&["bisect", "step", "--tree", &tree], more].concat()));
+    step(&["--behaves", "per-node"]).is(128 + 64, &["without drivers/base/dd.c"]);
+    step(&["--symptom", "died"]).is(128 + 64, &["without drivers/base/dd.c"]);
+    step(&["--nope"]).is(128 + 64, &["--nope"]);
+    step(&["--boots", "none"]).is(128 + 64, &["--boots"]);
+    // Without it a kernel that probes one device after the other would be good.
+    step(&[]).is(128 + 64, &["depends on how a good kernel behaves", "--behaves per-driver"]);
+}
+
+/// What docs/bisect.md says to run, with another program in the place of ours.
+fn bisect_run(program: &str) -> String {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bisect.md")).unwrap();
+    let (_, block) = text.split_once("Cargo.toml\ngit bisect run ").unwrap();
+    let (command, _) = block.split_once("\n```").unwrap();
+    let ours = "~/parprobe/target/debug/xtask";
+    assert!(command.contains(ours), "{command}");
+    format!("git bisect run {}", command.replace(ours, program))
+}
+
+#[test]
+fn what_the_documentation_says_to_run_blames_no_commit_for_what_is_not_its_fault() {
+    let fixture = Fixture::new();
+    let tree = fixture.folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let shell = |script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).current_dir(&tree).env("LC_ALL", "C");
+        for (name, value) in ["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "A")) {
+            shell.env(name.replace("NAME", "EMAIL"), "a@b").env(name, value);
+        }
+        let Output { status, stdout, stderr } =
+            shell.env("PARPROBE_STORE", fixture.folder.path().join("store")).output().unwrap();
+        (status.success(), [stdout, stderr].map(|text| String::from_utf8(text).unwrap()).concat())
+    };
+    let (made, said) = shell(
+        "git init --quiet . && for n in 1 2 3 4 5 6; do echo $n > n; git add n; git commit -qm $n; done",
+    );
+    assert!(made, "{said}");
+    let search = |program: &str| {
+        shell(&format!("git bisect reset; git bisect start HEAD HEAD~5 && {}", bisect_run(program)))
+    };
+    // No kernel source; no such option; a program that is not there; one that cargo could not build.
+    let ours = env!("CARGO_BIN_EXE_xtask");
+    for program in [ours, &format!("{ours} --nope"), "/nowhere/xtask", "sh -c \"exit 101\""] {
+        let (found, said) = search(program);
+        assert!(!found && !said.contains("is the first bad commit"), "{program}: {said}");
+        assert!(said.contains("exit code"), "{program}: {said}");
+    }
+    let (found, said) = search("sh -c \"test $(cat n) -lt 4\"");
+    assert!(found && said.contains("is the first bad commit"), "{said}");
 }
 
 #[test]

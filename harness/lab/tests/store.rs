@@ -160,6 +160,12 @@ impl Fixture {
             .sum()
     }
 
+    /// Whether a file is in the source that was built last.
+    fn tree_has(&self, name: &str) -> bool {
+        let source = fs::read_dir(self.root().join("sources")).unwrap().next().unwrap().unwrap().path();
+        source.join("tree").join(name).exists()
+    }
+
     fn source_says(&self) -> String {
         let source = fs::read_dir(self.root().join("sources")).unwrap().next().unwrap().unwrap().path();
         fs::read_to_string(source.join("tree/code.c")).unwrap()
@@ -253,6 +259,8 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
     fs::create_dir_all(fixture.folder.path().join("linux/include/config")).unwrap();
     fixture.write("linux/code.c", "in the works\n");
     fixture.write("linux/new.c", "new\n");
+    fixture.write("linux/wanted.c", "wanted\n");
+    fixture.git("linux", &["add", "--force", "wanted.c"]);
     let before =
         (fixture.git("linux", &["status", "--porcelain"]), fixture.git("linux", &["worktree", "list"]));
     let objects = fixture.git("linux", &["count-objects"]);
@@ -264,6 +272,8 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
     assert_eq!(fixture.builds(), 2, "the first is still there");
     let as_it_stands = || image(&fixture.ensure(&[fixture.of_tree("linux", State::AsItStands)])[0]);
     assert_eq!(as_it_stands(), "in the works\n");
+    // Of new files, those that are not ignored; of ignored ones, those that somebody has added all the same.
+    assert_eq!(["wanted.c", "new.c"].map(|name| fixture.tree_has(name)), [true, false]);
     // It is looked at anew each time.
     fixture.write("linux/code.c", "a later thought\n");
     assert_eq!(as_it_stands(), "a later thought\n");
@@ -273,6 +283,67 @@ fn commits_of_a_tree_are_built_one_after_the_other_and_the_tree_is_left_alone() 
         (fixture.git("linux", &["status", "--porcelain"]), fixture.git("linux", &["worktree", "list"]));
     assert_eq!((before, objects), (after, fixture.git("linux", &["count-objects"])));
     assert_eq!(fs::read_to_string(fixture.folder.path().join("linux/code.c")).unwrap(), "a later thought\n");
+}
+
+#[test]
+fn a_tree_as_it_stands_is_whole_or_refused() {
+    let fixture = Fixture::new();
+    fixture.git_tree("linux");
+    for folder in ["linux/docs", "linux/drivers"] {
+        fs::create_dir_all(fixture.folder.path().join(folder)).unwrap();
+        fixture.write(&format!("{folder}/file"), "there\n");
+    }
+    fixture.commit("linux");
+    let ensure = || fixture.store().ensure(&[fixture.of_tree("linux", State::AsItStands)], &Nobody);
+    fixture.write("linux/new.c", "new\n");
+    fixture.write("linux/ignored.c", "ignored by this repository alone\n");
+    fixture.write("linux/.git/info/exclude", "ignored.c\n");
+    // Files that a sparse check-out leaves out are part of the tree, and changes that git is not to look for as well.
+    fixture.git("linux", &["sparse-checkout", "set", "drivers"]);
+    fixture.git("linux", &["update-index", "--assume-unchanged", "drivers/file"]);
+    fixture.write("linux/drivers/file", "changed\n");
+    ensure().unwrap();
+    let there = ["new.c", "docs/file", "ignored.c"].map(|name| fixture.tree_has(name));
+    assert_eq!(there, [true, true, false]);
+    let source = fs::read_dir(fixture.root().join("sources")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read_to_string(source.join("tree/drivers/file")).unwrap(), "changed\n");
+
+    // Of a repository within git would note nothing but its commit.
+    fixture.git_tree("linux/drivers/within");
+    let refused = ensure().unwrap_err();
+    assert_eq!(refused.kind, Kind::Asked);
+    assert!(refused.seen.contains("drivers/within is a git repository of its own"), "{refused}");
+    fixture.write("linux/.git/info/exclude", "ignored.c\nwithin\n");
+    ensure().unwrap();
+    assert!(!fixture.tree_has("drivers/within"));
+    let status = fixture.git("linux", &["status", "--porcelain"]);
+    assert_eq!(status, "?? new.c", "what git knows of the user's tree is as before");
+}
+
+#[test]
+fn what_a_killed_check_out_has_left_is_in_no_later_build() {
+    let fixture = Fixture::new();
+    let first = fixture.git_tree("linux");
+    fixture.write("linux/code.c", "second\n");
+    let second = fixture.commit("linux");
+    let ensure = |commit: &str| {
+        fixture.ensure(&[fixture.of_tree("linux", State::Commit(commit.to_owned()))]);
+    };
+    ensure(&first);
+    let source = fs::read_dir(fixture.root().join("sources")).unwrap().next().unwrap().unwrap().path();
+    // Of a third commit, whose files were there when the power went, and whose index was not.
+    let left =
+        ["include/asm/stale.h", "include/.git/HEAD", "stale.o"].map(|name| source.join("tree").join(name));
+    for path in &left {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    fs::write(source.join("tree/.gitignore"), "*.o\n").unwrap();
+    fs::write(source.join("repository/index.lock"), "").unwrap();
+    ensure(&second);
+    assert_eq!(left.map(|path| path.exists()), [false; 3]);
+    assert!(!source.join("tree/include").exists());
+    assert_eq!(fixture.builds(), 2);
 }
 
 #[test]

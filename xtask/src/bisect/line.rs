@@ -4,19 +4,25 @@ use std::path::{Path, PathBuf};
 
 use lab::debian;
 use lab::failure::{Failure, Kind};
-use lab::kernel::bisection::Bisection;
+use lab::kernel::bisection::{self, Bisection, Ends};
+use serde::{Deserialize, Serialize};
 
 /// What is searched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Line {
     /// Commits of a tree.
-    Tree { tree: PathBuf },
-    /// Kernels of Debian, the oldest first, and a commit for each.
-    Packages { kernels: Vec<Packaged>, commits: Vec<String> },
+    Tree { tree: PathBuf, ends: Ends },
+    /// Kernels of Debian from the good end to the bad one, and a commit for each, once the search is open.
+    Packages {
+        kernels: Vec<Packaged>,
+        #[serde(skip)]
+        commits: Vec<String>,
+    },
 }
 
 /// A kernel of Debian.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Packaged {
     /// What it is called in a search: a version, or the name of a package.
     name: String,
@@ -25,26 +31,19 @@ pub(super) struct Packaged {
 }
 
 impl Line {
+    /// The commits of a tree between two, of which those count that touch these paths, if there are any.
+    ///
+    /// # Errors
+    /// As [`bisection::ends`].
+    pub(super) fn of_tree(tree: &Path, good: &str, bad: &str, paths: &[String]) -> Result<Self, Failure> {
+        Ok(Self::Tree { tree: tree.to_owned(), ends: bisection::ends(tree, good, bad, paths)? })
+    }
+
+    /// The kernels of a package, or of packages, between two.
+    ///
     /// # Errors
     /// `Asked` for a package without the ends among its versions; `Host` without apt.
-    pub(super) fn of(
-        tree: Option<&Path>,
-        package: Option<&str>,
-        good: &str,
-        bad: &str,
-    ) -> Result<Self, Failure> {
-        let Some(package) = package else {
-            let tree = tree.unwrap_or(Path::new("."));
-            let ends = [good, bad].map(|end| lab::kernel::commit_of(tree, end));
-            let [of_good, of_bad] = ends;
-            // Neither may come before the other: then git asks for where they part.
-            if lab::kernel::comes_before(tree, &of_bad?, &of_good?)? {
-                let attempt = format!("search from {good} to {bad}");
-                let next = "swap them; to find what mended a fault is not possible yet";
-                return Err(Failure::new(Kind::Asked, attempt, "the bad one is not the later one", next));
-            }
-            return Ok(Self::Tree { tree: tree.to_owned() });
-        };
+    pub(super) fn of_package(package: &str, good: &str, bad: &str) -> Result<Self, Failure> {
         let known = match package.split_once('*') {
             Some((beginning, end)) => by_name(beginning, end)?,
             None => by_version(package)?,
@@ -69,34 +68,38 @@ impl Line {
         Ok(Self::Packages { kernels: known[first..=last].to_vec(), commits: Vec::new() })
     }
 
-    /// Opens the search in the folder of the run.
+    /// Opens the search in the folder of the run; the commits of its ends.
     ///
     /// # Errors
     /// `Asked` where it is no git tree; `Files`.
-    pub(super) fn open(&mut self, run: &Path) -> Result<Bisection, Failure> {
+    pub(super) fn open(&mut self, run: &Path) -> Result<(Bisection, Ends), Failure> {
         match self {
-            Self::Tree { tree } => Bisection::of_tree(run, tree),
+            Self::Tree { tree, ends } => Ok((Bisection::of_tree(run, tree)?, ends.clone())),
             Self::Packages { kernels, commits } => {
                 let names: Vec<String> = kernels.iter().map(|kernel| kernel.name.clone()).collect();
                 let (bisection, of_names) = Bisection::of_names(run, &names)?;
+                let ends = match &of_names[..] {
+                    [good, .., bad] => Ends { good: good.clone(), bad: bad.clone() },
+                    _ => {
+                        let attempt = format!("go on with the search in {}", run.display());
+                        let seen = "search.json names fewer than two kernels";
+                        return Err(Failure::new(Kind::Files, attempt, seen, "begin the search anew"));
+                    }
+                };
                 *commits = of_names;
-                Ok(bisection)
+                Ok((bisection, ends))
             }
         }
     }
 
-    /// The commit of an end.
-    ///
-    /// # Errors
-    /// `Asked` where there is none.
-    pub(super) fn resolve(&self, bisection: &Bisection, end: &str) -> Result<String, Failure> {
+    /// How the kernels of the good end and of the bad one are asked for.
+    pub(super) fn specs_of_ends(&self) -> [String; 2] {
         match self {
-            // Names of the user's branches and tags are not in the repository of the search.
-            Self::Tree { tree } => lab::kernel::commit_of(tree, end),
-            Self::Packages { kernels, commits } => {
-                let place = kernels.iter().position(|kernel| kernel.name == end);
-                bisection.resolve(place.and_then(|place| commits.get(place)).map_or(end, String::as_str))
+            Self::Tree { tree, ends: Ends { good, bad } } => {
+                [good, bad].map(|end| format!("{}@{end}", tree.display()))
             }
+            Self::Packages { kernels, commits: _ } => [kernels.first(), kernels.last()]
+                .map(|kernel| kernel.map(|kernel| kernel.spec.clone()).unwrap_or_default()),
         }
     }
 
@@ -107,17 +110,10 @@ impl Line {
 
     /// How its kernel is asked for.
     pub(super) fn spec(&self, commit: &str) -> String {
-        self.packaged(commit).map_or_else(|| self.spec_of_end(commit), |kernel| kernel.spec.clone())
-    }
-
-    /// How the kernel of an end is asked for, as it was named.
-    pub(super) fn spec_of_end(&self, end: &str) -> String {
-        match self {
-            Self::Tree { tree } => format!("{}@{end}", tree.display()),
-            Self::Packages { kernels, .. } => {
-                let known = kernels.iter().find(|kernel| kernel.name == end);
-                known.map_or_else(|| end.to_owned(), |kernel| kernel.spec.clone())
-            }
+        match (self, self.packaged(commit)) {
+            (_, Some(kernel)) => kernel.spec.clone(),
+            (Self::Tree { tree, ends: _ }, None) => format!("{}@{commit}", tree.display()),
+            (Self::Packages { .. }, None) => commit.to_owned(),
         }
     }
 

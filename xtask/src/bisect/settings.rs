@@ -1,10 +1,12 @@
 //! What was asked of a search, kept so that it can go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lab::failure::Failure;
+use report::document::{BISECT_SCHEMA, BisectDocument};
 use serde::{Deserialize, Serialize};
 
+use super::line::Line;
 use crate::cli::{QuestionArguments, SearchArguments, Symptom};
 
 /// What was asked for: `search.json` in the folder of the run.
@@ -12,8 +14,11 @@ use crate::cli::{QuestionArguments, SearchArguments, Symptom};
 pub(super) struct Settings {
     pub(super) tree: Option<PathBuf>,
     pub(super) package: Option<String>,
+    /// The ends as they were named then.
     pub(super) good: String,
     pub(super) bad: String,
+    /// What they were then, and what was between them.
+    pub(super) line: Line,
     pub(super) paths: Vec<String>,
     pub(super) question: QuestionArguments,
     pub(super) symptom: Symptom,
@@ -22,18 +27,24 @@ pub(super) struct Settings {
 
 impl Settings {
     /// # Errors
-    /// `Files` for a tree that is not there.
+    /// `Files` for a tree that is not there; what makes a search impossible.
     pub(super) fn of(arguments: &SearchArguments) -> Result<Self, Failure> {
         let SearchArguments { tree, package, good, bad, paths, question, symptom, boots, .. } = arguments;
         let tree = match tree {
             Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::file("find", tree, &e))?),
             None => None,
         };
+        let [good, bad] = [good, bad].map(|end| end.clone().unwrap_or_default());
+        let line = match (&tree, package) {
+            (_, Some(package)) => Line::of_package(package, &good, &bad)?,
+            (tree, None) => Line::of_tree(tree.as_deref().unwrap_or(Path::new(".")), &good, &bad, paths)?,
+        };
         Ok(Self {
             tree,
             package: package.clone(),
-            good: good.clone().unwrap_or_default(),
-            bad: bad.clone().unwrap_or_default(),
+            good,
+            bad,
+            line,
             paths: paths.clone(),
             question: question.clone(),
             symptom: *symptom,
@@ -41,9 +52,27 @@ impl Settings {
         })
     }
 
+    /// What is known before the first step.
+    pub(super) fn document(&self, run: &Path) -> BisectDocument {
+        BisectDocument {
+            schema: BISECT_SCHEMA.to_owned(),
+            command: self.command(),
+            run: run.display().to_string(),
+            case: self.question.case.clone(),
+            behaves: self.question.behaves.map(|behaves| behaves.to_string()),
+            symptoms: Vec::new(),
+            tolerated: Vec::new(),
+            metric: None,
+            good: self.good.clone(),
+            bad: self.bad.clone(),
+            steps: Vec::new(),
+            ended: None,
+        }
+    }
+
     /// The command that asks for it.
     pub(super) fn command(&self) -> String {
-        let Self { tree, package, good, bad, paths, question, symptom, boots } = self;
+        let Self { tree, package, good, bad, line: _, paths, question, symptom, boots } = self;
         let QuestionArguments { case, metric, behaves, shape, accel } = question;
         let quoted = lab::shell::quoted;
         let mut command = "cargo xtask bisect".to_owned();

@@ -1,11 +1,16 @@
 //! Searches a history with `git bisect`, in a repository of its own: its log, its skips and its choice of what is next.
 //! The repository of the user is only read.
 
+mod history;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::{Git, Repository};
-use crate::kernel::tree::Known;
+
+pub use history::{Ends, ends};
 
 /// A search.
 #[derive(Clone, Debug)]
@@ -62,11 +67,19 @@ impl Bisection {
     /// # Errors
     /// `Asked` where that is no git tree; `Files`, `Host`.
     pub fn of_tree(folder: &Path, tree: &Path) -> Result<Self, Failure> {
-        let known = Known::of(tree)?.ok_or_else(|| {
-            let attempt = format!("search the history of {}", tree.display());
-            Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
-        })?;
-        Self::at(folder, Some(&known.objects))
+        let known = history::known(tree)?;
+        let bisection = Self::at(folder, Some(&known.objects))?;
+        // Between the ends it is whole; what is cut off before them is cut off here as well.
+        let cut = bisection.repository.join("shallow");
+        let copied = match &known.shallow {
+            Some(shallow) => fs::copy(shallow, &cut).map(drop),
+            None => fs::remove_file(&cut).or_else(|e| match e.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(e),
+            }),
+        };
+        copied.map_err(|e| Failure::file("write", &cut, &e))?;
+        Ok(bisection)
     }
 
     /// Opens a search in this folder through things that have no history, in order: a commit for each, with its name
@@ -96,23 +109,15 @@ impl Bisection {
         Ok(Self { git, repository })
     }
 
-    /// The full name of a commit.
-    ///
-    /// # Errors
-    /// `Asked` with what git says.
-    pub fn resolve(&self, revision: &str) -> Result<String, Failure> {
-        let commit = format!("{revision}^{{commit}}");
-        let attempt = format!("find the commit {revision}");
-        let question = ["rev-parse", "--verify", "--end-of-options", commit.as_str()];
-        self.git.ask(&attempt, &question, Kind::Asked, "name a commit by its full name")
-    }
-
     /// Begins the search, or goes on with it.
     ///
     /// # Errors
     /// `Asked` where git refuses: a good commit that comes after the bad one.
     pub fn begin(&self, good: &str, bad: &str, paths: &[String]) -> Result<Next, Failure> {
-        if self.repository.join("BISECT_LOG").exists() {
+        // git writes this line last when it begins (builtin/bisect.c, bisect_start()): without it there is half a
+        // beginning, which the next one clears away.
+        let log = fs::read_to_string(self.repository.join("BISECT_LOG")).unwrap_or_default();
+        if log.lines().any(|line| line.starts_with("git bisect start")) {
             return self.command(&["next"]);
         }
         // `git bisect` wants to know where to come back to.
@@ -152,7 +157,8 @@ impl Bisection {
     /// `Asked` for one that is not there.
     pub fn describe(&self, commit: &str) -> Result<Commit, Failure> {
         let format = "--format=%H%x00%s%x00%an%x00%as%x00%P";
-        let text = self.ask(&["show", "--no-patch", "--no-show-signature", format, commit])?;
+        let plain = ["show", "--no-patch", "--no-show-signature", "--no-color", "--encoding=UTF-8"];
+        let text = self.ask(&[&plain[..], &[format, commit]].concat())?;
         let mut fields = text.split('\0').map(str::to_owned);
         let mut field = || fields.next().unwrap_or_default();
         Ok(Commit {
@@ -170,9 +176,26 @@ impl Bisection {
     /// `Asked` for a commit without a parent.
     pub fn reverse(&self, commit: &str) -> Result<String, Failure> {
         let before = format!("{commit}^1");
-        let plain = ["--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-color", "--binary"];
+        // Nothing that a person may have set for reading has a say in it.
+        let plain = [
+            "-c",
+            "diff.suppressBlankEmpty=false",
+            "diff-tree",
+            "-r",
+            "--patch",
+            "--unified=3",
+            "--inter-hunk-context=0",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+            "--full-index",
+            "--binary",
+            "--no-renames",
+            "--no-textconv",
+            "--no-ext-diff",
+            "--no-color",
+        ];
         let attempt = format!("make a patch that takes {commit} back");
-        let output = self.git.run(&attempt, &[&["diff"], &plain[..], &[commit, &before]].concat())?;
+        let output = self.git.run(&attempt, &[&plain[..], &[commit, &before]].concat())?;
         if output.status.success() {
             // As it is: an empty line of context at its end is part of it.
             return Ok(output.stdout);
@@ -188,18 +211,20 @@ impl Bisection {
     fn command(&self, arguments: &[&str]) -> Result<Next, Failure> {
         let attempt = format!("go on with git bisect {}", arguments.join(" "));
         let output = self.git.run(&attempt, &[&["bisect"], arguments].concat())?;
-        let said = &output.stdout;
-        if let Some(commit) = said.lines().find_map(|line| line.strip_suffix(" is the first bad commit")) {
-            return Ok(Next::Found(commit.to_owned()));
+        // It also shows the subject of the next commit, `[name] subject`, which may say anything.
+        let mut said = output.stdout.lines();
+        let first_bad = |line: &str| {
+            line.strip_suffix(" is the first bad commit").filter(|name| is_full_name(name)).map(str::to_owned)
+        };
+        if let Some(commit) = said.clone().find_map(first_bad) {
+            return Ok(Next::Found(commit));
         }
         // git ends with 2 then (git-bisect(1)), and lists them.
-        if said.contains("only 'skip'ped commits left") {
-            let is_commit =
-                |line: &&str| line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
-            return Ok(Next::OneOf(said.lines().filter(is_commit).map(str::to_owned).collect()));
+        if said.any(|line| line == "There are only 'skip'ped commits left to test.") {
+            return Ok(Next::OneOf(said.filter(|line| is_full_name(line)).map(str::to_owned).collect()));
         }
         if !output.status.success() {
-            let seen = [said.trim(), output.stderr.trim()].join(" ");
+            let seen = [output.stdout.trim(), output.stderr.trim()].join(" ");
             return Err(Failure::new(
                 Kind::Asked,
                 attempt,
@@ -209,9 +234,15 @@ impl Bisection {
         }
         let commit = self.ask(&["rev-parse", "--verify", "BISECT_HEAD"])?;
         // "Bisecting: 99 revisions left to test after this (roughly 7 steps)".
-        let left = said.split_once("(roughly ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let mut counts = output.stdout.lines().filter(|line| line.starts_with("Bisecting: "));
+        let left = counts.find_map(|line| line.split_once("(roughly ")?.1.split(' ').next()?.parse().ok());
         Ok(Next::Examine { commit, left })
     }
+}
+
+/// Whether this is the full name of a commit, by SHA-1 or SHA-256.
+fn is_full_name(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -220,13 +251,20 @@ mod tests {
 
     /// Searches among 24 versions for the first bad one, of which some cannot be examined.
     fn search(first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
+        search_among(
+            &(0..24).map(|number| format!("version {number}")).collect::<Vec<_>>(),
+            first_bad,
+            skipped,
+        )
+    }
+
+    fn search_among(names: &[String], first_bad: usize, skipped: &[usize]) -> (Next, Vec<String>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let names: Vec<String> = (0..24).map(|number| format!("version {number}")).collect();
-        let (_, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let (_, commits) = Bisection::of_names(folder.path(), names).unwrap();
         let mut examined = 0;
         loop {
             // Opened anew each time, as after a reboot.
-            let (bisection, again) = Bisection::of_names(folder.path(), &names).unwrap();
+            let (bisection, again) = Bisection::of_names(folder.path(), names).unwrap();
             assert_eq!(again, commits);
             let mut next = bisection.begin(&commits[0], &commits[23], &[]).unwrap();
             if let Next::Examine { commit, left } = &next {
@@ -257,6 +295,32 @@ mod tests {
     }
 
     #[test]
+    fn a_search_that_was_killed_while_it_began_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..8).map(|number| format!("version {number}")).collect();
+        let (bisection, commits) = Bisection::of_names(folder.path(), &names).unwrap();
+        let next = bisection.begin(&commits[0], &commits[7], &[]).unwrap();
+        fs::write(bisection.repository.join("BISECT_LOG"), "# bad: [1234] version 7\n").unwrap();
+        bisection.ask(&["update-ref", "-d", &format!("refs/bisect/good-{}", commits[0])]).unwrap();
+        assert_eq!(bisection.begin(&commits[0], &commits[7], &[]).unwrap(), next);
+    }
+
+    #[test]
+    fn a_commit_whose_subject_sounds_like_git_does_not_end_the_search() {
+        let subjects = [
+            "0123456789 is the first bad commit",
+            "There are only 'skip'ped commits left to test.",
+            "say (roughly 77 steps)",
+        ];
+        let names: Vec<String> = (0..24).map(|number| subjects[number % 3].to_owned()).collect();
+        let (next, commits, examined) = search_among(&names, 9, &[]);
+        assert_eq!(next, Next::Found(commits[9].clone()));
+        assert!(examined >= 4, "{examined}");
+        let (next, ..) = search_among(&names, 9, &[8, 9]);
+        assert!(matches!(&next, Next::OneOf(left) if left.len() == 3), "{next:?}");
+    }
+
+    #[test]
     fn where_commits_beside_it_were_skipped_it_is_one_of_them() {
         let (next, commits, _) = search(9, &[8, 9]);
         let Next::OneOf(mut left) = next else { panic!("{next:?}") };
@@ -267,6 +331,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_of_git_does_not_depend_on_the_users_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["one".to_owned(), "two".to_owned()];
+        let (bisection, _) = Bisection::of_names(&folder.path().join("run"), &names).unwrap();
+        // As if the user had set it for everything; that of the repository counts no matter what.
+        let settings = [
+            ("diff.context", "0"),
+            ("diff.interHunkContext", "9"),
+            ("diff.noprefix", "true"),
+            ("diff.mnemonicPrefix", "true"),
+            ("diff.renames", "copies"),
+            ("diff.suppressBlankEmpty", "true"),
+            ("diff.external", "false"),
+            ("color.ui", "always"),
+            ("core.quotePath", "false"),
+            ("log.showSignature", "true"),
+            ("i18n.logOutputEncoding", "ISO-8859-1"),
+        ];
+        for (name, value) in settings {
+            bisection.ask(&["config", name, value]).unwrap();
+        }
+        let tree = folder.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let commit = |content: &str, file: &str, parent: Option<&str>| {
+            fs::write(tree.join(file), content).unwrap();
+            let git = Git::of(&bisection.repository, &tree, None);
+            git.ask("add", &["add", "--all"], Kind::Files, "").unwrap();
+            let written = git.ask("write", &["write-tree"], Kind::Files, "").unwrap();
+            let mut arguments = vec!["commit-tree", &written, "-m", "gr\u{fc}n"];
+            arguments.extend(parent.iter().flat_map(|parent| ["-p", parent]));
+            bisection.ask(&arguments).unwrap()
+        };
+        let lines = |third: &str| format!("1\n\n{third}\n4\n5\n6\n7\n8\n");
+        let first = commit(&lines("3"), "code.c", None);
+        let second = commit(&lines("three"), "code.c", Some(&first));
+        let patch = bisection.reverse(&second).unwrap();
+        let expected = "--- a/code.c\n+++ b/code.c\n@@ -1,6 +1,6 @@\n 1\n \n-three\n+3\n 4\n 5\n 6\n";
+        assert!(patch.starts_with("diff --git a/code.c b/code.c\n") && patch.ends_with(expected), "{patch}");
+        fs::remove_file(tree.join("code.c")).unwrap();
+        let third = commit(&lines("three"), "moved.c", Some(&second));
+        let patch = bisection.reverse(&third).unwrap();
+        assert!(patch.contains("deleted file") && patch.contains("new file"), "{patch}");
+        assert_eq!(bisection.describe(&second).unwrap().subject, "gr\u{fc}n");
+    }
+
+    #[test]
     fn a_commit_is_described_with_its_parents_and_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let names = ["one".to_owned(), "two".to_owned()];
@@ -274,6 +384,5 @@ mod tests {
         let commit = bisection.describe(&commits[1]).unwrap();
         assert_eq!((commit.subject.as_str(), commit.parents), ("two", vec![commits[0].clone()]));
         assert_eq!(bisection.reverse(&commits[1]).unwrap(), "");
-        assert_eq!(bisection.resolve("nope").unwrap_err().kind, Kind::Asked);
     }
 }

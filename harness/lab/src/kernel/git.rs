@@ -1,5 +1,7 @@
 //! Runs git: on trees and repositories that people name, which it only reads, and on those of the store.
 
+mod snapshot;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
+
+pub(crate) use snapshot::Chosen;
 
 /// How long git may take for one thing; to write a whole tree takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -58,6 +62,9 @@ impl Git {
         git.variables = who.into_iter().map(|name| (name, "parprobe".into())).collect();
         let when = ["GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"];
         git.variables.extend(when.into_iter().map(|name| (name, "1970-01-01T00:00:00Z".into())));
+        // Nor on how anybody likes to read: what git says of it is for us.
+        let settings = ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"];
+        git.variables.extend(settings.into_iter().map(|name| (name, "/dev/null".into())));
         git
     }
 
@@ -84,7 +91,21 @@ impl Git {
     ) -> Result<Output, Failure> {
         let mut git = Command::new("git");
         git.args(&self.options).args(arguments).current_dir(&self.folder);
-        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
+        // What is set where git runs us, for its own repository; and what would change its words.
+        for variable in [
+            "GIT_DIR",
+            "GIT_WORK_TREE",
+            "GIT_INDEX_FILE",
+            "GIT_OBJECT_DIRECTORY",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+            "GIT_COMMON_DIR",
+            "GIT_NAMESPACE",
+            "GIT_PREFIX",
+            "GIT_DIFF_OPTS",
+            "GIT_EXTERNAL_DIFF",
+            "GIT_LITERAL_PATHSPECS",
+            "GIT_ICASE_PATHSPECS",
+        ] {
             git.env_remove(variable);
         }
         git.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -123,22 +144,6 @@ impl Git {
 /// The last file of a repository that is written; and the lock on its index of snapshots.
 const MADE: &str = "parprobe-made";
 
-/// What a build in a source tree leaves there: with it no other build is possible (6.1: Makefile, "outputmakefile").
-const BUILT: [&str; 12] = [
-    ":(exclude,top).config",
-    ":(exclude,top)include/config",
-    ":(exclude,top)include/generated",
-    ":(exclude,top,glob)arch/*/include/generated/**",
-    ":(exclude,top)vmlinux",
-    ":(exclude,glob)**/*.o",
-    ":(exclude,glob)**/*.a",
-    ":(exclude,glob)**/*.ko",
-    ":(exclude,glob)**/*.mod",
-    ":(exclude,glob)**/*.mod.c",
-    ":(exclude,glob)**/*.order",
-    ":(exclude,glob)**/.*.cmd",
-];
-
 /// A repository in the store that shares the objects of another one and never writes to that.
 #[derive(Clone, Debug)]
 pub(crate) struct Repository {
@@ -170,39 +175,13 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Notes the files of a folder as they stand now; the name of the tree object. The folder is not touched.
-    /// `begin_with` is a tree that is much like it.
-    pub(crate) fn snapshot(&self, folder: &Path, begin_with: Option<&str>) -> Result<String, Failure> {
-        let attempt = format!("note the files of {}", folder.display());
-        let next = "see that all files of the folder can be read";
-        let index = self.path.join("snapshot-index");
-        // Until this is dropped: then whoever has left a lock of git's is gone.
-        let _lock = self.lock(&attempt)?;
-        self.unlock("snapshot-index.lock")?;
-        let git = Git::of(&self.path, folder, None).with_index(index.clone());
-        if let (Some(tree), false) = (begin_with, index.exists()) {
-            git.ask(&attempt, &["read-tree", tree], Kind::Files, next)?;
-        }
-        let mut add = vec!["add", "--all"];
-        if begin_with.is_none() {
-            // Nobody has chosen what belongs to it, and its ignore file need not say: that of Debian's kernel source
-            // ignores all.
-            add.extend(["--force", "--", "."]);
-            add.extend(BUILT);
-        } else {
-            add.push(".");
-        }
-        git.ask(&attempt, &add, Kind::Files, next)?;
-        git.ask(&attempt, &["write-tree"], Kind::Files, next)
-    }
-
     /// Whether this object is there.
     pub(crate) fn has(&self, object: &str) -> Result<bool, Failure> {
         let output = Git::bare(&self.path).run("look for a tree", &["cat-file", "-e", object])?;
         Ok(output.status.success())
     }
 
-    /// Makes a folder of the store what a tree object says. Files that are so already are not touched.
+    /// Makes a folder of the store just what a tree object says. Files that are so already are not touched.
     pub(crate) fn check_out(&self, tree: &str, into: &Path, lock: &Arc<File>) -> Result<(), Failure> {
         let attempt = format!("write the tree {tree} to {}", into.display());
         fs::create_dir_all(into).map_err(|e| Failure::file("create", into, &e))?;
@@ -210,7 +189,10 @@ impl Repository {
         self.unlock("index.lock")?;
         let git = Git::of(&self.path, into, Some(Arc::clone(lock)));
         let next = "free some space there, or look at what git says";
-        git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next).map(drop)
+        git.ask(&attempt, &["read-tree", "--reset", "-u", tree], Kind::Files, next)?;
+        // One that was killed has written files that no index knows of: a header among them would be taken for that of
+        // a later build. make writes elsewhere, and what is set aside for patches is beside this folder.
+        git.ask(&attempt, &["clean", "-ffdxq"], Kind::Files, next).map(drop)
     }
 
     /// Waits for others who write to the index of snapshots, and keeps them off.

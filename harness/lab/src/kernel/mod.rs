@@ -28,5 +28,4 @@ pub use kit::{Kit, Parts};
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
 pub use store::{Identity, Kernel, Store};
-pub use tree::{comes_before, commit_of};
 pub use wanted::{Pairs, Wanted};

@@ -3,41 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
-use crate::kernel::git::{Git, Repository};
+use crate::kernel::git::{Chosen, Git, Repository};
 
 /// What git says of a folder.
 pub(crate) struct Known {
-    git: Git,
+    pub(crate) git: Git,
     folder: PathBuf,
     /// Where the objects of its repository are.
     pub(crate) objects: PathBuf,
+    /// Where it keeps which commits its history was cut off at; `None` where it was not.
+    pub(crate) shallow: Option<PathBuf>,
 }
 
 /// Whether a folder is the top of a kernel source.
 pub(crate) fn is_source(folder: &Path) -> bool {
     ["Makefile", "Kconfig", "drivers/base/dd.c"].iter().all(|name| folder.join(name).is_file())
-}
-
-/// The full name of a commit of a git tree.
-///
-/// # Errors
-/// `Asked` with what git says, or where it is no git tree.
-pub fn commit_of(tree: &Path, revision: &str) -> Result<String, Failure> {
-    let known = Known::of(tree)?.ok_or_else(|| {
-        let attempt = format!("find the commit {revision} in {}", tree.display());
-        Failure::new(Kind::Asked, attempt, "it is no git tree of its own", "name the top of a git tree")
-    })?;
-    known.commit(revision)
-}
-
-/// Whether a commit comes before another one in the history of a tree, or is the same.
-///
-/// # Errors
-/// As [`commit_of`].
-pub fn comes_before(tree: &Path, first: &str, second: &str) -> Result<bool, Failure> {
-    let attempt = format!("see whether {first} comes before {second} in {}", tree.display());
-    let output = Git::within(tree).run(&attempt, &["merge-base", "--is-ancestor", first, second])?;
-    Ok(output.status.success())
 }
 
 impl Known {
@@ -53,6 +33,9 @@ impl Known {
             "--path-format=absolute",
             "--git-path",
             "objects",
+            "--git-path",
+            "shallow",
+            "--is-shallow-repository",
             "--is-bare-repository",
             "--show-prefix",
         ];
@@ -67,12 +50,14 @@ impl Known {
             ));
         }
         let mut lines = output.stdout.lines();
-        let (objects, bare, prefix) = (lines.next(), lines.next(), lines.next());
+        let (objects, cut, shallow) = (lines.next(), lines.next(), lines.next());
+        let (bare, prefix) = (lines.next(), lines.next());
         let top = bare == Some("true") || prefix.unwrap_or_default().is_empty();
         Ok(objects.filter(|_| output.status.success() && top).map(|objects| Self {
             git,
             folder: folder.to_owned(),
             objects: objects.into(),
+            shallow: cut.filter(|_| shallow == Some("true")).map(PathBuf::from),
         }))
     }
 
@@ -83,7 +68,22 @@ impl Known {
     pub(crate) fn commit(&self, revision: &str) -> Result<String, Failure> {
         let attempt = format!("find the commit {revision} in {}", self.folder.display());
         let wanted = format!("{revision}^{{commit}}");
-        let output = self.git.run(&attempt, &["rev-parse", "--verify", "--end-of-options", &wanted])?;
+        let question =
+            ["-c", "core.warnAmbiguousRefs=true", "rev-parse", "--verify", "--end-of-options", &wanted];
+        let output = self.git.run(&attempt, &question)?;
+        // git takes the tag then, and says so where nobody looks.
+        if output.status.success() && output.stderr.contains("is ambiguous") {
+            let full = ["refs/tags", "refs/heads", "refs/remotes"].map(|kind| format!("{kind}/{revision}"));
+            let known = self
+                .git
+                .run(&attempt, &["for-each-ref", "--format=%(refname)", &full[0], &full[1], &full[2]])?;
+            let known: Vec<&str> = known.stdout.lines().collect();
+            let next = match &known[..] {
+                [] => "name it in full: as refs/tags/…, refs/heads/… or by its full commit name".to_owned(),
+                known => format!("name one of: {}", known.join(", ")),
+            };
+            return Err(Failure::new(Kind::Asked, attempt, "several things have that name", next));
+        }
         if output.status.success() {
             return Ok(output.stdout.trim().to_owned());
         }
@@ -110,8 +110,40 @@ impl Known {
         self.git.ask(&attempt, &["rev-parse", "--short=12", commit], Kind::Asked, "look at what git says")
     }
 
-    /// The name of the tree object of a commit.
+    /// The name of the tree object of a commit of which all files are there.
+    ///
+    /// # Errors
+    /// `Asked` where they were not fetched.
     pub(crate) fn tree_of(&self, commit: &str) -> Result<String, Failure> {
+        let tree = self.name_of_tree(commit)?;
+        let attempt = format!("find the files of the commit {commit} in {}", self.folder.display());
+        self.refuse_missing(&attempt, &["--no-walk", &tree])?;
+        Ok(tree)
+    }
+
+    /// Looks for what was never fetched, in what `git rev-list --objects` lists: in a partial clone git fetches a file
+    /// when it wants it, and the store's repositories, which only share what is there, cannot.
+    ///
+    /// # Errors
+    /// `Asked` where there is such a thing.
+    pub(crate) fn refuse_missing(&self, attempt: &str, listed: &[&str]) -> Result<(), Failure> {
+        let partial = ["config", "--get-regexp", r"^(remote\..*\.promisor|extensions\.partialclone)$"];
+        if self.git.run(attempt, &partial)?.stdout.is_empty() {
+            return Ok(());
+        }
+        let list = [&["rev-list", "--objects", "--missing=print"], listed].concat();
+        let listed = self.git.ask(attempt, &list, Kind::Asked, "look at what git says")?;
+        let missing = listed.lines().filter(|line| line.starts_with('?')).count();
+        if missing == 0 {
+            return Ok(());
+        }
+        let seen = format!("it is a partial clone, and {missing} of the files were never fetched");
+        let folder = crate::shell::quoted(&self.folder.display().to_string());
+        let next = format!("fetch all: git -C {folder} fetch --refetch --no-filter");
+        Err(Failure::new(Kind::Asked, attempt, seen, next))
+    }
+
+    fn name_of_tree(&self, commit: &str) -> Result<String, Failure> {
         let attempt = format!("find the files of the commit {commit} in {}", self.folder.display());
         let tree = format!("{commit}^{{tree}}");
         self.git.ask(&attempt, &["rev-parse", "--verify", &tree], Kind::Asked, "look at what git says")
@@ -127,8 +159,81 @@ impl Known {
 
     /// Notes in a repository of the store what stands in the folder now.
     pub(crate) fn snapshot(&self, repository: &Repository) -> Result<String, Failure> {
+        let attempt = format!("look at the files of {}", self.folder.display());
+        let ask = |question: &[&str]| self.git.ask(&attempt, question, Kind::Files, "look at what git says");
         // A repository without a commit has no HEAD.
-        let head = self.tree_of("HEAD").ok();
-        repository.snapshot(&self.folder, head.as_deref())
+        let chosen = match self.name_of_tree("HEAD") {
+            Ok(like) => Some(Chosen {
+                like,
+                index: ask(&["ls-files", "-z", "-t", "--stage"])?,
+                exclude: ask(&["rev-parse", "--path-format=absolute", "--git-path", "info/exclude"])?.into(),
+            }),
+            Err(_) => None,
+        };
+        repository.snapshot(&self.folder, chosen.as_ref()).or_else(|failure| {
+            // Of a sparse check-out of a partial clone, what is left out may not be there.
+            if failure.seen.contains("invalid object") {
+                self.refuse_missing(&attempt, &["--no-walk", "HEAD^{tree}"])?;
+            }
+            Err(failure)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A tree with a file; what makes commits of it.
+    fn tree() -> (tempfile::TempDir, impl Fn(&[&str]) -> String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let git = move |arguments: &[&str]| {
+            let name = ["-c", "user.name=A", "-c", "user.email=a@b"];
+            Git::within(&path).ask("prepare", &[&name[..], arguments].concat(), Kind::Files, "").unwrap()
+        };
+        git(&["init", "--quiet", "--initial-branch=main"]);
+        fs::write(folder.path().join("code.c"), "one\n").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message=one"]);
+        (folder, git)
+    }
+
+    #[test]
+    fn a_name_that_a_tag_and_a_branch_have_is_ambiguous() {
+        let (folder, git) = tree();
+        git(&["tag", "fix"]);
+        git(&["commit", "--quiet", "--allow-empty", "--message=two"]);
+        git(&["branch", "fix"]);
+        git(&["config", "core.warnAmbiguousRefs", "false"]);
+        let known = Known::of(folder.path()).unwrap().unwrap();
+        let refused = known.commit("fix").unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.next.as_str()),
+            (Kind::Asked, "name one of: refs/heads/fix, refs/tags/fix")
+        );
+        let commits =
+            ["refs/tags/fix", "refs/heads/fix", "HEAD", "main"].map(|name| known.commit(name).unwrap());
+        assert!(commits[0] != commits[1] && commits[1..].iter().all(|commit| *commit == commits[1]));
+    }
+    #[test]
+    fn what_a_sparse_check_out_of_a_partial_clone_leaves_out_is_missed_by_name() {
+        let (folder, git) = tree();
+        fs::create_dir(folder.path().join("docs")).unwrap();
+        fs::write(folder.path().join("docs/file"), "of no use\n").unwrap();
+        git(&["add", "--all"]);
+        git(&["commit", "--quiet", "--message=two"]);
+        git(&["config", "uploadpack.allowFilter", "true"]);
+        let (clones, from) = (tempfile::tempdir().unwrap(), format!("file://{}", folder.path().display()));
+        let clone = clones.path().join("clone");
+        let to = clone.display().to_string();
+        git(&["clone", "--quiet", "--filter=blob:none", "--sparse", &from, &to]);
+        let known = Known::of(&clone).unwrap().unwrap();
+        let repository = Repository::at(clones.path().join("store"), Some(&known.objects)).unwrap();
+        let refused = known.snapshot(&repository).unwrap_err();
+        assert!(refused.seen.contains("partial clone, and 1 of the files"), "{refused}");
+        Git::within(&clone).ask("fetch", &["fetch", "--refetch", "--no-filter"], Kind::Files, "").unwrap();
+        known.snapshot(&repository).unwrap();
     }
 }

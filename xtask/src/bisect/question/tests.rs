@@ -1,59 +1,12 @@
 //! What boots show of a fault.
 
 use super::*;
-use evidence::boot::{Boot, Facts};
+use crate::bisect::played::{boot, died, question, troubled};
 use evidence::console::Death;
-
-fn question() -> Question {
-    let case = &testcases::DRIVER_AFTER_DEVICES;
-    Question { case, topology: Topology { luns: 4, ..case.topology }, metric: None }
-}
-
-fn seen(end: End) -> Seen {
-    Seen { folder: "boots/001".to_owned(), end }
-}
-
-/// A boot in which so many of four probes ran at once, each attached by a call of its own.
-fn boot(max_in_flight: usize) -> Seen {
-    let facts = Facts {
-        devices: 4,
-        probes: 4,
-        bound: 4,
-        probes_of_one: (1, 1),
-        max_in_flight,
-        workers: Some(4),
-        placeable: Some(4),
-        begun_local: Some(4),
-        local_probes: Some(4),
-        late_probes: Some(0),
-        attach_calls: [("__driver_attach_async_helper".to_owned(), 4)].into(),
-        ..Facts::default()
-    };
-    let probe = evidence::timeline::Probe {
-        device: "0:0:0:0".to_owned(),
-        start: evidence::units::KernelTime::from_micros(1),
-        end: evidence::units::KernelTime::from_micros(2),
-        returned: 0,
-        thread: None,
-        lines: (1, 1),
-        cpus: None,
-    };
-    let log = evidence::boot::Testimony { probes: vec![probe; 4], ..Default::default() };
-    seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
-}
-
-fn died(death: Death) -> Seen {
-    let line = format!("{death} at 12.3");
-    seen(End::Died {
-        cause: Cause::Kernel { death, line },
-        doing: "load sd_mod".to_owned(),
-        log: String::new(),
-    })
-}
 
 #[test]
 fn what_the_bad_end_shows_is_told_from_another_failure() {
-    let faults = |seen: &Seen| question().faults(Some(Behaviour::PerNode), seen).unwrap();
+    let faults = |seen: &Seen| question().judged(Some(Behaviour::PerNode), seen).faults;
     assert_eq!(faults(&boot(4)), []);
     let serial = faults(&boot(1));
     assert_eq!(serial.len(), 1);
@@ -75,11 +28,12 @@ fn what_the_good_end_shows_as_well_is_of_no_account() {
     if let End::Well(phases) = &mut warned.end {
         phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
     }
-    let faults = question().faults(Some(Behaviour::PerNode), &warned).unwrap();
+    let faults = question().judged(Some(Behaviour::PerNode), &warned).faults;
     let [serial, complaint] = &faults[..] else { panic!("{faults:?}") };
     let shows = |tolerated: &[String], searched: &Fault| {
         let is_fault = |fault: &Fault| fault.what == searched.what;
-        let expected = Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault };
+        let expected =
+            Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault, silence: false };
         question().shows(&expected, &warned)
     };
     let tolerated = [complaint.what.clone()];
@@ -105,9 +59,28 @@ fn how_a_good_kernel_behaves_is_the_most_that_it_keeps() {
     assert_eq!(of(placed(2)), Some(Behaviour::PerDevice));
     assert_eq!(of(died(Death::Panic)), None);
     // A complaint says nothing of parallelism.
-    let mut warned = boot(4);
-    if let End::Well(phases) = &mut warned.end {
-        phases[0].splats.push((7, "WARNING: at mm/slab.c".to_owned()));
-    }
-    assert_eq!(of(warned), Some(Behaviour::PerNode));
+    assert_eq!(of(troubled(true, false)), Some(Behaviour::PerNode));
+}
+
+#[test]
+fn a_boot_that_cannot_tell_is_not_clean_though_all_it_shows_is_of_no_account() {
+    let seen = troubled(true, true);
+    let complaint = "no complaint of the kernel".to_owned();
+    let serial = "at least 2 probes in flight".to_owned();
+    let searched = serial.clone();
+    let is_fault = |fault: &Fault| fault.what == searched;
+    let shows = |tolerated: &[String]| {
+        let expected =
+            Expected { behaves: Some(Behaviour::PerNode), tolerated, is_fault: &is_fault, silence: false };
+        question().shows(&expected, &seen)
+    };
+    assert!(shows(&[]).is_err_and(|why| why.starts_with("fails otherwise")));
+    let why = shows(std::slice::from_ref(&complaint)).unwrap_err();
+    assert!(why.starts_with("cannot tell"), "{why}");
+    // What is of no account does not have to be told.
+    let (case, circumstances) = (question().case, question().circumstances());
+    let boots = std::slice::from_ref(&seen);
+    let Verdict { findings, .. } = Verdict::of(case, Some(Behaviour::PerNode), &circumstances, boots);
+    let all: Vec<String> = findings.into_iter().map(|finding| finding.expected).collect();
+    assert_eq!(shows(&all), Ok(None));
 }

@@ -1,0 +1,125 @@
+//! Builds the kernels of a search and boots them in guests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use evidence::certainty::Tally;
+use evidence::sequential;
+use evidence::stats::Ratio;
+use lab::failure::{Failure, Kind};
+use lab::guest::Cause;
+use lab::kernel::Recipe;
+use lab::run::{self, Bootable, Lineup};
+use lab::watch::Watch;
+use report::document::RatioEntry;
+use testcases::{End, KernelResult, Rounds, Seen, Standing};
+
+use super::examine::{Boots, Found, SURE, Sight};
+use super::question::Question;
+use crate::metric::Metric;
+
+/// Pairs of boots, where a time is compared.
+const ROUNDS: Rounds = Rounds::UntilClear { least: 3, most: 30 };
+
+/// Kernels lined up to be booted in guests.
+pub(super) struct Guests<'a> {
+    pub(super) question: Question,
+    pub(super) lineup: Lineup,
+    pub(super) watch: &'a dyn Watch,
+}
+
+impl Boots for Guests<'_> {
+    fn kernel(&mut self, recipe: &Recipe) -> Result<Result<Bootable, String>, Failure> {
+        match self.lineup.add(recipe, &self.question.case.modules(), self.watch) {
+            Ok(kernel) => Ok(Ok(kernel.clone())),
+            Err(failure) if matches!(failure.kind, Kind::Build | Kind::Series) => {
+                let first = failure.seen.lines().find(|line| line.contains("error")).unwrap_or(&failure.seen);
+                Ok(Err(format!("could not {}: {}", failure.attempt, first.trim())))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn boot(&mut self, kernel: &Bootable) -> Result<Sight, Failure> {
+        let Question { case, topology, metric: _ } = self.question;
+        let number = self.lineup.next_boot();
+        let name = run::boot_name(number, &kernel.name);
+        let folder = run::make_boot_folder(&self.lineup.run, &name)?;
+        let seed = u64::try_from(number).unwrap_or(0);
+        let ending = testcases::boot(case, &topology, kernel, self.lineup.choice.accelerator, seed, &folder);
+        match Seen::of(case, &self.question.circumstances(), &name, ending) {
+            Ok(Seen {
+                end: End::Died { cause: cause @ (Cause::Silence(_) | Cause::Overdue(_)), .. },
+                ..
+            }) => Ok(Sight::Silent(cause.to_string())),
+            Ok(seen) => Ok(Sight::Told(Box::new(seen))),
+            Err(failure) if failure.kind == Kind::Guest => Ok(Sight::Unclear(failure.to_string())),
+            Err(failure) if failure.kind == Kind::Build => Ok(Sight::Never(failure.to_string())),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn compare(
+        &mut self,
+        metric: Metric,
+        (good, kernel): (&Bootable, &Bootable),
+        threshold: f64,
+        folder: &Path,
+    ) -> Result<Found, Failure> {
+        let Question { case, topology, metric: _ } = self.question;
+        let pair = self.lineup.among(&[&good.name, &kernel.name], folder.to_owned())?;
+        let ratio = |results: &[KernelResult]| match results {
+            [good, other] => (metric.pairs(good, other).len(), times_as_long(&metric.pairs(good, other))),
+            _ => (0, None),
+        };
+        let above = |ratio: Option<Ratio>| {
+            let interval = ratio?.interval?;
+            if interval.low > threshold { Some(true) } else { (interval.high < threshold).then_some(false) }
+        };
+        let standing = |results: &[KernelResult]| {
+            let (_, ratio) = ratio(results);
+            let interval = ratio.and_then(|ratio| ratio.interval);
+            let told = interval.map(|of| format!("{:.2} to {:.2} times as long", of.low, of.high));
+            Standing { clear: above(ratio).is_some(), told: told.unwrap_or_default() }
+        };
+        let forks = if testcases::can_fork(case) { 3 } else { 0 };
+        let mut found =
+            Found { bad: None, why: String::new(), tally: Tally::default(), ratio: None, sure: 0.5 };
+        let results = match testcases::carry_out(case, &topology, &pair, ROUNDS, forks, standing, self.watch)
+        {
+            Ok(results) => results,
+            Err(failure) if matches!(failure.kind, Kind::Guest | Kind::Build) => {
+                found.why = failure.to_string();
+                return Ok(found);
+            }
+            Err(failure) => return Err(failure),
+        };
+        let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+        for sample in samples {
+            if let End::Died { cause, .. } = &sample.end {
+                found.why = format!("fails otherwise: {cause}");
+                return Ok(found);
+            }
+        }
+        let (pairs, ratio) = ratio(&results);
+        found.tally.clean = u32::try_from(pairs).unwrap_or(u32::MAX);
+        found.bad = above(ratio);
+        found.ratio = ratio.map(|ratio| RatioEntry {
+            ratio: ratio.ratio,
+            low: ratio.interval.map(|interval| interval.low),
+            high: ratio.interval.map(|interval| interval.high),
+        });
+        found.sure = if found.bad.is_some() { SURE } else { 0.5 };
+        let name = metric.name();
+        found.why = match ratio {
+            Some(ratio) => format!("{name} {:.2} times that of the good end", ratio.ratio),
+            None => format!("no boot has a {name} on which a claim can rest"),
+        };
+        Ok(found)
+    }
+}
+
+/// How many times as long as the first the second takes.
+fn times_as_long(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
+    sequential::ratio_at(pairs, SURE).map(Ratio::inverse)
+}
