@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::named;
-
 /// A hunk of a patch, as far as an error message needs it.
 struct Hunk<'a> {
     /// First line in the file before the patch.
@@ -72,7 +70,7 @@ fn failed_at(line: &str) -> Option<(&str, usize)> {
 fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
     let mut hunks: Vec<Hunk<'a>> = Vec::new();
     let (mut in_file, mut old, mut new) = (false, 0, 0);
-    let mut before = None;
+    let mut before = false;
     for line in patch.lines() {
         if old > 0 || new > 0 {
             let Some(hunk) = hunks.last_mut() else { continue };
@@ -87,15 +85,21 @@ fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
                 hunk.left.push(text);
             }
         } else if let Some(name) = line.strip_prefix("--- ") {
-            before = named(name);
+            before = names(name, file);
         } else if let Some(name) = line.strip_prefix("+++ ") {
-            in_file = named(name).or(before) == Some(file);
+            in_file = names(name, file) || before && name.starts_with("/dev/null");
         } else if let Some((at, lines, to)) = line.strip_prefix("@@ -").filter(|_| in_file).and_then(head) {
             (old, new) = (lines, to);
             hunks.push(Hunk { at, expected: Vec::new(), left: Vec::new() });
         }
     }
     hunks
+}
+
+/// Whether a `---` or `+++` line names this file, once its first part is taken off, as -p1 does. A date may follow.
+fn names(text: &str, file: &str) -> bool {
+    let rest = text.split_once('/').and_then(|(_, name)| name.strip_prefix(file));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']))
 }
 
 /// `5,2 +5,3 @@`: the first line, and how many lines there are before and after; one where no number is given.
