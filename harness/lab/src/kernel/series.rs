@@ -3,13 +3,14 @@
 //! Before the first patch, the files that the series touches are copied aside. Taking the series out is
 //! putting the copies back: it works from any state that a kill can leave, and needs no reverse patch.
 
+mod aside;
 mod explain;
 mod touched;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::failure::{Failure, Kind};
@@ -27,9 +28,6 @@ pub(crate) struct Tree {
     /// The lock on the tree: git holds it as well, so that nobody mends the tree while it still writes.
     lock: Option<Arc<File>>,
 }
-
-/// Marks, in the folder of pristine files, a file that did not exist before the series.
-const ABSENT: &str = "\u{7f}absent";
 
 /// How patches are applied. With -p1 it does not guess how much of a name is the tree's, and nothing that a person has
 /// set for git makes of a patch, or of the tree, what it is not.
@@ -65,21 +63,36 @@ impl Tree {
         }
         self.set_aside(&files_touched)
             .map_err(|e| Failure::file("copy files of the series to", &self.aside, &e))?;
-        for patch in series {
-            // Before what was applied until then is taken out: what stands there is to be shown.
-            if let Err(failure) = self.apply_one(patch) {
-                self.restore()?;
-                return Err(failure);
+        let applied = series.iter().try_for_each(|patch| self.apply_one(patch));
+        // What stands in the tree was looked at by now.
+        applied.and_then(|()| self.refuse_links_out(&files_touched)).or_else(|failure| {
+            self.restore()?;
+            Err(failure)
+        })
+    }
+
+    /// A kernel that is made of what such a link leads to would not be known by its source and patches.
+    fn refuse_links_out(&self, files: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+        let out = aside::link_out_of(&self.root, files);
+        match out.map_err(|e| Failure::file("look at links in", &self.root, &e))? {
+            None => Ok(()),
+            Some((link, to)) => {
+                let seen = format!("it makes {} a link to {}, out of the tree", link.display(), to.display());
+                Err(Failure::new(
+                    Kind::Series,
+                    "apply the patches",
+                    seen,
+                    "let it lead to a file of the tree",
+                ))
             }
         }
-        Ok(())
     }
 
     /// Puts back what a series changed, also after a kill. Without a series in the tree it does nothing.
     pub(crate) fn restore(&self) -> Result<(), Failure> {
         let failed = |e: io::Error| Failure::file("put back files from", &self.aside, &e);
         if self.aside.exists() {
-            self.put_back(&self.aside).map_err(failed)?;
+            aside::put_back(&self.root, &self.aside).map_err(failed)?;
             remove(&self.aside)?;
         }
         remove(&self.partial())
@@ -92,44 +105,8 @@ impl Tree {
     /// The copies appear under their final name all at once: before that, no patch has touched the tree.
     fn set_aside(&self, files: &BTreeSet<PathBuf>) -> io::Result<()> {
         let partial = self.partial();
-        fs::create_dir_all(&partial)?;
-        for file in files {
-            let (from, to) = (self.root.join(file), partial.join(file));
-            fs::create_dir_all(to.parent().unwrap_or(&partial))?;
-            if from.exists() {
-                fs::copy(from, to)?;
-            } else {
-                fs::write(absent_mark(&to), "")?;
-            }
-        }
+        aside::copy(&self.root, files, &partial)?;
         fs::rename(partial, &self.aside)
-    }
-
-    fn put_back(&self, folder: &Path) -> io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                self.put_back(&path)?;
-                continue;
-            }
-            let relative = path.strip_prefix(&self.aside).map_err(io::Error::other)?.to_owned();
-            let name = relative.to_string_lossy();
-            if let Some(name) = name.strip_suffix(ABSENT) {
-                match fs::remove_file(self.root.join(name)) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => continue,
-                }
-            }
-            // A copy, so that it can be done again after a kill; with a new time stamp, which make needs. A
-            // folder that a patch emptied is gone, too.
-            let target = self.root.join(&relative);
-            let mode = |path: &Path| fs::metadata(path).map(|meta| meta.permissions()).ok();
-            if fs::read(&path)? != fs::read(&target).unwrap_or_default() || mode(&path) != mode(&target) {
-                fs::create_dir_all(target.parent().unwrap_or(&self.root))?;
-                fs::copy(&path, target)?;
-            }
-        }
-        Ok(())
     }
 
     /// Outside of a repository `git apply` works on plain files; within one that lies above the store it would skip,
@@ -156,12 +133,6 @@ impl Tree {
         let next = "rebase it on this source, where it has to apply without fuzz, or name the source it was made for";
         Err(Failure::new(Kind::Series, attempt, seen, next))
     }
-}
-
-fn absent_mark(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ABSENT);
-    name.into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Patches put in and taken out again.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
 
@@ -167,6 +168,7 @@ fn a_patch_is_taken_out_whichever_way_git_finds_its_names() {
         format!("diff --git i/new.bin w/new.bin\nnew file mode 100644\n{binary}"),
         format!("diff --git c/dir/ä c.c i/dir/ä c.c\n{new}"),
         format!("--- a/dir/file.c {date}\n+++ b/dir/file.c {date}\n{hunk}"),
+        "--- /dev/null\n+++ b/deep/er/new.c\n@@ -0,0 +1 @@\n+new\n".to_owned(),
         format!("Why.\n\nrename from /sys/x\ncopy to ../y\n--- a/dir/file.c\n+++ b/dir/file.c\n{hunk}"),
     ];
     for patch in patches {
@@ -203,5 +205,84 @@ fn a_patch_that_leads_out_of_the_tree_is_refused() {
         fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
         let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
         assert!(failure.seen.contains("outside of the tree"), "{failure}");
+    }
+}
+
+/// A diff that makes, or removes, a link.
+fn link(sign: char, name: &str, to: &str) -> String {
+    let (word, before, after, hunk) = match sign {
+        '+' => ("new", "/dev/null".to_owned(), format!("b/{name}"), "-0,0 +1"),
+        _ => ("deleted", format!("a/{name}"), "/dev/null".to_owned(), "-1 +0,0"),
+    };
+    format!(
+        "diff --git a/{name} b/{name}\n{word} file mode 120000\n--- {before}\n+++ {after}\n@@ {hunk} @@\n{sign}{to}\n\
+         \\ No newline at end of file\n"
+    )
+}
+
+/// A diff that removes the file.
+fn without_file() -> String {
+    let lines = PRISTINE.lines().map(|line| format!("-{line}\n")).collect::<String>();
+    let head = "diff --git a/dir/file.c b/dir/file.c\ndeleted file mode 100644";
+    format!("{head}\n--- a/dir/file.c\n+++ /dev/null\n@@ -1,6 +0,0 @@\n{lines}")
+}
+
+#[test]
+fn links_that_patches_make_remove_or_turn_are_put_back_and_never_followed() {
+    let fixture = Fixture::new(PRISTINE);
+    let tree = fixture.folder.path().join("tree");
+    let victim = fixture.folder.path().join("victim");
+    fs::create_dir(&victim).unwrap();
+    fs::write(victim.join("file.c"), "not ours\n").unwrap();
+    fs::write(tree.join("plain"), "x\n").unwrap();
+    for (name, to) in [("to-dir", "dir"), ("dangling", "nowhere"), ("out", "../victim")] {
+        std::os::unix::fs::symlink(to, tree.join(name)).unwrap();
+    }
+    let (before, pristine) = (all_of(fixture.folder.path()), all_of(&tree));
+    let new = |name: &str| format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n");
+    let no_plain = "--- a/plain\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n";
+    let series: [&[String]; 8] = [
+        // A file becomes a link, and a folder.
+        &[without_file() + &link('+', "dir/file.c", "../plain")],
+        &[without_file(), link('+', "dir", "nowhere")],
+        &[no_plain.to_owned(), new("plain/deep/file.c")],
+        // A link becomes a folder with the files that lie behind it.
+        &[link('-', "to-dir", "dir"), new("to-dir/file.c")],
+        &[link('-', "out", "../victim"), new("out/file.c")],
+        &[link('-', "dangling", "nowhere")],
+        &[link('-', "dangling", "nowhere"), link('+', "dangling", "plain")],
+        &[link('-', "to-dir", "dir"), link('+', "to-dir", "other"), new("other")],
+    ];
+    for patches in series {
+        let named = |(number, text): (usize, &String)| {
+            let path = fixture.folder.path().join(format!("{number}.patch"));
+            fs::write(&path, text).unwrap();
+            Patch::file(path)
+        };
+        let listed: Vec<Patch> = patches.iter().enumerate().map(named).collect();
+        fixture.tree().apply(&listed).unwrap_or_else(|failure| panic!("{failure}: {patches:?}"));
+        assert_ne!(all_of(&tree), pristine, "{patches:?}");
+        fixture.tree().restore().unwrap();
+        for patch in &listed {
+            fs::remove_file(&patch.path).unwrap();
+        }
+        assert_eq!(all_of(fixture.folder.path()), before, "{patches:?}");
+    }
+}
+
+#[test]
+fn a_link_out_of_the_tree_is_refused_and_what_it_leads_to_is_left_alone() {
+    let fixture = Fixture::new(PRISTINE);
+    let victim = fixture.folder.path().join("victim");
+    fs::write(&victim, "not ours\n").unwrap();
+    for to in [victim.to_str().unwrap(), "../../victim", "../dir/../../../nowhere"] {
+        let patch = without_file() + &link('+', "dir/file.c", to);
+        fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+        let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
+        assert_eq!(failure.kind, Kind::Series);
+        assert_eq!(failure.seen, format!("it makes dir/file.c a link to {to}, out of the tree"));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "not ours\n");
+        assert_eq!(fixture.read("dir/file.c").as_deref(), Some(PRISTINE));
+        assert!(!fixture.folder.path().join("tree/dir/file.c").is_symlink());
     }
 }
