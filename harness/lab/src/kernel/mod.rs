@@ -18,6 +18,7 @@ mod spec;
 pub mod store;
 mod tree;
 mod unfinished;
+mod unpack;
 pub mod upkeep;
 mod wanted;
 mod workshop;

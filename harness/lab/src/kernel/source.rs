@@ -5,14 +5,15 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::debian;
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::Repository;
 use crate::kernel::recipe::{Brought, Source, State, file_name};
 use crate::kernel::spec;
 use crate::kernel::store::{PARTIAL, Piece};
 use crate::kernel::tree::Known;
+use crate::kernel::unpack::unpack;
 use crate::watch::Watch;
-use crate::{cancel, compression, debian};
 
 /// A source that is there.
 #[derive(Clone, Debug)]
@@ -202,62 +203,10 @@ pub(crate) fn digest(path: &Path) -> Result<String, Failure> {
     read(path).map(|hash| hash.to_string()).map_err(|e| Failure::file("read", path, &e))
 }
 
-/// Unpacks a tar archive whose entries all lie in one folder; the content of that folder becomes `into`.
-///
-/// `into` appears whole or not at all. An entry that points outside of it is refused.
-///
-/// # Errors
-/// `Files` for a broken archive or a full disk; `Interrupted`.
-fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
-    let partial = into.with_extension("partial");
-    remove(&partial)?;
-    let unpacked = unpack_to(archive, &partial, into, watch);
-    if unpacked.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {
-        // A full disk should not stay full; after Ctrl-C the next run cleans up.
-        let _ = remove(&partial);
-    }
-    unpacked
-}
-
-fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
-    let attempt = format!("unpack {}", archive.display());
-    let reader = compression::reader(archive).map_err(|e| Failure::file("read", archive, &e))?;
-    let mut tar = tar::Archive::new(BufReader::new(reader));
-    let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), partial, e);
-    fs::create_dir_all(partial).map_err(|e| failed(&e))?;
-    for (number, entry) in tar.entries().map_err(|e| failed(&e))?.enumerate() {
-        cancel::check(&attempt)?;
-        let mut entry = entry.map_err(|e| failed(&e))?;
-        if !entry.unpack_in(partial).map_err(|e| failed(&e))? {
-            let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
-            let seen = format!("its entry {path} would be written outside of the folder");
-            return Err(Failure::new(Kind::Files, attempt, seen, "do not trust this archive"));
-        }
-        if number % 1000 == 0 {
-            watch.count(number as u64, None, "files");
-        }
-    }
-    let top = only_entry(partial).map_err(|e| failed(&e))?;
-    fs::rename(top, into).map_err(|e| failed(&e))?;
-    remove(partial)
-}
-
 /// Removes a folder, if it is there.
 pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", folder, &e)),
         _ => Ok(()),
-    }
-}
-
-fn only_entry(folder: &Path) -> io::Result<PathBuf> {
-    let entries: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    match &entries[..] {
-        [only] => Ok(only.clone()),
-        other => Err(io::Error::other(format!(
-            "the archive has {} entries at its top, not one folder",
-            other.len()
-        ))),
     }
 }
