@@ -142,12 +142,14 @@ impl Workshop {
             }
             fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
         }
-        // Another commit may know other symbols, and has other defaults for those that nobody asks for.
-        if !fs::read_to_string(&configured).is_ok_and(|of| of == identity.source.blake3) {
+        // Another commit, or a patch, may know other symbols, and has other defaults for those that nobody asks for:
+        // what was configured before must not show.
+        let pieces = std::iter::once(&identity.source).chain(&identity.patches);
+        let decided_by: String = pieces.map(|piece| format!("{}\n", piece.blake3)).collect();
+        if !fs::read_to_string(&configured).is_ok_and(|known| known == decided_by) {
             watch.stage(&format!("configure {name}"));
             build::configure(place, &fragments).map_err(of_kernel)?;
-            fs::write(&configured, &identity.source.blake3)
-                .map_err(|e| Failure::file("write", &configured, &e))?;
+            fs::write(&configured, decided_by).map_err(|e| Failure::file("write", &configured, &e))?;
         }
         for unknown in build::check_config(place, &fragments).map_err(of_kernel)? {
             watch.note(&format!("{name}: this source has no {unknown}"));
