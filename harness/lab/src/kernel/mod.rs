@@ -6,6 +6,7 @@ pub(crate) mod build;
 mod catalogue;
 mod config;
 mod git;
+mod hold;
 pub(crate) mod initcalls;
 pub mod modules;
 mod mutants;
@@ -24,6 +25,7 @@ mod wanted;
 mod workshop;
 
 pub use catalogue::Catalogue;
+pub use hold::Scratch;
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
 pub use store::{Kernel, Store};

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::compression;
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::Git;
+use crate::kernel::hold::Scratch;
 use crate::kernel::recipe::{Patch, file_name};
 use crate::kernel::series::{AS_GIT_DOES, Touched, touched};
 use crate::watch::Watch;
@@ -64,7 +65,7 @@ pub(crate) fn read(path: &Path, keep: &Path, watch: &dyn Watch) -> Result<Vec<Pa
 /// Writes a patch to a folder of its own below `keep`, for git to say whether it is one.
 fn check(patch: &[u8], keep: &Path) -> Result<Result<(), String>, Failure> {
     fs::create_dir_all(keep).map_err(|e| Failure::file("create", keep, &e))?;
-    let folder = tempfile::tempdir_in(keep).map_err(|e| Failure::file("create a folder in", keep, &e))?;
+    let folder = Scratch::partial(keep)?;
     let path = folder.path().join("patch");
     fs::write(&path, patch).map_err(|e| Failure::file("write", &path, &e))?;
     Ok(touched(&Git::outside(folder.path(), None), &path)?.files().map(drop))
@@ -178,8 +179,8 @@ impl Mail {
 /// The mails of a mailbox, or the only one.
 fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Mail>, Failure> {
     fs::create_dir_all(keep).map_err(|e| Failure::file("create", keep, &e))?;
-    let folder = tempfile::tempdir_in(keep).map_err(|e| Failure::file("create a folder in", keep, &e))?;
-    let folder = folder.path();
+    let scratch = Scratch::partial(keep)?;
+    let folder = scratch.path();
     let files = |e: io::Error| Failure::file("write", folder, &e);
     fs::write(folder.join("mailbox"), mailbox).map_err(files)?;
     let git = Git::outside(folder, None);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::debian;
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::Repository;
+use crate::kernel::hold::{Hold, Scratch};
 use crate::kernel::recipe::{Brought, Source, State, file_name};
 use crate::kernel::spec;
-use crate::kernel::store::{PARTIAL, Piece};
+use crate::kernel::store::Piece;
 use crate::kernel::tree::Known;
 use crate::kernel::unpack::unpack;
 use crate::watch::Watch;
@@ -23,6 +24,8 @@ pub(super) struct Found {
     /// The folder in that of all sources where it is unpacked and built. Commits of one tree share one.
     pub(super) folder: String,
     content: Content,
+    /// What was found stays there as long as this does.
+    _hold: Hold,
 }
 
 #[derive(Clone, Debug)]
@@ -46,14 +49,19 @@ impl Found {
                 let path = archive(path, brought)?;
                 let piece = Piece::of(&path)?;
                 let folder = piece.blake3[..16].to_owned();
-                Ok(Self { piece, folder, content: Content::Archive(path) })
+                let hold = Hold::on(&store.join("sources").join(&folder))?;
+                Ok(Self { piece, folder, content: Content::Archive(path), _hold: hold })
             }
             Source::Tree { folder, state } => {
                 let known = Known::of(folder)?;
                 let place =
                     format!("tree-{}", &blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex()[..16]);
-                let path = store.join("sources").join(&place).join("repository");
-                let repository = Repository::at(path, known.as_ref().map(|known| known.objects.as_path()))?;
+                let within = store.join("sources").join(&place);
+                let hold = Hold::on(&within)?;
+                let repository = Repository::at(
+                    within.join("repository"),
+                    known.as_ref().map(|known| known.objects.as_path()),
+                )?;
                 let (tree, name) = match (state, &known) {
                     (State::Commit(commit), Some(known)) => (
                         known.tree_of(commit)?,
@@ -78,6 +86,7 @@ impl Found {
                     piece: Piece { name, blake3 },
                     folder: place,
                     content: Content::Tree { repository, tree },
+                    _hold: hold,
                 })
             }
         }
@@ -93,17 +102,16 @@ impl Found {
         watch: &dyn Watch,
     ) -> Result<Self, Failure> {
         let folder = format!("package-{package}");
-        let repository = Repository::at(store.join("sources").join(&folder).join("repository"), None)?;
+        let within = store.join("sources").join(&folder);
+        let hold = Hold::on(&within)?;
+        let repository = Repository::at(within.join("repository"), None)?;
         let noted = archive.with_file_name("tree");
         let tree = match fs::read_to_string(&noted) {
             Ok(tree) if repository.has(&tree)? => tree,
             _ => {
                 watch.stage(&format!("unpack {package} {version}"));
-                let folder = tempfile::Builder::new()
-                    .prefix(PARTIAL)
-                    .tempdir_in(store)
-                    .map_err(|e| Failure::file("create a folder in", store, &e))?;
-                let unpacked = folder.path().join("tree");
+                let scratch = Scratch::partial(store)?;
+                let unpacked = scratch.path().join("tree");
                 unpack(archive, &unpacked, watch)?;
                 let tree = repository.snapshot(&unpacked, None)?;
                 fs::write(&noted, &tree).map_err(|e| Failure::file("write", &noted, &e))?;
@@ -112,7 +120,7 @@ impl Found {
         };
         let piece =
             Piece { name: format!("{package}={version}"), blake3: blake3::hash(tree.as_bytes()).to_string() };
-        Ok(Self { piece, folder, content: Content::Tree { repository, tree } })
+        Ok(Self { piece, folder, content: Content::Tree { repository, tree }, _hold: hold })
     }
 
     /// Makes `tree` this source. It may be there already, as another commit of the same tree.
@@ -164,15 +172,17 @@ fn downloaded(
     }
     check_version(package, version, spec::SOURCES)?;
     let deb = debian::download(package, version, &downloads, watch)?;
-    let unpacked =
-        tempfile::tempdir_in(&downloads).map_err(|e| Failure::file("create a folder in", &downloads, &e))?;
+    let unpacked = Scratch::partial(&downloads)?;
     debian::unpack(&deb, unpacked.path())?;
     let folder = kept.parent().unwrap_or(&downloads);
     fs::create_dir_all(folder).map_err(|e| Failure::file("create", folder, &e))?;
     let from = unpacked.path().join("usr/src").join(file_name(path));
     fs::rename(&from, &kept).map_err(|e| Failure::file("find in its package", &from, &e))?;
-    fs::remove_file(&deb).map_err(|e| Failure::file("remove", &deb, &e))?;
-    Ok(kept)
+    match fs::remove_file(&deb) {
+        // Another process has fetched the same, and was faster.
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", &deb, &e)),
+        _ => Ok(kept),
+    }
 }
 
 /// Whether apt can get this version.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
 use crate::kernel::build;
+use crate::kernel::hold::Scratch;
 use crate::kernel::ready;
 use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
 use crate::kernel::source::{self, Found};
@@ -238,10 +239,7 @@ impl Store {
             return Ok(kernel);
         }
         watch.stage(&format!("unpack {}", recipe.name));
-        let partial = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempdir_in(&self.root)
-            .map_err(|e| Failure::file("create a folder in", &self.root, &e))?;
+        let partial = Scratch::partial(&self.root)?;
         identity.release = found.bring_to(partial.path())?;
         identity.write(partial.path())?;
         source::remove(&folder)?;
@@ -256,9 +254,6 @@ impl Store {
         self.root.join("kernels").join(id)
     }
 }
-
-/// How the names of folders begin in which something is put together.
-pub(super) const PARTIAL: &str = "partial-";
 
 /// The kernel in this folder, if it is there and whole.
 fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
+use crate::kernel::hold;
 use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
 use crate::kernel::source::{self, Found};
@@ -32,21 +33,23 @@ impl Workshop {
     /// Enters that of the source in this folder.
     pub(super) fn enter(root: &Path, folder: &str, watch: &dyn Watch) -> Result<Self, Failure> {
         let folder = root.join("sources").join(folder);
-        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
         let path = folder.join("lock");
         let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
+        let open = || {
+            fs::create_dir_all(&folder)?;
+            File::options().create(true).truncate(false).read(true).write(true).open(&path)
+        };
+        let mut lock = open().map_err(failed)?;
         let asked = Instant::now();
         let mut told = false;
         loop {
             match lock.try_lock() {
-                Ok(()) => break,
+                Ok(()) if hold::is_at(&lock, &path).map_err(failed)? => break,
+                // It was removed meanwhile: whoever comes next locks another one.
+                Ok(()) => {
+                    lock = open().map_err(failed)?;
+                    continue;
+                }
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
                 Err(TryLockError::WouldBlock) => {}
             }
