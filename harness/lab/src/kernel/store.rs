@@ -242,17 +242,29 @@ impl Store {
         let partial = Scratch::partial(&self.root)?;
         identity.release = found.bring_to(partial.path())?;
         identity.write(partial.path())?;
-        source::remove(&folder)?;
-        match fs::rename(partial.path(), &folder) {
-            // Another process was faster.
-            Err(e) if !folder.exists() => Err(Failure::file("create", &folder, &e)),
-            _ => finished(recipe, &folder).ok_or_else(|| not_as_written(recipe)),
-        }
+        publish(partial.path(), &folder)?;
+        finished(recipe, &folder).ok_or_else(|| not_as_written(recipe))
     }
 
     fn folder_of(&self, id: &str) -> PathBuf {
         self.root.join("kernels").join(id)
     }
+}
+
+/// Gives a finished kernel its place. Where another process was faster, its kernel stays: somebody may be reading it.
+pub(super) fn publish(made: &Path, folder: &Path) -> Result<(), Failure> {
+    let failed = |e: &std::io::Error| Failure::file("create", folder, e);
+    match fs::rename(made, folder) {
+        Ok(()) => return Ok(()),
+        Err(e) if !folder.exists() => return Err(failed(&e)),
+        Err(_) if intact(folder).is_some() => return source::remove(made),
+        Err(_) => {}
+    }
+    // A damaged one gives way.
+    let damaged = made.with_extension("damaged");
+    source::remove(&damaged)?;
+    fs::rename(folder, &damaged).and_then(|()| fs::rename(made, folder)).map_err(|e| failed(&e))?;
+    source::remove(&damaged)
 }
 
 /// The kernel in this folder, if it is there and whole.

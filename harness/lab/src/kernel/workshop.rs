@@ -14,7 +14,7 @@ use crate::kernel::hold;
 use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
 use crate::kernel::source::{self, Found};
-use crate::kernel::store::{BZIMAGE, Identity, VMLINUX};
+use crate::kernel::store::{self, BZIMAGE, Identity, VMLINUX};
 use crate::watch::Watch;
 
 /// How long to wait for another process that builds from the same source.
@@ -229,8 +229,7 @@ impl Workshop {
         text.trim().clone_into(&mut identity.release);
 
         identity.write(&partial)?;
-        source::remove(into)?;
-        fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
+        store::publish(&partial, into)
     }
 }
 
