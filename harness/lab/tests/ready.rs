@@ -140,3 +140,25 @@ fn modules_of_another_kernel_are_refused() {
     fixture.write("vmlinuz", b"no kernel");
     assert_eq!(fixture.ensure("vmlinuz", &Nobody).unwrap_err().seen, "it is no bzImage");
 }
+
+#[test]
+fn the_configuration_is_found_where_distributions_and_builds_have_it_and_never_made_up() {
+    let config = |image: &str, of: &str| {
+        let fixture = Fixture::new(image, RELEASE);
+        fixture.write(of, b"CONFIG_OF=y\n");
+        let kernel = fixture.ensure(image, &Nobody).unwrap();
+        fs::read_to_string(kernel.folder.join("config")).unwrap()
+    };
+    for (image, of) in [
+        ("boot/vmlinuz-6.1.0-fake", "boot/config-6.1.0-fake"),
+        ("boot/vmlinuz", "boot/config-6.1.0-fake"),
+        ("vmlinuz", "modules/config"),
+        ("arch/x86/boot/bzImage", ".config"),
+    ] {
+        assert_eq!(config(image, of), "CONFIG_OF=y\n", "{image}");
+    }
+    for (image, of) in [("bzImage", "other"), ("boot/bzImage", ".config"), ("vmlinuz", "config-6.1.0-other")]
+    {
+        assert_eq!(config(image, of), "", "{image}");
+    }
+}
