@@ -102,6 +102,50 @@ fn what_is_applied_already_is_told_from_what_does_not_fit() {
     assert_eq!(failure.seen, "new.c: already exists in working directory");
 }
 
+/// What is said of a patch that does not apply to this content of the file.
+fn refused(content: &str, patch: &str) -> String {
+    let fixture = Fixture::new(content);
+    fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+    fixture.tree().apply(&fixture.series()).unwrap_err().seen
+}
+
+#[test]
+fn other_ends_of_lines_are_told_from_other_lines() {
+    let head = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -3,4 +3,5 @@\n";
+    let body = " three\n four\n five\n six\n+seven\n";
+    let seen = refused(PRISTINE, &format!("{head}{}", body.replace('\n', "\r\n")));
+    let expected =
+        "hunk 1 of 1 of dir/file.c does not match: its lines end in CR LF, those of the file in LF";
+    assert_eq!(seen, expected);
+    let seen = refused(&PRISTINE.replace('\n', "\r\n"), &format!("{head}{body}"));
+    let expected =
+        "hunk 1 of 1 of dir/file.c does not match: its lines end in LF, those of the file in CR LF";
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn names_that_lack_their_first_part_are_told_from_files_that_are_not_there() {
+    let seen = refused(PRISTINE, "--- dir/file.c\n+++ dir/file.c\n@@ -1 +1 @@\n-one\n+two\n");
+    assert_eq!(seen, "its names lack the a/ and b/ of git: there is dir/file.c, but no file.c");
+    let seen = refused(PRISTINE, "--- a/dir/f.c\n+++ b/dir/f.c\n@@ -1 +1 @@\n-one\n+two\n");
+    assert_eq!(seen, "dir/f.c: No such file or directory");
+}
+
+#[test]
+fn a_hunk_without_a_newline_at_the_end_is_counted_as_it_is() {
+    let head = "--- a/dir/file.c\n+++ b/dir/file.c\n@@ -5,2 +5,2 @@\n five\n";
+    let patch = format!("{head}-sixth\n\\ No newline at end of file\n+seventh\n");
+    let seen = refused(PRISTINE, &patch);
+    assert_eq!(
+        seen,
+        "hunk 1 of 1 of dir/file.c does not match; at line 6\n  expected: sixth\n  found:    six"
+    );
+    // It is in already.
+    let patch = format!("{head}-5\n\\ No newline at end of file\n+six\n") + "@@ -9 +9 @@\n-x\n+y\n";
+    let seen = refused(PRISTINE, &patch);
+    assert_eq!(seen, "hunk 1 of 2 of dir/file.c is applied already, at line 5; others are not");
+}
+
 #[test]
 fn a_diff_that_git_did_not_make_goes_in_and_out_as_well() {
     let fixture = Fixture::new(PRISTINE);
