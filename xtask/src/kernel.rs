@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &KernelArguments, workspace: &Path, watch: &dyn Wat
             let word = if arguments.dry_run { "would free" } else { "freed" };
             print(&format!("{word} {}, {} stay\n", size(freed), size(kept)));
             if held > 0 {
-                print(&format!("{} are in use by a build that is under way\n", size(held)));
+                print(&format!("{} are in use by a run that is under way\n", size(held)));
             }
         }
     }

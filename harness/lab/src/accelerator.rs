@@ -16,7 +16,7 @@ use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
 use crate::guest::{Guest, Order, Patience, image, qemu_version, try_kvm};
 use crate::kernel::modules::{self, Modules};
-use crate::kernel::{Kernel, Store};
+use crate::kernel::{Kernel, Scratch, Store};
 use crate::watch::Watch;
 
 /// Who runs the guest's instructions.
@@ -137,10 +137,7 @@ pub fn known_proof(store: &Store) -> Option<Proof> {
 /// Whatever keeps the guest from being tried: `Host`, `Files`, `Interrupted`.
 pub fn prove(specimen: Specimen<'_>, store: &Store, watch: &dyn Watch) -> Result<Proof, Failure> {
     watch.stage("prove KVM by a boot");
-    let folder = tempfile::Builder::new()
-        .prefix("kvm-proof-")
-        .tempdir_in(store.root())
-        .map_err(|e| Failure::file("create a folder in", store.root(), &e))?;
+    let folder = Scratch::new_in(store.root(), "kvm-proof-")?;
     let topology = Topology::new(1, 1, 1, Duration::ZERO);
     let initramfs = folder.path().join("initramfs.cpio");
     let built_in = modules::built_in(&specimen.kernel.built_in())?;

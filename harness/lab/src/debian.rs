@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
+use crate::kernel::Scratch;
 use crate::watch::Watch;
 
 /// A slow mirror takes minutes; this is for one that does not answer.
@@ -130,7 +131,7 @@ pub(crate) fn download(
     watch.stage(&attempt);
     // Of its own, so that what appears in it is the package, and whole.
     fs::create_dir_all(into).map_err(|e| Failure::file("create", into, &e))?;
-    let folder = tempfile::tempdir_in(into).map_err(|e| Failure::file("create a folder in", into, &e))?;
+    let folder = Scratch::partial(into)?;
     let wanted = format!("{package}={version}");
     let output = run(&attempt, "apt-get", &["download", &wanted], folder.path())?;
     let mut files = fs::read_dir(folder.path()).map_err(|e| Failure::file("list", folder.path(), &e))?;

@@ -12,12 +12,16 @@ use lab::failure::Kind;
 use lab::kernel::{Behaviour, Brought, Build, Kernel, Origin, Patch, Recipe, Source, State, Store};
 use lab::watch::{Nobody, Watch};
 
-/// Grants what is in `known`, and builds from `code.c`; `fail` in it fails the build, `sleep` slows it down.
+/// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in it fails the build, `sleep`
+/// slows it down.
 const MAKEFILE: &str = r#"
 tinyconfig:
 	@echo 'CONFIG_TINY=y' > $(O)/.config
 olddefconfig:
 	@grep -E "CONFIG_($$(cat known))=" $(O)/.config > $(O)/granted; mv $(O)/granted $(O)/.config
+	@for line in $$(cat defaults 2>/dev/null); do \
+		grep -q "^$${line%=*}=" $(O)/.config || echo $$line >> $(O)/.config; \
+	done
 vmlinux: $(O)/vmlinux
 $(O)/vmlinux: code.c
 	@echo "  CC      code.o"
@@ -47,7 +51,7 @@ impl Watch for Notes {
 fn write_source(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("Makefile"), MAKEFILE).unwrap();
-    fs::write(folder.join("known"), "TINY|SMP").unwrap();
+    fs::write(folder.join("known"), "TINY|SMP|NEW").unwrap();
     fs::write(folder.join("code.c"), "pristine\n").unwrap();
     fs::write(folder.join("Kconfig"), "config TINY\nconfig SMP\nconfig NUMA\nconfig WARP_DRIVE\n").unwrap();
 }
@@ -388,6 +392,21 @@ fn another_commit_is_configured_anew() {
     let failure = ensure(&third, &Nobody).unwrap_err();
     assert_eq!(failure.kind, Kind::Build);
     assert!(failure.seen.contains("CONFIG_SMP: asked for y, got n"), "{failure}");
+}
+
+#[test]
+fn the_configuration_does_not_depend_on_what_was_built_before() {
+    let patch = |fixture: &Fixture, value: &str| {
+        let diff = format!("--- /dev/null\n+++ b/defaults\n@@ -0,0 +1 @@\n+CONFIG_NEW={value}\n");
+        fixture.recipe(value, &[fixture.write(&format!("{value}.patch"), &diff)])
+    };
+    let config = |kernel: &Kernel| fs::read_to_string(kernel.folder.join("config")).unwrap();
+    let (one, other) = (Fixture::new(), Fixture::new());
+    let both = one.ensure(&[patch(&one, "y"), patch(&one, "m")]);
+    let alone = other.ensure(&[patch(&other, "m")]);
+    assert_eq!(both[1].identity.id, alone[0].identity.id);
+    assert_eq!(config(&both[1]), config(&alone[0]));
+    assert!(config(&alone[0]).contains("CONFIG_NEW=m"));
 }
 
 #[test]

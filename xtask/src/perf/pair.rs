@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lab::failure::Failure;
-use lab::kernel::{Catalogue, Store};
+use lab::kernel::{Catalogue, Scratch, Store};
 use lab::watch::Watch;
 
 use super::{Row, seconds};
@@ -16,10 +16,7 @@ const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
 
 pub(super) fn measure(catalogue: &Catalogue, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {
     let beside = Store::open()?;
-    let root = tempfile::Builder::new()
-        .prefix("perf-")
-        .tempdir_in(beside.root())
-        .map_err(|e| Failure::file("create a folder in", beside.root(), &e))?;
+    let root = Scratch::new_in(beside.root(), "perf-")?;
     let store = Store::at(root.path())?;
     let begun = Instant::now();
     let mut after: Vec<Duration> = Vec::new();

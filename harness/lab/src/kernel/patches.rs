@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::compression;
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::Git;
+use crate::kernel::hold::Scratch;
 use crate::kernel::recipe::{Patch, file_name};
-use crate::kernel::series::touched_files;
+use crate::kernel::series::{AS_GIT_DOES, Touched, touched};
 use crate::watch::Watch;
 
 /// The patches in a file, in the order in which they are to be applied. What is taken out of a mailbox is kept below
@@ -41,19 +42,33 @@ pub(crate) fn read(path: &Path, keep: &Path, watch: &dyn Watch) -> Result<Vec<Pa
                 1 => format!("in {}", path.display()),
                 _ => format!("mail {} of {count} in {found}", mail.place),
             };
+            if let Err(seen) = &mail.is_patch {
+                let attempt = format!("read the patch \"{}\", {found_in}", mail.subject);
+                return Err(Failure::new(Kind::Series, attempt, seen, AS_GIT_DOES));
+            }
             let path = kept(keep, &mail.file_name(), mail.patch.as_bytes())?;
             Ok(Patch { path, found_in: Some(found_in) })
         };
         return chosen.into_iter().map(patch).collect();
     }
-    if let Some(listed) = quilt(&text, path) {
-        return listed.map_err(|seen| failed(&seen, "mend the series"));
+    if let Some(listed) = listed(&text, path) {
+        let each = listed.iter().map(|words| quilted(words, path, keep));
+        return each.map(|patch| patch?.map_err(|seen| failed(&seen, "mend the series"))).collect();
     }
-    touched_files(&text).map_err(|seen| failed(&seen, "name a diff as git makes it, with a/ and b/"))?;
+    check(&bytes, keep)?.map_err(|seen| failed(&seen, AS_GIT_DOES))?;
     // What is compressed git does not read.
     let plain = fs::read(path).is_ok_and(|read| read == bytes);
     let path = if plain { absolute(path) } else { kept(keep, &file_name(path), &bytes)? };
     Ok(vec![Patch::file(path)])
+}
+
+/// Writes a patch to a folder of its own below `keep`, for git to say whether it is one.
+fn check(patch: &[u8], keep: &Path) -> Result<Result<(), String>, Failure> {
+    fs::create_dir_all(keep).map_err(|e| Failure::file("create", keep, &e))?;
+    let folder = Scratch::partial(keep)?;
+    let path = folder.path().join("patch");
+    fs::write(&path, patch).map_err(|e| Failure::file("write", &path, &e))?;
+    Ok(touched(&Git::outside(folder.path(), None), &path)?.files().map(drop))
 }
 
 /// Patches may be applied from another folder.
@@ -108,6 +123,8 @@ struct Mail {
     subject: String,
     /// What follows the words, if there is a patch.
     patch: String,
+    /// Whether there is one, and what is wrong with it.
+    is_patch: Result<bool, String>,
 }
 
 /// What the brackets of a subject say.
@@ -119,8 +136,9 @@ struct Numbered {
 }
 
 impl Mail {
+    /// Whether somebody meant it as one.
     fn is_patch(&self) -> bool {
-        touched_files(&self.patch).is_ok()
+        self.is_patch != Ok(false)
     }
 
     /// A reply, as programs in several languages mark it.
@@ -161,8 +179,8 @@ impl Mail {
 /// The mails of a mailbox, or the only one.
 fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Mail>, Failure> {
     fs::create_dir_all(keep).map_err(|e| Failure::file("create", keep, &e))?;
-    let folder = tempfile::tempdir_in(keep).map_err(|e| Failure::file("create a folder in", keep, &e))?;
-    let folder = folder.path();
+    let scratch = Scratch::partial(keep)?;
+    let folder = scratch.path();
     let files = |e: io::Error| Failure::file("write", folder, &e);
     fs::write(folder.join("mailbox"), mailbox).map_err(files)?;
     let git = Git::outside(folder, None);
@@ -180,9 +198,14 @@ fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Mail>, Failur
             return Err(Failure::new(Kind::Series, attempt, seen, next));
         }
         let subject = output.stdout.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("");
-        let patch = fs::read(folder.join("patch")).map_err(files)?;
-        let patch = String::from_utf8_lossy(&patch).into_owned();
-        mails.push(Mail { place, subject: subject.to_owned(), patch });
+        let path = folder.join("patch");
+        let patch = String::from_utf8_lossy(&fs::read(&path).map_err(files)?).into_owned();
+        let is_patch = match touched(&git, &path)? {
+            Touched::Files(_) => Ok(true),
+            Touched::Nothing => Ok(false),
+            Touched::Unclear(why) => Err(why),
+        };
+        mails.push(Mail { place, subject: subject.to_owned(), patch, is_patch });
     }
     Ok(mails)
 }
@@ -213,37 +236,35 @@ fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Vec<Mail> {
     chosen
 }
 
-/// The patches that a quilt series lists, relative to its folder; `None` for a text that is no such list. A line is a
-/// file name, `-p1` and the like may follow it, and `#` begins a comment (quilt(1)).
-fn quilt(text: &str, path: &Path) -> Option<Result<Vec<Patch>, String>> {
-    let folder = path.parent().unwrap_or(Path::new(""));
+/// What a quilt series lists, line by line; `None` for a text that is no such list. A line is a file name, relative to
+/// its folder, `-p1` and the like may follow it, and `#` begins a comment (quilt(1)).
+fn listed<'a>(text: &'a str, path: &Path) -> Option<Vec<Vec<&'a str>>> {
     let lines: Vec<Vec<&str>> = text
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default().split_whitespace().collect())
         .filter(|words: &Vec<&str>| !words.is_empty())
         .collect();
-    let is_list = file_name(path) == "series" || lines.iter().all(|words| folder.join(words[0]).is_file());
-    if !is_list || lines.is_empty() {
-        return None;
+    let there = |words: &Vec<&str>| path.with_file_name(words[0]).is_file();
+    let is_list = file_name(path) == "series" || lines.iter().all(there);
+    (is_list && !lines.is_empty()).then_some(lines)
+}
+
+/// The patch that a line of a quilt series names.
+fn quilted(words: &[&str], series: &Path, keep: &Path) -> Result<Result<Patch, String>, Failure> {
+    let [name, options @ ..] = words else { return Ok(Err("it has an empty line".to_owned())) };
+    if let Some(other) = options.iter().find(|option| !["-p1", "-pab"].contains(option)) {
+        return Ok(Err(format!("{name} is to be applied with {other}: only -p1 is understood")));
     }
-    let patch = |words: &Vec<&str>| {
-        let [name, options @ ..] = &words[..] else { return Err("it has an empty line".to_owned()) };
-        if let Some(other) = options.iter().find(|option| !["-p1", "-pab"].contains(option)) {
-            return Err(format!("{name} is to be applied with {other}: only -p1 is understood"));
-        }
-        let file = folder.join(name);
-        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-        let text = fs::read(&file).map_err(|e| format!("it lists {name}: {e}"))?;
-        let changes = touched_files(&String::from_utf8_lossy(&text));
-        match (inside, changes) {
-            (false, _) => Err(format!("it lists {name}, outside of its folder")),
-            (true, Err(why)) => Err(format!("{name}: {why}")),
-            (true, Ok(_)) => {
-                Ok(Patch { path: absolute(&file), found_in: Some(format!("listed in {}", path.display())) })
-            }
-        }
+    if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(Err(format!("it lists {name}, outside of its folder")));
+    }
+    let file = series.with_file_name(name);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(e) => return Ok(Err(format!("it lists {name}: {e}"))),
     };
-    Some(lines.iter().map(patch).collect())
+    let patch = Patch { path: absolute(&file), found_in: Some(format!("listed in {}", series.display())) };
+    Ok(check(&text, keep)?.map(|()| patch).map_err(|why| format!("{name}: {why}")))
 }
 
 #[cfg(test)]

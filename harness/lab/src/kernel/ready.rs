@@ -143,9 +143,8 @@ fn bring(image: &Path, from: &Path, folder: &Path) -> Result<String, Failure> {
         fs::write(&path, bytes).map_err(|e| Failure::file("write", &path, &e))
     };
     copied(BZIMAGE, &read)?;
-    // Beside the image, as Debian has it; it is for people to read.
-    let config = image.with_file_name(file_name(image).replacen("vmlinuz", "config", 1));
-    copied("config", &fs::read(config).unwrap_or_default())?;
+    // For people to read. Empty, where it is not known.
+    copied("config", &config(image, from, &release).unwrap_or_default())?;
     copied("modules.builtin", &fs::read(from.join("modules.builtin")).unwrap_or_default())?;
 
     let to = folder.join("modules");
@@ -163,6 +162,18 @@ fn bring(image: &Path, from: &Path, folder: &Path) -> Result<String, Failure> {
         }
     }
     Ok(release)
+}
+
+/// The configuration, where distributions keep it: Debian beside the image, Fedora beside the modules too; or at the top
+/// of the tree in which the image was built, as `arch/x86/boot/bzImage`.
+fn config(image: &Path, modules: &Path, release: &str) -> Option<Vec<u8>> {
+    let built = image.parent().filter(|folder| folder.ends_with("arch/x86/boot"));
+    let places = [
+        Some(image.with_file_name(format!("config-{release}"))),
+        Some(modules.join("config")),
+        built.and_then(|folder| folder.ancestors().nth(3)).map(|top| top.join(".config")),
+    ];
+    places.into_iter().flatten().find_map(|path| fs::read(path).ok())
 }
 
 /// Modules of another kernel would not load.

@@ -5,14 +5,16 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::debian;
 use crate::failure::{Failure, Kind};
 use crate::kernel::git::Repository;
+use crate::kernel::hold::{Hold, Scratch};
 use crate::kernel::recipe::{Brought, Source, State, file_name};
 use crate::kernel::spec;
-use crate::kernel::store::{PARTIAL, Piece};
+use crate::kernel::store::Piece;
 use crate::kernel::tree::Known;
+use crate::kernel::unpack::unpack;
 use crate::watch::Watch;
-use crate::{cancel, compression, debian};
 
 /// A source that is there.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Found {
     /// The folder in that of all sources where it is unpacked and built. Commits of one tree share one.
     pub(super) folder: String,
     content: Content,
+    /// What was found stays there as long as this does.
+    _hold: Hold,
 }
 
 #[derive(Clone, Debug)]
@@ -45,14 +49,19 @@ impl Found {
                 let path = archive(path, brought)?;
                 let piece = Piece::of(&path)?;
                 let folder = piece.blake3[..16].to_owned();
-                Ok(Self { piece, folder, content: Content::Archive(path) })
+                let hold = Hold::on(&store.join("sources").join(&folder))?;
+                Ok(Self { piece, folder, content: Content::Archive(path), _hold: hold })
             }
             Source::Tree { folder, state } => {
                 let known = Known::of(folder)?;
                 let place =
                     format!("tree-{}", &blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex()[..16]);
-                let path = store.join("sources").join(&place).join("repository");
-                let repository = Repository::at(path, known.as_ref().map(|known| known.objects.as_path()))?;
+                let within = store.join("sources").join(&place);
+                let hold = Hold::on(&within)?;
+                let repository = Repository::at(
+                    within.join("repository"),
+                    known.as_ref().map(|known| known.objects.as_path()),
+                )?;
                 let (tree, name) = match (state, &known) {
                     (State::Commit(commit), Some(known)) => (
                         known.tree_of(commit)?,
@@ -77,6 +86,7 @@ impl Found {
                     piece: Piece { name, blake3 },
                     folder: place,
                     content: Content::Tree { repository, tree },
+                    _hold: hold,
                 })
             }
         }
@@ -92,17 +102,16 @@ impl Found {
         watch: &dyn Watch,
     ) -> Result<Self, Failure> {
         let folder = format!("package-{package}");
-        let repository = Repository::at(store.join("sources").join(&folder).join("repository"), None)?;
+        let within = store.join("sources").join(&folder);
+        let hold = Hold::on(&within)?;
+        let repository = Repository::at(within.join("repository"), None)?;
         let noted = archive.with_file_name("tree");
         let tree = match fs::read_to_string(&noted) {
             Ok(tree) if repository.has(&tree)? => tree,
             _ => {
                 watch.stage(&format!("unpack {package} {version}"));
-                let folder = tempfile::Builder::new()
-                    .prefix(PARTIAL)
-                    .tempdir_in(store)
-                    .map_err(|e| Failure::file("create a folder in", store, &e))?;
-                let unpacked = folder.path().join("tree");
+                let scratch = Scratch::partial(store)?;
+                let unpacked = scratch.path().join("tree");
                 unpack(archive, &unpacked, watch)?;
                 let tree = repository.snapshot(&unpacked, None)?;
                 fs::write(&noted, &tree).map_err(|e| Failure::file("write", &noted, &e))?;
@@ -111,7 +120,7 @@ impl Found {
         };
         let piece =
             Piece { name: format!("{package}={version}"), blake3: blake3::hash(tree.as_bytes()).to_string() };
-        Ok(Self { piece, folder, content: Content::Tree { repository, tree } })
+        Ok(Self { piece, folder, content: Content::Tree { repository, tree }, _hold: hold })
     }
 
     /// Makes `tree` this source. It may be there already, as another commit of the same tree.
@@ -163,15 +172,17 @@ fn downloaded(
     }
     check_version(package, version, spec::SOURCES)?;
     let deb = debian::download(package, version, &downloads, watch)?;
-    let unpacked =
-        tempfile::tempdir_in(&downloads).map_err(|e| Failure::file("create a folder in", &downloads, &e))?;
+    let unpacked = Scratch::partial(&downloads)?;
     debian::unpack(&deb, unpacked.path())?;
     let folder = kept.parent().unwrap_or(&downloads);
     fs::create_dir_all(folder).map_err(|e| Failure::file("create", folder, &e))?;
     let from = unpacked.path().join("usr/src").join(file_name(path));
     fs::rename(&from, &kept).map_err(|e| Failure::file("find in its package", &from, &e))?;
-    fs::remove_file(&deb).map_err(|e| Failure::file("remove", &deb, &e))?;
-    Ok(kept)
+    match fs::remove_file(&deb) {
+        // Another process has fetched the same, and was faster.
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", &deb, &e)),
+        _ => Ok(kept),
+    }
 }
 
 /// Whether apt can get this version.
@@ -202,62 +213,10 @@ pub(crate) fn digest(path: &Path) -> Result<String, Failure> {
     read(path).map(|hash| hash.to_string()).map_err(|e| Failure::file("read", path, &e))
 }
 
-/// Unpacks a tar archive whose entries all lie in one folder; the content of that folder becomes `into`.
-///
-/// `into` appears whole or not at all. An entry that points outside of it is refused.
-///
-/// # Errors
-/// `Files` for a broken archive or a full disk; `Interrupted`.
-fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
-    let partial = into.with_extension("partial");
-    remove(&partial)?;
-    let unpacked = unpack_to(archive, &partial, into, watch);
-    if unpacked.as_ref().is_err_and(|failure| failure.kind != Kind::Interrupted) {
-        // A full disk should not stay full; after Ctrl-C the next run cleans up.
-        let _ = remove(&partial);
-    }
-    unpacked
-}
-
-fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
-    let attempt = format!("unpack {}", archive.display());
-    let reader = compression::reader(archive).map_err(|e| Failure::file("read", archive, &e))?;
-    let mut tar = tar::Archive::new(BufReader::new(reader));
-    let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), partial, e);
-    fs::create_dir_all(partial).map_err(|e| failed(&e))?;
-    for (number, entry) in tar.entries().map_err(|e| failed(&e))?.enumerate() {
-        cancel::check(&attempt)?;
-        let mut entry = entry.map_err(|e| failed(&e))?;
-        if !entry.unpack_in(partial).map_err(|e| failed(&e))? {
-            let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
-            let seen = format!("its entry {path} would be written outside of the folder");
-            return Err(Failure::new(Kind::Files, attempt, seen, "do not trust this archive"));
-        }
-        if number % 1000 == 0 {
-            watch.count(number as u64, None, "files");
-        }
-    }
-    let top = only_entry(partial).map_err(|e| failed(&e))?;
-    fs::rename(top, into).map_err(|e| failed(&e))?;
-    remove(partial)
-}
-
 /// Removes a folder, if it is there.
 pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", folder, &e)),
         _ => Ok(()),
-    }
-}
-
-fn only_entry(folder: &Path) -> io::Result<PathBuf> {
-    let entries: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    match &entries[..] {
-        [only] => Ok(only.clone()),
-        other => Err(io::Error::other(format!(
-            "the archive has {} entries at its top, not one folder",
-            other.len()
-        ))),
     }
 }

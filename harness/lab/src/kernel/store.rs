@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
 use crate::kernel::build;
+use crate::kernel::hold::Scratch;
 use crate::kernel::kit::Kit;
 use crate::kernel::ready;
 use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
@@ -251,18 +252,11 @@ impl Store {
             return Ok(kernel);
         }
         watch.stage(&format!("unpack {}", recipe.name));
-        let partial = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempdir_in(&self.root)
-            .map_err(|e| Failure::file("create a folder in", &self.root, &e))?;
+        let partial = Scratch::partial(&self.root)?;
         identity.release = found.bring_to(partial.path())?;
         identity.write(partial.path())?;
-        source::remove(&folder)?;
-        match fs::rename(partial.path(), &folder) {
-            // Another process was faster.
-            Err(e) if !folder.exists() => Err(Failure::file("create", &folder, &e)),
-            _ => finished(recipe, &folder).ok_or_else(|| not_as_written(recipe)),
-        }
+        publish(partial.path(), &folder)?;
+        finished(recipe, &folder).ok_or_else(|| not_as_written(recipe))
     }
 
     fn folder_of(&self, id: &str) -> PathBuf {
@@ -270,8 +264,21 @@ impl Store {
     }
 }
 
-/// How the names of folders begin in which something is put together.
-pub(super) const PARTIAL: &str = "partial-";
+/// Gives a finished kernel its place. Where another process was faster, its kernel stays: somebody may be reading it.
+pub(super) fn publish(made: &Path, folder: &Path) -> Result<(), Failure> {
+    let failed = |e: &std::io::Error| Failure::file("create", folder, e);
+    match fs::rename(made, folder) {
+        Ok(()) => return Ok(()),
+        Err(e) if !folder.exists() => return Err(failed(&e)),
+        Err(_) if intact(folder).is_some() => return source::remove(made),
+        Err(_) => {}
+    }
+    // A damaged one gives way.
+    let damaged = made.with_extension("damaged");
+    source::remove(&damaged)?;
+    fs::rename(folder, &damaged).and_then(|()| fs::rename(made, folder)).map_err(|e| failed(&e))?;
+    source::remove(&damaged)
+}
 
 /// The kernel in this folder, if it is there and whole.
 fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {

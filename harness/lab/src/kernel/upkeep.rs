@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::failure::Failure;
+use crate::kernel::hold::{self, PARTIAL, Scratch};
 use crate::kernel::source::remove;
-use crate::kernel::store::{Identity, PARTIAL, Store};
+use crate::kernel::store::{Identity, Store};
 
 /// Something that the store holds.
 #[derive(Clone, Debug)]
@@ -70,29 +71,36 @@ impl Store {
         Ok(items)
     }
 
-    /// Removes something, unless somebody builds there; whether it did.
+    /// Removes something, unless somebody uses it; whether it is gone.
     ///
     /// # Errors
     /// `Files`.
     pub fn remove(&self, item: &Item) -> Result<bool, Failure> {
         let failed = |e: io::Error| Failure::file("remove", &item.path, &e);
-        // Held until it is gone: nobody begins to build in what is being removed.
+        if !item.path.is_dir() {
+            return match fs::remove_file(&item.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
+                _ => Ok(true),
+            };
+        }
+        let Some(_alone) = hold::alone(&item.path).map_err(failed)? else { return Ok(!item.path.exists()) };
+        // Of a build whose harness was killed, make may still be there, and holds this one.
         let mut lock = None;
         if let What::Source = item.what {
-            let file = File::options().create(true).truncate(false).write(true).open(item.path.join("lock"));
-            let file = file.map_err(failed)?;
+            let path = item.path.join("lock");
+            let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => lock = Some(file),
                 Err(TryLockError::WouldBlock) => return Ok(false),
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
             }
         }
-        if item.path.is_dir() {
-            remove(&item.path)?;
-        } else {
-            fs::remove_file(&item.path).map_err(failed)?;
-        }
+        // It goes all at once: nobody begins to use a part of it.
+        let scratch = Scratch::partial(self.root())?;
+        let gone = scratch.path().join("gone");
+        fs::rename(&item.path, &gone).map_err(failed)?;
         drop(lock);
+        remove(&gone)?;
         Ok(true)
     }
 }

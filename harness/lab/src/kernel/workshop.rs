@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
+use crate::kernel::hold;
 use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
 use crate::kernel::source::{self, Found};
-use crate::kernel::store::{BZIMAGE, Identity, VMLINUX};
+use crate::kernel::store::{self, BZIMAGE, Identity, VMLINUX};
 use crate::watch::Watch;
 
 /// How long to wait for another process that builds from the same source.
@@ -32,21 +33,23 @@ impl Workshop {
     /// Enters that of the source in this folder.
     pub(super) fn enter(root: &Path, folder: &str, watch: &dyn Watch) -> Result<Self, Failure> {
         let folder = root.join("sources").join(folder);
-        fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
         let path = folder.join("lock");
         let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
+        let open = || {
+            fs::create_dir_all(&folder)?;
+            File::options().create(true).truncate(false).read(true).write(true).open(&path)
+        };
+        let mut lock = open().map_err(failed)?;
         let asked = Instant::now();
         let mut told = false;
         loop {
             match lock.try_lock() {
-                Ok(()) => break,
+                Ok(()) if hold::is_at(&lock, &path).map_err(failed)? => break,
+                // It was removed meanwhile: whoever comes next locks another one.
+                Ok(()) => {
+                    lock = open().map_err(failed)?;
+                    continue;
+                }
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
                 Err(TryLockError::WouldBlock) => {}
             }
@@ -142,12 +145,14 @@ impl Workshop {
             }
             fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
         }
-        // Another commit may know other symbols, and has other defaults for those that nobody asks for.
-        if !fs::read_to_string(&configured).is_ok_and(|of| of == identity.source.blake3) {
+        // Another commit, or a patch, may know other symbols, and has other defaults for those that nobody asks for:
+        // what was configured before must not show.
+        let pieces = std::iter::once(&identity.source).chain(&identity.patches);
+        let decided_by: String = pieces.map(|piece| format!("{}\n", piece.blake3)).collect();
+        if !fs::read_to_string(&configured).is_ok_and(|known| known == decided_by) {
             watch.stage(&format!("configure {name}"));
             build::configure(place, &fragments).map_err(of_kernel)?;
-            fs::write(&configured, &identity.source.blake3)
-                .map_err(|e| Failure::file("write", &configured, &e))?;
+            fs::write(&configured, decided_by).map_err(|e| Failure::file("write", &configured, &e))?;
         }
         for unknown in build::check_config(place, &fragments).map_err(of_kernel)? {
             watch.note(&format!("{name}: this source has no {unknown}"));
@@ -224,8 +229,7 @@ impl Workshop {
         text.trim().clone_into(&mut identity.release);
 
         identity.write(&partial)?;
-        source::remove(into)?;
-        fs::rename(&partial, into).map_err(|e| Failure::file("create", into, &e))
+        store::publish(&partial, into)
     }
 }
 

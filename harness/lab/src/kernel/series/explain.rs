@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::named;
-
 /// A hunk of a patch, as far as an error message needs it.
 struct Hunk<'a> {
     /// First line in the file before the patch.
@@ -21,6 +19,12 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
     let Some((file, line)) = said.lines().find_map(failed_at) else {
         // "FILE: No such file or directory", "FILE: already exists in working directory".
         let errors: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+        if let Some(missing) =
+            errors.iter().find_map(|error| error.strip_suffix(": No such file or directory"))
+            && let Some(name) = without_first_part(patch, missing, root)
+        {
+            return format!("its names lack the a/ and b/ of git: there is {name}, but no {missing}");
+        }
         return if errors.is_empty() { said.trim().to_owned() } else { errors.join("; ") };
     };
     let hunks = hunks_of(patch, file);
@@ -28,8 +32,9 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
         return said.trim().to_owned();
     };
     let line = line.max(1);
-    let stands = fs::read_to_string(root.join(file)).unwrap_or_default();
-    let stands: Vec<&str> = stands.lines().collect();
+    let stands = fs::read(root.join(file)).unwrap_or_default();
+    let stands = String::from_utf8_lossy(&stands);
+    let stands: Vec<&str> = lines_of(&stands).collect();
     let Hunk { expected, left, at: _ } = &hunks[number];
     let which = format!("hunk {} of {} of {file}", number + 1, hunks.len());
     if let Some(place) = stands.windows(left.len().max(1)).position(|window| window == &left[..]) {
@@ -38,11 +43,16 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
     let place = likest(expected, &stands, line - 1);
     let Some(first) = (0..expected.len()).find(|i| stands.get(place + i) != Some(&expected[*i])) else {
         return format!(
-            "{which} has too little context: its lines are there, at line {}, but without lines around them git takes it \
-             for the beginning or the end of the file",
+            "{which} has too little context: its lines are there, at line {}, but without lines around them git takes \
+             it for the beginning or the end of the file",
             place + 1
         );
     };
+    let (wanted, found) = (expected[first], stands.get(place + first).copied().unwrap_or_default());
+    if wanted.trim_end_matches('\r') == found.trim_end_matches('\r') {
+        let (own, others) = if wanted.ends_with('\r') { ("CR LF", "LF") } else { ("LF", "CR LF") };
+        return format!("{which} does not match: its lines end in {own}, those of the file in {others}");
+    }
     format!(
         "{which} does not match; at line {}\n  expected: {}\n  found:    {}",
         place + first + 1,
@@ -57,10 +67,27 @@ fn likest(expected: &[&str], stands: &[&str], own: usize) -> usize {
     let alike = |place: usize| {
         let pairs = expected.iter().zip(stands.iter().skip(place));
         // Empty lines and braces are everywhere.
-        pairs.filter(|(a, b)| a == b && a.trim().len() > 2).count()
+        pairs
+            .filter(|(a, b)| a.trim_end_matches('\r') == b.trim_end_matches('\r') && a.trim().len() > 2)
+            .count()
     };
     let places = (0..stands.len()).map(|place| (alike(place), std::cmp::Reverse(place.abs_diff(own)), place));
     places.max().filter(|(alike, ..)| *alike > 0).map_or(own, |(_, _, place)| place)
+}
+
+/// The lines of a text, with the CR that some of them end in.
+fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split_terminator('\n')
+}
+
+/// The name in a patch of which -p1 makes this one, where there is such a file.
+fn without_first_part<'a>(patch: &'a str, missing: &str, root: &Path) -> Option<&'a str> {
+    let names =
+        patch.lines().filter_map(|line| line.strip_prefix("--- ").or_else(|| line.strip_prefix("+++ ")));
+    let mut names = names.filter_map(|name| name.split(['\t', ' ']).next());
+    names.find(|name| {
+        name.split_once('/').is_some_and(|(_, rest)| rest == missing) && root.join(name).is_file()
+    })
 }
 
 fn failed_at(line: &str) -> Option<(&str, usize)> {
@@ -72,10 +99,14 @@ fn failed_at(line: &str) -> Option<(&str, usize)> {
 fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
     let mut hunks: Vec<Hunk<'a>> = Vec::new();
     let (mut in_file, mut old, mut new) = (false, 0, 0);
-    let mut before = None;
-    for line in patch.lines() {
+    let mut before = false;
+    for line in lines_of(patch) {
         if old > 0 || new > 0 {
             let Some(hunk) = hunks.last_mut() else { continue };
+            // "\ No newline at end of file", of the line before it.
+            if line.starts_with('\\') {
+                continue;
+            }
             // An editor may have taken the space from an empty line of context.
             let (sign, text) = line.split_at_checked(1).unwrap_or((" ", ""));
             if sign != "+" && old > 0 {
@@ -87,15 +118,21 @@ fn hunks_of<'a>(patch: &'a str, file: &str) -> Vec<Hunk<'a>> {
                 hunk.left.push(text);
             }
         } else if let Some(name) = line.strip_prefix("--- ") {
-            before = named(name);
+            before = names(name, file);
         } else if let Some(name) = line.strip_prefix("+++ ") {
-            in_file = named(name).or(before) == Some(file);
+            in_file = names(name, file) || before && name.starts_with("/dev/null");
         } else if let Some((at, lines, to)) = line.strip_prefix("@@ -").filter(|_| in_file).and_then(head) {
             (old, new) = (lines, to);
             hunks.push(Hunk { at, expected: Vec::new(), left: Vec::new() });
         }
     }
     hunks
+}
+
+/// Whether a `---` or `+++` line names this file, once its first part is taken off, as -p1 does. A date may follow.
+fn names(text: &str, file: &str) -> bool {
+    let rest = text.split_once('/').and_then(|(_, name)| name.strip_prefix(file));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']))
 }
 
 /// `5,2 +5,3 @@`: the first line, and how many lines there are before and after; one where no number is given.
