@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: &ReportArguments, workspace: &Path) -> Result<u8, F
         Some(run) => run.clone(),
         None => newest(&workspace.join("runs"))?,
     };
+    let run = kept::with_bench(run);
     let found = kept::found(&run)?;
     let text = render(arguments.format, &run, &found)?;
     match &arguments.output {
@@ -56,7 +57,7 @@ fn render(format: ReportFormat, run: &Path, found: &Found) -> Result<String, Fai
 fn newest(runs: &Path) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
     // Folders are named after the time.
-    let newest = entries.filter(|run| kept::document(run).is_some()).max();
+    let newest = entries.map(kept::with_bench).filter(|run| kept::document(run).is_some()).max();
     newest.ok_or_else(|| {
         let next = "carry out `cargo xtask bench`, or name the folder of a run";
         Failure::new(Kind::Asked, "report on the newest run", format!("none in {}", runs.display()), next)

@@ -13,6 +13,12 @@ use serde::Deserialize;
 /// What the documents of runs are called.
 const DOCUMENTS: [&str; 2] = ["verdict.json", "test.json"];
 
+/// The folder of the bench, where a run is a night: what its tests showed is in nightly.txt.
+pub(super) fn with_bench(run: PathBuf) -> PathBuf {
+    let bench = run.join("bench");
+    if document(&run).is_none() && document(&bench).is_some() { bench } else { run }
+}
+
 /// The document of a run, where it has one.
 pub(super) fn document(run: &Path) -> Option<PathBuf> {
     DOCUMENTS.iter().map(|name| run.join(name)).find(|path| path.is_file())
