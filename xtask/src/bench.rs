@@ -24,7 +24,7 @@ use testcases::{
     Verdict,
 };
 
-use crate::cli::{BenchArguments, Forks, as_options};
+use crate::cli::{Accel, BenchArguments, Forks, as_options};
 use crate::exit;
 use crate::metric::Metric;
 use crate::screen::print;
@@ -147,13 +147,19 @@ impl Forks {
 fn repeat(arguments: &BenchArguments, topology: &Topology) -> String {
     let BenchArguments { boots, forks, accel, .. } = arguments;
     let kernels = as_options(&arguments.wanted());
+    format!("cargo xtask bench {kernels} {}", guests_as_options(topology, *boots, *forks, *accel))
+}
+
+/// The guests of a bench, as they are asked for on the command line.
+pub(crate) fn guests_as_options(topology: &Topology, boots: Rounds, forks: Forks, accel: Accel) -> String {
     let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
     let boots = match boots {
         Rounds::Just(number) => number.to_string(),
         Rounds::UntilClear { .. } => "auto".to_owned(),
     };
     format!(
-        "cargo xtask bench {kernels} --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} --accel {}",
+        "--nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} \
+         --accel {}",
         humantime::format_duration(*latency).to_string().replace(' ', ""),
         accel.name(),
     )

@@ -15,7 +15,7 @@ use report::document::{
     CheckEntry, Document, HISTORY_SCHEMA, HistoryEntry, MachineEntry, NIGHTLY_SCHEMA, NightDocument,
     TestResult,
 };
-use testcases::{DRIVER_AFTER_DEVICES, Rounds};
+use testcases::DRIVER_AFTER_DEVICES;
 
 use crate::cli::{NightlyArguments, as_options};
 use crate::history::{self, Nights};
@@ -239,22 +239,13 @@ fn joined(tried: Vec<Named>, again: &[Named]) -> Vec<CheckEntry> {
 /// The command that repeats a night, with every default that could change spelt out.
 fn repeat(arguments: &NightlyArguments, topology: &Topology) -> String {
     let NightlyArguments { history, runner, tests, no_tests, boots, forks, accel, .. } = arguments;
-    let Topology { nodes, vcpus, hbas, luns, latency, oddities: _ } = topology;
-    let boots = match boots {
-        Rounds::Just(number) => number.to_string(),
-        Rounds::UntilClear { .. } => "auto".to_owned(),
-    };
     let quoted = |name: &str, value: &str| format!(" --{name} {}", lab::shell::quoted(value));
     let mut command = format!("cargo xtask nightly{}", quoted("history", &history.display().to_string()));
     command.extend(runner.iter().map(|runner| quoted("runner", runner)));
     command.push_str(&format!(" {}", as_options(&arguments.wanted())));
     command.extend(tests.iter().map(|filter| quoted("tests", filter)));
     command.push_str(if *no_tests { " --no-tests" } else { "" });
-    command.push_str(&format!(
-        " --nodes {nodes} --vcpus {vcpus} --hbas {hbas} --luns {luns} --latency {} --boots {boots} --forks {forks} \
-         --accel {}",
-        humantime::format_duration(*latency).to_string().replace(' ', ""),
-        accel.name(),
-    ));
+    command.push(' ');
+    command.push_str(&bench::guests_as_options(topology, *boots, *forks, *accel));
     command
 }

@@ -94,14 +94,17 @@ pub(super) fn lost(failure: &Failure, folder: &str) -> TryEntry {
     }
 }
 
-/// The findings that do not hold, with where it can be read.
+/// The findings that do not hold, the worst first, with where it can be read.
 fn short_of(findings: &[Finding], otherwise: &str) -> Vec<String> {
     let short = |finding: &&Finding| finding.outcome != Outcome::Supported;
     let tell = |Finding { expected, seen, outcome, evidence }: &Finding| {
         let place = evidence.first().map_or_else(String::new, |place| format!(" ({place})"));
         format!("{expected}: {seen}; {outcome}{place}")
     };
-    let told: Vec<String> = findings.iter().filter(short).map(tell).collect();
+    let mut wrong: Vec<&Finding> = findings.iter().filter(short).collect();
+    // What is refuted first: it is what a reader looks for.
+    wrong.sort_by_key(|finding| std::cmp::Reverse(finding.outcome));
+    let told: Vec<String> = wrong.into_iter().map(tell).collect();
     if told.is_empty() { vec![otherwise.to_owned()] } else { told }
 }
 

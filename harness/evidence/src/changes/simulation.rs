@@ -1,7 +1,7 @@
 //! What the method does with simulated nights: how often it is misled, and what it finds when.
 //!
-//! Nights of ten boots of a kernel scattered by some two percent where this was written: pairs of boots by 2 to 13
-//! percent, 6 in the middle, under TCG on a busy host.
+//! Pairs of boots scatter by 2 to 13 percent, by 6 in the middle: so it was in 16 benches under TCG on two busy cores.
+//! Nights of ten boots are taken to scatter by two percent, the mean of ten such pairs.
 
 use super::noise::Noise;
 use super::*;

@@ -169,7 +169,8 @@ fn structures(structure: &[StructureEntry]) -> String {
 fn write_series(series: &SeriesEntry, out: &mut String) -> std::fmt::Result {
     let SeriesEntry { case: _, baseline, candidate, metric, topology: _, nights, ratios, level, changes: _ } =
         series;
-    let name = format!("  {metric} {baseline} / {candidate} = {level:.2}");
+    let places = if *level < 1.0 { 3 } else { 2 };
+    let name = format!("  {metric} {baseline} / {candidate} = {level:.places$}");
     let path = format!("  {}  {}", sparkline(ratios), number(nights.len(), "night"));
     if name.chars().count() + path.chars().count() <= WIDTH {
         return line(out, &format!("{name}{path}"));
