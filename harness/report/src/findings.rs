@@ -45,6 +45,8 @@ pub struct Check {
     pub group: String,
     /// The kernel; `None` for a comparison, and for a test of the harness.
     pub kernel: Option<String>,
+    /// Of a comparison, the kernel that is held against another.
+    pub candidate: Option<String>,
     /// Its name within the group.
     pub name: String,
     /// What came of it.
@@ -123,10 +125,11 @@ impl Check {
             let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
             text.chars().map(shown).collect()
         };
-        let Self { group, kernel, name, result, seen, evidence } = self;
+        let Self { group, kernel, candidate, name, result, seen, evidence } = self;
         Self {
             group: clean(group),
             kernel: kernel.map(clean),
+            candidate: candidate.map(clean),
             name: clean(name),
             result,
             seen: clean(seen),
@@ -139,6 +142,7 @@ impl Check {
         Self {
             group: group.to_owned(),
             kernel: Some(kernel.to_owned()),
+            candidate: None,
             name: expected.clone(),
             result: result_of(*outcome),
             seen: seen.clone(),
@@ -168,6 +172,7 @@ fn of_bench(document: &Document) -> Vec<Check> {
             checks.push(Check {
                 group: case.name.clone(),
                 kernel: None,
+                candidate: Some(comparison.candidate.clone()),
                 name: format!("{}: {claim}", comparison.metric),
                 result: result_of(outcome),
                 seen: crate::text::ratio(comparison),
@@ -178,6 +183,7 @@ fn of_bench(document: &Document) -> Vec<Check> {
             checks.push(Check {
                 group: case.name.clone(),
                 kernel: None,
+                candidate: None,
                 name: "a kernel that the claim is about was booted".to_owned(),
                 result: TestResult::Inconclusive,
                 seen: "none was".to_owned(),
@@ -217,6 +223,7 @@ fn of_case(entry: &TestEntry) -> Check {
     Check {
         group: entry.case.clone(),
         kernel: Some(entry.kernel.clone()),
+        candidate: None,
         name: entry.situation.clone(),
         result: entry.result,
         seen: why,
@@ -229,6 +236,7 @@ fn missing(test: &str) -> Check {
     Check {
         group: "missing".to_owned(),
         kernel: None,
+        candidate: None,
         name: test.to_owned(),
         result: TestResult::Inconclusive,
         seen: "no machine ran it".to_owned(),
@@ -241,6 +249,7 @@ fn of_harness(entry: &HarnessEntry) -> Check {
     Check {
         group: "harness".to_owned(),
         kernel: None,
+        candidate: None,
         name: test.clone(),
         result: *result,
         seen: why.clone().or_else(|| lost.as_ref().map(|lost| lost.why.clone())).unwrap_or_default(),

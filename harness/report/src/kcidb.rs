@@ -12,13 +12,13 @@ const ORIGIN: &str = "parprobe";
 /// The longest excerpt of a log that the schema takes, in characters.
 const LONGEST_EXCERPT: usize = 16_384;
 
-/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate, which is the last of them; a test
-/// of the harness is of no kernel and is left out.
+/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate; a test of the harness is of no
+/// kernel and is left out.
 pub fn render(found: &Found, kernels: &[Made]) -> String {
     // The same document gives the same names: sent twice, it is there once.
     let run = hex(&Sha256::digest(format!("{found:?}")))[..16].to_owned();
     let checks = found.checks();
-    let of_a_kernel = checks.iter().filter_map(|check| Some((check, kernel_of(check, found, kernels)?)));
+    let of_a_kernel = checks.iter().filter_map(|check| Some((check, kernel_of(check, kernels)?)));
     let tests =
         of_a_kernel.enumerate().map(|(number, (check, kernel))| test(&run, number + 1, check, kernel));
     let tests: Vec<Value> = tests.collect();
@@ -37,17 +37,9 @@ pub fn render(found: &Found, kernels: &[Made]) -> String {
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
 
-fn kernel_of<'a>(check: &Check, found: &Found, kernels: &'a [Made]) -> Option<&'a Made> {
-    let of_a_comparison = || match found {
-        Found::Bench(document) => {
-            let compared = |name: &&str| check.name.contains(*name);
-            let candidates = document.comparisons.iter().map(|comparison| comparison.candidate.as_str());
-            candidates.rev().find(compared).or_else(|| Some(document.kernels.last()?.name.as_str()))
-        }
-        Found::Tests(_) => None,
-    };
-    let name = check.kernel.as_deref().or_else(of_a_comparison)?;
-    kernels.iter().find(|kernel| kernel.name == name)
+fn kernel_of<'a>(check: &Check, kernels: &'a [Made]) -> Option<&'a Made> {
+    let name = check.kernel.as_ref().or(check.candidate.as_ref())?;
+    kernels.iter().find(|kernel| kernel.name == *name)
 }
 
 fn checkout(kernel: &Made) -> Value {
