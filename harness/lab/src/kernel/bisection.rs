@@ -302,7 +302,11 @@ mod tests {
         let next = bisection.begin(&commits[0], &commits[7], &[]).unwrap();
         fs::write(bisection.repository.join("BISECT_LOG"), "# bad: [1234] version 7\n").unwrap();
         bisection.ask(&["update-ref", "-d", &format!("refs/bisect/good-{}", commits[0])]).unwrap();
+        // Else git goes on with a bad commit alone.
         assert_eq!(bisection.begin(&commits[0], &commits[7], &[]).unwrap(), next);
+        let log = bisection.log().unwrap();
+        assert!(log.contains(&format!("'{}' '{}'", commits[7], commits[0])), "{log}");
+        bisection.ask(&["rev-parse", "--verify", &format!("refs/bisect/good-{}", commits[0])]).unwrap();
     }
 
     #[test]
