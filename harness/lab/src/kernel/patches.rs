@@ -83,7 +83,8 @@ fn patches_of(path: &Path, bytes: &[u8], keep: &Path, watch: &dyn Watch) -> Resu
     }
     let mails = mailbox::split(bytes, &attempt, keep)?;
     let count = mails.len();
-    let chosen = mailbox::choose(mails, |note| watch.note(&format!("{found}: {note}")));
+    let chosen = mailbox::choose(mails, |note| watch.note(&format!("{found}: {note}")))
+        .map_err(|seen| failed(&seen, "leave in it one series, or name the patches"))?;
     if chosen.is_empty() {
         let seen = format!("none of its {count} mails is a patch; replies and cover letters are left out");
         return Err(failed(&seen, "save the whole thread as a mailbox, or name the patches"));

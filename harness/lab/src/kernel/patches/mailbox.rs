@@ -37,6 +37,8 @@ fn starts_as(line: &str, start: &str) -> bool {
 pub(super) struct Mail {
     /// Which one of its mailbox, from 1.
     pub(super) place: usize,
+    /// What its Message-ID says.
+    id: Option<String>,
     /// Its subject, with what stands in brackets.
     pub(super) subject: String,
     /// What follows the words, if there is a patch.
@@ -49,8 +51,8 @@ pub(super) struct Mail {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Numbered {
     version: u32,
-    number: u32,
-    total: u32,
+    /// Which one of how many, where that is said.
+    place: Option<(u32, u32)>,
 }
 
 impl Mail {
@@ -64,23 +66,50 @@ impl Mail {
         ["re:", "aw:", "sv:", "antw:", "fwd:"].iter().any(|mark| starts_as(&self.subject, mark))
     }
 
-    /// `[PATCH v2 4/9]`, with other words in between; version 1 and number 1 of 1 where nothing else is said.
+    /// What stands in the brackets at the beginning of the subject, and what follows them: `[RFC][PATCH v2 4/9] title`.
+    fn brackets(&self) -> (Vec<&str>, &str) {
+        let (mut brackets, mut rest) = (Vec::new(), self.subject.trim_start());
+        while let Some((words, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            brackets.push(words);
+            rest = after.trim_start();
+        }
+        (brackets, rest)
+    }
+
+    /// `[PATCH v2 4/9]`, with other words in between, or `[PATCHv2 4/9]`; version 1 where nothing else is said.
     fn numbered(&self) -> Numbered {
-        let brackets = self.subject.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-        let words = brackets.map_or("", |(words, _)| words);
-        let mut said = Numbered { version: 1, number: 1, total: 1 };
-        for word in words.split([' ', ',']) {
-            let version = word.strip_prefix(['v', 'V']).and_then(|version| version.parse().ok());
+        let mut said = Numbered { version: 1, place: None };
+        for word in self.brackets().0.into_iter().flat_map(|words| words.split([' ', ',', '-'])) {
+            let word = word.to_ascii_lowercase();
+            let version = ["patch", "rfc"].iter().find_map(|kind| word.strip_prefix(kind)).unwrap_or(&word);
+            let version = version.strip_prefix('v').and_then(|version| version.parse().ok());
             said.version = version.unwrap_or(said.version);
-            let numbers = word.split_once('/').and_then(|(n, of)| Some((n.parse().ok()?, of.parse().ok()?)));
-            (said.number, said.total) = numbers.unwrap_or((said.number, said.total));
+            let place = word.split_once('/').and_then(|(n, of)| Some((n.parse().ok()?, of.parse().ok()?)));
+            said.place = place.or(said.place);
         }
         said
     }
 
+    /// Its number in its series, 1 where none is said. A cover letter has 0.
+    fn number(&self) -> u32 {
+        self.numbered().place.map_or(1, |(number, _)| number)
+    }
+
+    /// Whether it is the same mail, as it comes by a list and as a copy, or the same patch sent again.
+    fn is_copy_of(&self, other: &Self) -> bool {
+        /// A list may add lines below the signature.
+        fn diff(mail: &Mail) -> &[u8] {
+            let end = mail.patch.windows(5).position(|bytes| bytes == b"\n-- \n");
+            &mail.patch[..end.unwrap_or(mail.patch.len())]
+        }
+        (self.id.is_some() && self.id == other.id)
+            || ((self.brackets().1, self.numbered(), diff(self))
+                == (other.brackets().1, other.numbered(), diff(other)))
+    }
+
     /// As `git format-patch` would call it.
     pub(super) fn file_name(&self) -> String {
-        let title = self.subject.rsplit_once(']').map_or(self.subject.as_str(), |(_, title)| title);
+        let title = self.brackets().1;
         let mut slug = String::new();
         for c in title.trim().chars() {
             match c {
@@ -90,7 +119,7 @@ impl Mail {
             }
         }
         let slug: String = slug.chars().take(52).collect();
-        format!("{:04}-{}.patch", self.numbered().number, slug.trim_matches(['-', '.']))
+        format!("{:04}-{}.patch", self.number(), slug.trim_matches(['-', '.']))
     }
 }
 
@@ -109,13 +138,16 @@ pub(super) fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Ma
     let mut mails = Vec::new();
     for place in 1..=count {
         let mail = File::open(folder.join(format!("{place:04}"))).map_err(files)?;
-        // -k: the subject with its brackets.
-        let output = git.run_on(attempt, &["mailinfo", "-k", "words", "patch"], Some(mail))?;
+        // -k: the subject with its brackets; -m: the Message-ID, below the words.
+        let output = git.run_on(attempt, &["mailinfo", "-k", "-m", "words", "patch"], Some(mail))?;
         if !output.status.success() {
             let seen = format!("mail {place} of {count}: {}", output.stderr.trim());
             return Err(Failure::new(Kind::Series, attempt, seen, next));
         }
         let subject = output.stdout.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("");
+        let words = fs::read(folder.join("words")).map_err(files)?;
+        let words = String::from_utf8_lossy(&words);
+        let id = words.lines().last().and_then(|line| line.strip_prefix("Message-ID: ")).map(str::to_owned);
         let path = folder.join("patch");
         let patch = fs::read(&path).map_err(files)?;
         let is_patch = match touched(&git, &path)? {
@@ -123,18 +155,32 @@ pub(super) fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Ma
             Touched::Nothing => Ok(false),
             Touched::Unclear(why) => Err(why),
         };
-        mails.push(Mail { place, subject: subject.to_owned(), patch, is_patch });
+        mails.push(Mail { place, id, subject: subject.to_owned(), patch, is_patch });
     }
     Ok(mails)
 }
 
 /// Of a thread, the patches of the newest version of its series, in order.
-pub(super) fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Vec<Mail> {
+///
+/// # Errors
+/// What is wrong, where it holds more than one such series.
+pub(super) fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Result<Vec<Mail>, String> {
+    let alone = mails.len() == 1;
     let (replies, others): (Vec<Mail>, Vec<Mail>) = mails.into_iter().partition(Mail::is_reply);
     for reply in replies.iter().filter(|reply| reply.is_patch()) {
         note(&format!("the patch in the reply \"{}\" is left out", reply.subject));
     }
-    let patches: Vec<Mail> = others.into_iter().filter(Mail::is_patch).collect();
+    let (mut patches, mut copies): (Vec<Mail>, usize) = (Vec::new(), 0);
+    for mail in others.into_iter().filter(|mail| mail.is_patch() && mail.number() > 0) {
+        if patches.iter().any(|known| mail.is_copy_of(known)) {
+            copies += 1;
+        } else {
+            patches.push(mail);
+        }
+    }
+    if copies > 0 {
+        note(&format!("patches that are in it more than once are taken once; {copies} are left out"));
+    }
     let newest = patches.iter().map(|mail| mail.numbered().version).max().unwrap_or(1);
     let (mut chosen, older): (Vec<Mail>, Vec<Mail>) =
         patches.into_iter().partition(|mail| mail.numbered().version == newest);
@@ -142,14 +188,21 @@ pub(super) fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Vec<Mail> {
         note(&format!("version {newest} is taken; {} patches of older ones are left out", older.len()));
     }
     // Patches that are numbered come in that order, and keep it where they are not.
-    chosen.sort_by_key(|mail| mail.numbered().number);
-    let total = chosen.iter().map(|mail| mail.numbered().total).max().unwrap_or(1);
-    let missing: Vec<String> = (1..=total)
-        .filter(|number| !chosen.iter().any(|mail| mail.numbered().number == *number))
-        .map(|number| number.to_string())
-        .collect();
-    if !missing.is_empty() && chosen.len() > 1 {
+    chosen.sort_by_key(Mail::number);
+    let places: Vec<(u32, u32)> = chosen.iter().filter_map(|mail| mail.numbered().place).collect();
+    for pair in chosen.windows(2) {
+        let both_numbered = pair.iter().all(|mail| mail.numbered().place.is_some());
+        if both_numbered && pair[0].number() == pair[1].number() {
+            let [one, other] = [&pair[0], &pair[1]].map(|mail| &mail.subject);
+            return Err(format!("two different patches have one number: \"{one}\" and \"{other}\""));
+        }
+    }
+    let total = places.iter().map(|(_, total)| *total).max().unwrap_or(0);
+    let missing = (1..=total).filter(|number| !places.iter().any(|(known, _)| known == number));
+    let missing: Vec<String> = missing.map(|number| number.to_string()).collect();
+    // A series may come in files of one mail each, as git writes it.
+    if !missing.is_empty() && !alone {
         note(&format!("of a series of {total} patches these are not in it: {}", missing.join(", ")));
     }
-    chosen
+    Ok(chosen)
 }

@@ -17,7 +17,7 @@ impl Watch for Notes {
 fn mail(subject: &str, body: &str) -> String {
     format!(
         "From mboxrd@z Thu Jan  1 00:00:00 1970\nFrom: A <a@b>\nSubject: {subject}\nMessage-ID: <{}@b>\n\n{body}\n\n",
-        subject.len()
+        blake3::hash(format!("{subject}{body}").as_bytes())
     )
 }
 
@@ -97,10 +97,85 @@ fn the_newest_version_is_taken_and_what_is_left_out_or_missing_is_said() {
 }
 
 #[test]
+fn versions_and_numbers_are_found_in_all_brackets() {
+    for [older, newer] in [
+        ["[PATCH 1/2] First", "[PATCHv2 1/2] First"],
+        ["[RFC][PATCH 1/1] First", "[RFC][PATCH v2 1/1] First"],
+        ["[lists] [PATCH v9 1/1] First", "[lists] [PATCH RFC V10 1/1] First"],
+        ["[PATCH-v2 1/1] First", "[RFCv3,1/1] First"],
+        ["[PATCH net-next] First", "[PATCH v2][1/1] First"],
+    ] {
+        let thread = [mail(newer, &patch("new")), mail(older, &patch("old"))].concat();
+        let (read, notes) = read_from("t.mbox", thread.as_bytes());
+        let found = read.unwrap().remove(0);
+        assert_eq!(
+            found,
+            ("0001-First.patch".to_owned(), Some("mail 1 of 2 in t.mbox".to_owned())),
+            "{newer}"
+        );
+        assert!(notes[0].ends_with("is taken; 1 patches of older ones are left out"), "{notes:?}");
+    }
+    let (read, _) = read_from("t.mbox", mail("[PATCH] mm: mend a[i] and b", &patch("one")).as_bytes());
+    assert_eq!(names(read), ["0001-mm-mend-a-i-and-b.patch"]);
+}
+
+#[test]
+fn a_mail_that_comes_twice_is_taken_once() {
+    let twice = mail("[PATCH 1/2] First", &patch("one"));
+    let with_footer = twice.replace("Message-ID: <", "Message-ID: <x").replace("2.0\n", "2.0\n\nA list.\n");
+    let second = mail("[PATCH 2/2] Second", &patch("two"));
+    let again = mail("[PATCH RESEND 2/2] Second", &patch("two"));
+    let thread = [&*twice, &second, &with_footer, &twice, &again].map(String::from).concat();
+    let (read, notes) = read_from("t.mbox", thread.as_bytes());
+    assert_eq!(names(read), ["0001-First.patch", "0002-Second.patch"]);
+    assert_eq!(notes, ["t.mbox: patches that are in it more than once are taken once; 3 are left out"]);
+}
+
+#[test]
+fn two_series_of_one_version_are_refused_and_patches_without_numbers_are_not() {
+    let thread = [
+        mail("[PATCH 1/2] First", &patch("one")),
+        mail("[PATCH 1/2] Another", &patch("two")),
+        mail("[PATCH 2/2] Second", &patch("three")),
+    ];
+    let failure = read_from("t.mbox", thread.concat().as_bytes()).0.unwrap_err();
+    let seen = "two different patches have one number: \"[PATCH 1/2] First\" and \"[PATCH 1/2] Another\"";
+    assert_eq!((failure.kind, failure.seen.as_str()), (Kind::Series, seen));
+    let unnumbered = [mail("[PATCH] First", &patch("one")), mail("[PATCH] Second", &patch("two"))];
+    let (read, notes) = read_from("t.mbox", unnumbered.concat().as_bytes());
+    assert_eq!(
+        (names(read), notes),
+        (vec!["0001-First.patch".to_owned(), "0001-Second.patch".to_owned()], vec![])
+    );
+}
+
+#[test]
+fn what_is_missing_is_said_of_a_single_new_patch_too() {
+    let thread = [
+        mail("[PATCH v2 1/2] First", &patch("one")),
+        mail("[PATCH v2 2/2] Second", &patch("two")),
+        mail("[PATCH v3 2/3] Second", &patch("three")),
+    ];
+    let (read, notes) = read_from("t.mbox", thread.concat().as_bytes());
+    assert_eq!(names(read), ["0002-Second.patch"]);
+    assert_eq!(
+        notes,
+        [
+            "t.mbox: version 3 is taken; 2 patches of older ones are left out",
+            "t.mbox: of a series of 3 patches these are not in it: 1, 3",
+        ]
+    );
+    // git format-patch writes a file for each.
+    let (_, notes) = read_from("0002-Second.patch", thread[1].as_bytes());
+    assert_eq!(notes, Vec::<String>::new());
+}
+
+#[test]
 fn a_mail_alone_needs_no_mailbox_and_its_encoding_is_undone() {
     let body = patch("one").replace('=', "=3D");
     let text = format!(
-        "From: A <a@b>\nSubject: =?UTF-8?q?[PATCH]_F=C3=B6rst?=\nMIME-Version: 1.0\nContent-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: quoted-printable\n\n{body}"
+        "From: A <a@b>\nSubject: =?UTF-8?q?[PATCH]_F=C3=B6rst?=\nMIME-Version: 1.0\n\
+         Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: quoted-printable\n\n{body}"
     );
     assert_eq!(names(read_from("a.eml", text.as_bytes()).0), ["0001-F-rst.patch"]);
 }
