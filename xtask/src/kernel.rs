@@ -67,7 +67,7 @@ fn list(items: &[Item], root: &Path) -> String {
             }
             What::Source => ("-".to_owned(), "a source and its object trees".to_owned()),
             What::Download => ("-".to_owned(), "a download".to_owned()),
-            What::Patches => ("-".to_owned(), "a patch out of a mailbox".to_owned()),
+            What::Patches => ("-".to_owned(), "a patch".to_owned()),
             What::Leftover => ("-".to_owned(), "left by an interrupted run".to_owned()),
         };
         table.row(vec![name, size(item.bytes), age(item.idle()), release, made_of]);

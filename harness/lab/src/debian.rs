@@ -86,6 +86,23 @@ pub fn versions(package: &str) -> Result<Vec<String>, Failure> {
     Ok(versions)
 }
 
+/// The version of a package that apt would install: pins and releases decide (apt_preferences(5)), it need not be the
+/// newest. `None` for a package that it does not know, or would not install.
+///
+/// # Errors
+/// As [`versions`].
+pub(crate) fn candidate(package: &str) -> Result<Option<String>, Failure> {
+    let attempt = format!("ask which version of {package} apt would install");
+    let output = run(&attempt, "apt-cache", &["policy", package], Path::new("/"))?;
+    Ok(candidate_in(&output.stdout).map(str::to_owned))
+}
+
+/// The candidate in what `apt-cache policy` says of a package.
+fn candidate_in(policy: &str) -> Option<&str> {
+    let version = policy.lines().find_map(|line| line.trim_start().strip_prefix("Candidate:"))?.trim();
+    (version != "(none)").then_some(version)
+}
+
 /// The packages whose names begin so.
 ///
 /// # Errors
@@ -192,4 +209,20 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_candidate_of_apt_is_not_the_newest_version() {
+        // As apt 2.6 says it on a system with backports.
+        let policy = "linux-image-amd64:\n  Installed: (none)\n  Candidate: 6.1.187-1\n  Version table:\n     \
+                      6.12.43-1~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main\n     \
+                      6.1.187-1 500\n        500 http://deb.debian.org/debian bookworm/main\n";
+        assert_eq!(candidate_in(policy), Some("6.1.187-1"));
+        assert_eq!(candidate_in(&policy.replace("Candidate: 6.1.187-1", "Candidate: (none)")), None);
+        assert_eq!(candidate_in(""), None);
+    }
 }

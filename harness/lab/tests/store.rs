@@ -246,7 +246,8 @@ fn a_series_for_another_source_is_refused_with_the_hunk() {
     let series = [fixture.patch("first"), fixture.patch("second")];
     let failure = fixture.store().ensure(&[fixture.recipe("with", &series)], &Nobody).unwrap_err();
     assert_eq!(failure.kind, Kind::Series);
-    assert!(failure.attempt.contains("second.patch for the kernel \"with\""), "{failure}");
+    let folder = fixture.folder.path().display();
+    assert_eq!(failure.attempt, format!("apply second.patch, in {folder} for the kernel \"with\""));
     let seen = "hunk 1 of 1 of code.c does not match; at line 1\n  expected: pristine\n  found:    first";
     assert_eq!(failure.seen, seen);
     assert_eq!(fixture.source_says(), "pristine\n");
@@ -392,6 +393,26 @@ fn another_commit_is_configured_anew() {
     let failure = ensure(&third, &Nobody).unwrap_err();
     assert_eq!(failure.kind, Kind::Build);
     assert!(failure.seen.contains("CONFIG_SMP: asked for y, got n"), "{failure}");
+}
+
+#[test]
+fn what_is_built_is_what_went_into_the_id_though_the_patch_is_edited_meanwhile() {
+    struct Editor<'a>(&'a Fixture, PathBuf);
+    impl Watch for Editor<'_> {
+        fn stage(&self, what: &str) {
+            // Between the id and the build.
+            if what.starts_with("unpack") {
+                fs::copy(self.0.patch("later"), &self.1).unwrap();
+            }
+        }
+    }
+    let fixture = Fixture::new();
+    let patch = fixture.patch("first");
+    let recipe = fixture.recipe("mine", std::slice::from_ref(&patch));
+    let edited = Editor(&fixture, patch);
+    let kernel = fixture.store().ensure(std::slice::from_ref(&recipe), &edited).unwrap().remove(0);
+    assert_eq!(image(&kernel), "first\n");
+    assert_eq!(image(&fixture.ensure(&[recipe])[0]), "later\n");
 }
 
 #[test]

@@ -98,8 +98,8 @@ fn downloaded(
             check_version(package, version, spec::IMAGES)?;
             version.to_owned()
         }
-        None => match debian::versions(package)?.into_iter().next() {
-            Some(newest) => newest,
+        None => match debian::candidate(package)? {
+            Some(candidate) => candidate,
             None => return Err(spec::unknown_package(package, spec::IMAGES)),
         },
     };

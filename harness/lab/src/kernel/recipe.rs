@@ -116,7 +116,7 @@ pub enum Ready {
 pub struct Patch {
     /// The file, a diff with or without words before it.
     pub path: PathBuf,
-    /// Where it was found, for whoever has to mend it: the file of a mailbox, and which mail of it.
+    /// Where it was found, for whoever has to mend it: its folder, or the file of a mailbox and which mail of it.
     pub found_in: Option<String>,
 }
 

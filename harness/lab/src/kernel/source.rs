@@ -220,3 +220,72 @@ pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Nobody;
+    use std::sync::Mutex;
+
+    /// Counts what is unpacked.
+    #[derive(Default)]
+    struct Stages(Mutex<Vec<String>>);
+    impl Watch for Stages {
+        fn stage(&self, what: &str) {
+            self.0.lock().unwrap().push(what.to_owned());
+        }
+    }
+
+    /// An archive with this in its only file, in a folder of its own.
+    fn archive(store: &Path, version: &str, content: &str) -> PathBuf {
+        let folder = store.join("downloads").join(format!("linux-fake_{version}"));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("linux-fake.tar");
+        let mut tar = tar::Builder::new(File::create(&path).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "linux-fake/code.c", content.as_bytes()).unwrap();
+        tar.finish().unwrap();
+        path
+    }
+
+    #[test]
+    fn versions_of_a_package_share_a_tree_and_each_is_unpacked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path();
+        let archives =
+            ["1", "2"].map(|version| (version, archive(store, version, &format!("of {version}\n"))));
+        let stages = Stages::default();
+        let find = |(version, path): &(&str, PathBuf)| {
+            Found::version(path, "linux-fake", version, store, &stages).unwrap()
+        };
+        let found: Vec<Found> = archives.iter().map(find).collect();
+        assert_eq!(found[0].folder, found[1].folder);
+        assert_ne!(found[0].piece.blake3, found[1].piece.blake3);
+        assert_eq!(found[1].piece.name, "linux-fake=2");
+        let again = find(&archives[0]);
+        assert_eq!(again.piece, found[0].piece);
+        let unpacked = ["unpack linux-fake 1", "unpack linux-fake 2"];
+        assert_eq!(*stages.0.lock().unwrap(), unpacked);
+        assert!(
+            !fs::read_dir(store)
+                .unwrap()
+                .any(|left| { left.unwrap().file_name().to_string_lossy().starts_with("partial-") })
+        );
+
+        // A tree becomes one and then the other.
+        let tree = store.join("tree");
+        let lock = Arc::new(File::create(store.join("lock")).unwrap());
+        for (found, (version, _)) in found.iter().zip(&archives).chain([(&again, &archives[0])]) {
+            found.write(&tree, &lock, &Nobody).unwrap();
+            assert_eq!(fs::read_to_string(tree.join("code.c")).unwrap(), format!("of {version}\n"));
+        }
+
+        // Where the repository was cleared away, the note of its tree is of no use.
+        drop((found, again));
+        fs::remove_dir_all(store.join("sources")).unwrap();
+        assert_eq!(find(&archives[0]).piece.name, "linux-fake=1");
+        assert_eq!(stages.0.lock().unwrap().len(), 3);
+    }
+}

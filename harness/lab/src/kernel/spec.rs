@@ -7,7 +7,7 @@ use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
 use crate::kernel::recipe::{Brought, Origin, Ready, Recipe, Source, State, file_name};
 use crate::kernel::tree::{self, Known};
-use crate::watch::Watch;
+use crate::watch::{Nobody, Watch};
 
 /// Where a person finds what else can be named.
 const FORMS: &str = "`cargo xtask bench --help` shows what can be named";
@@ -23,6 +23,10 @@ pub(super) fn find(
     watch: &dyn Watch,
 ) -> Result<Recipe, Failure> {
     if let Some(recipe) = catalogue.named(text) {
+        if tree::is_source(&folder.join(text)) {
+            let file = catalogue.path();
+            watch.note(&format!("{text} is taken as named in {}; ./{text} is the folder", file.display()));
+        }
         return recipe;
     }
     // `+` is also part of names of packages.
@@ -40,17 +44,47 @@ pub(super) fn find(
         let about = "the source as it is".to_owned();
         return Ok(Recipe { name, about, behaves: None, origin: Origin::Build(catalogue.plain(source)?) });
     }
+    if let Some((kernel, flavour)) = text.rsplit_once('+')
+        && let Ok(recipe) = find(kernel, folder, catalogue, &Nobody)
+    {
+        return catalogue.in_flavour(&recipe, flavour);
+    }
+    Err(unknown(text, folder, catalogue))
+}
+
+/// An error for a text that names nothing, with what is alike.
+fn unknown(text: &str, folder: &Path, catalogue: &Catalogue) -> Failure {
     let names: Vec<&str> = catalogue.names().collect();
-    let alike = nearest(text, names.iter().copied());
-    let seen = if text.contains('/') {
-        "there is nothing at that path".to_owned()
-    } else {
-        format!("no kernel of that name is in {}", catalogue.path().display())
+    let (seen, alike) = match text.rsplit_once('/') {
+        Some((above, name)) => {
+            let entries =
+                std::fs::read_dir(folder.join(home(above)).join("")).into_iter().flatten().flatten();
+            let beside: Vec<String> =
+                entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            // Before a revision, or the folder of modules.
+            let name = name.split(['@', ':']).next().unwrap_or(name);
+            let alike = nearest(name, beside.iter().map(String::as_str));
+            let alike: Vec<String> = alike.into_iter().map(|name| format!("{above}/{name}")).collect();
+            ("there is nothing at that path".to_owned(), alike)
+        }
+        None => {
+            let packages = if text.starts_with("linux-") { packages_of_kernels() } else { Vec::new() };
+            let package = text.split('=').next().unwrap_or(text);
+            let known = names.iter().copied().chain(packages.iter().map(String::as_str));
+            let alike = nearest(package, known).into_iter().map(str::to_owned).collect();
+            (format!("no kernel of that name is in {}", catalogue.path().display()), alike)
+        }
     };
     let meant =
         if alike.is_empty() { String::new() } else { format!("did you mean {}? ", alike.join(" or ")) };
     let next = format!("{meant}use one of: {}; or a place: {FORMS}", names.join(", "));
-    Err(Failure::new(Kind::Asked, format!("find the kernel \"{text}\""), seen, next))
+    Failure::new(Kind::Asked, format!("find the kernel \"{text}\""), seen, next)
+}
+
+/// The packages that apt knows with a kernel or its source; none without apt.
+fn packages_of_kernels() -> Vec<String> {
+    let packages = [SOURCES, IMAGES].map(|beginning| debian::packages(beginning).unwrap_or_default());
+    packages.into_iter().flatten().filter(|name| !name.ends_with("-dbg")).collect()
 }
 
 /// A source, and what to call a kernel that is made of it; `None` for a text that names none.
@@ -86,25 +120,27 @@ pub(super) fn source(
     }
     if path.is_file() {
         let name = file_name(&path);
-        let Some((stem, _)) = name.split_once(".tar") else {
+        let Some(stem) = stem_of_archive(&name) else {
             let attempt = format!("take {text} as a kernel source");
             return Err(Failure::new(Kind::Asked, attempt, "it is a file, but no tar archive", FORMS));
         };
         let source = Source::Archive { path: canonical(&path), brought: Brought::ByHand };
         return Ok(Some((plain_name(stem), source)));
     }
-    // A revision may have an @ in it as well, and so may a path.
+    // A revision may have an @ in it as well, and so may a path: the first place at which all is there counts.
+    let mut first = None;
     for (at, _) in text.match_indices('@') {
         let (place, revision) = (folder.join(home(&text[..at])), &text[at + 1..]);
         if !place.is_dir() || revision.is_empty() {
             continue;
         }
-        let Some(known) = Known::of(&place)? else {
-            let attempt = format!("find the commit {revision} in {}", place.display());
-            let next = "name the top of a git tree, or the folder without @ to take it as it stands";
-            return Err(Failure::new(Kind::Asked, attempt, "it is no git tree of its own", next));
+        let (known, commit) = match commit_in(&place, revision) {
+            Ok(found) => found,
+            Err(failure) => {
+                first = first.or(Some(failure));
+                continue;
+            }
         };
-        let commit = known.commit(revision)?;
         if known.has_uncommitted_changes()? {
             watch.note(&format!(
                 "{text}: uncommitted changes in {} are left out; without @{revision} they are taken",
@@ -114,7 +150,25 @@ pub(super) fn source(
         let name = plain_name(&format!("{}@{}", called(&place), known.short(&commit)?));
         return Ok(Some((name, Source::Tree { folder: canonical(&place), state: State::Commit(commit) })));
     }
-    Ok(None)
+    first.map_or(Ok(None), Err)
+}
+
+/// What git knows of a folder, and the full name of a commit there.
+fn commit_in(place: &Path, revision: &str) -> Result<(Known, String), Failure> {
+    let known = Known::of(place)?.ok_or_else(|| {
+        let attempt = format!("find the commit {revision} in {}", place.display());
+        let next = "name the top of a git tree, or the folder without @ to take it as it stands";
+        Failure::new(Kind::Asked, attempt, "it is no git tree of its own", next)
+    })?;
+    let commit = known.commit(revision)?;
+    Ok((known, commit))
+}
+
+/// The name of a tar archive without what says that it is one; `None` for another file.
+fn stem_of_archive(name: &str) -> Option<&str> {
+    const SHORT: [&str; 5] = [".tgz", ".txz", ".tbz", ".tbz2", ".tzst"];
+    let stem = name.split_once(".tar").map(|(stem, _)| stem);
+    stem.or_else(|| SHORT.iter().find_map(|end| name.strip_suffix(end)))
 }
 
 /// `linux-source-6.1`, which is to be installed, or `linux-source-6.1=6.1.187-1`, which is not.
@@ -152,6 +206,7 @@ fn ready(text: &str, folder: &Path) -> Result<Option<(String, Ready)>, Failure> 
         let package = name.split('_').next().unwrap_or(&name);
         return Ok(Some((plain_name(package), Ready::Deb(canonical(&path)))));
     }
+    let mut without_modules = None;
     for (at, _) in text.match_indices(':') {
         let (image, modules) = (folder.join(home(&text[..at])), folder.join(home(&text[at + 1..])));
         if image.is_file() && modules.is_dir() {
@@ -160,6 +215,14 @@ fn ready(text: &str, folder: &Path) -> Result<Option<(String, Ready)>, Failure> 
             let ready = Ready::Files { image: canonical(&image), modules: canonical(&modules) };
             return Ok(Some((plain_name(name), ready)));
         }
+        if image.is_file() {
+            without_modules = without_modules.or(Some(modules));
+        }
+    }
+    if let Some(modules) = without_modules.filter(|_| !path.exists()) {
+        let seen = format!("there is no folder {}", modules.display());
+        let next = "name that of its modules: /lib/modules/RELEASE";
+        return Err(Failure::new(Kind::Asked, format!("take {text} as a kernel"), seen, next));
     }
     if path.is_file() && file_name(&path).starts_with("vmlinu") {
         let next = format!("name them as well: {text}:/lib/modules/RELEASE");
@@ -235,113 +298,4 @@ fn plain_name(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::Nobody;
-    use std::fs;
-
-    struct Fixture {
-        folder: tempfile::TempDir,
-        catalogue: Catalogue,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-configs");
-            Self { folder, catalogue: Catalogue::read(&configs).unwrap() }
-        }
-
-        fn path(&self, name: &str) -> String {
-            self.folder.path().join(name).display().to_string()
-        }
-
-        fn write(&self, name: &str) {
-            let path = self.folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
-        }
-
-        fn tree(&self, name: &str) {
-            for file in ["Makefile", "Kconfig", "drivers/base/dd.c"] {
-                self.write(&format!("{name}/{file}"));
-            }
-        }
-
-        fn git(&self, tree: &str, arguments: &[&str]) {
-            let name = ["-c", "user.name=A", "-c", "user.email=a@b"];
-            let arguments = [&name[..], arguments].concat();
-            let path = self.folder.path().join(tree);
-            Git::within(&path).ask("prepare", &arguments, Kind::Files, "").unwrap();
-        }
-
-        fn find(&self, text: &str) -> Result<Recipe, Failure> {
-            find(text, Path::new(""), &self.catalogue, &Nobody)
-        }
-    }
-
-    use crate::kernel::git::Git;
-
-    #[test]
-    fn places_are_told_apart_by_what_is_there() {
-        let fixture = Fixture::new();
-        fixture.tree("linux");
-        for file in
-            ["linux-6.9.tar.xz", "linux-image-6.1.0-9-amd64_6.1.1-1_amd64.deb", "vmlinuz-6.1.0", "mods/a.ko"]
-        {
-            fixture.write(file);
-        }
-        let named = |text: &str| fixture.find(text).unwrap().name;
-        assert_eq!(named("mainline"), "mainline");
-        assert_eq!(named("mainline+debug"), "mainline+debug");
-        assert_eq!(named(&fixture.path("linux")), "linux");
-        assert_eq!(named(&format!("{}+debug", fixture.path("linux"))), "linux+debug");
-        assert_eq!(named(&fixture.path("linux-6.9.tar.xz")), "linux-6.9");
-        assert_eq!(
-            named(&fixture.path("linux-image-6.1.0-9-amd64_6.1.1-1_amd64.deb")),
-            "linux-image-6.1.0-9-amd64"
-        );
-        let pair = format!("{}:{}", fixture.path("vmlinuz-6.1.0"), fixture.path("mods"));
-        assert_eq!(named(&pair), "6.1.0");
-        assert_eq!(named("linux-source-6.1=6.1.187-1"), "linux-source-6.1=6.1.187-1");
-        assert_eq!(named("linux-image-6.12.1+deb12-cloud-amd64"), "linux-image-6.12.1-deb12-cloud-amd64");
-    }
-
-    #[test]
-    fn what_is_not_there_is_told_with_what_is() {
-        let fixture = Fixture::new();
-        fixture.tree("linux");
-        fixture.write("empty/file");
-        fixture.write("vmlinuz-6.1.0");
-        let refused = |text: &str| {
-            let failure = fixture.find(text).unwrap_err();
-            assert_eq!(failure.kind, Kind::Asked, "{failure}");
-            failure.to_string()
-        };
-        assert!(refused("mainlin").contains("did you mean mainline"), "{}", refused("mainlin"));
-        assert!(refused(&fixture.path("nope")).contains("nothing at that path"));
-        assert!(refused(&fixture.path("empty")).contains("without drivers/base/dd.c"));
-        assert!(refused(&fixture.path("empty/file")).contains("no tar archive"));
-        assert!(refused(&fixture.path("vmlinuz-6.1.0")).contains("an image without its modules"));
-        assert!(refused(&format!("{}@v6.1", fixture.path("linux"))).contains("no git tree of its own"));
-        assert!(refused("mainline+nope").contains("mainline"));
-    }
-
-    #[test]
-    fn a_commit_of_a_tree_is_found_by_any_of_its_names_and_changes_beside_it_are_left_out() {
-        let fixture = Fixture::new();
-        fixture.tree("linux");
-        fixture.git("linux", &["init", "--quiet", "--initial-branch=main"]);
-        fixture.git("linux", &["add", "--all"]);
-        fixture.git("linux", &["commit", "--quiet", "--message=one"]);
-        fixture.git("linux", &["tag", "v6.1"]);
-        let at = |revision: &str| fixture.find(&format!("{}@{revision}", fixture.path("linux")));
-        let recipe = at("v6.1").unwrap();
-        assert_eq!(recipe.name, "linux@v6.1");
-        assert_eq!(at("HEAD@{0}").unwrap(), recipe);
-        assert!(at("v6.2").unwrap_err().next.contains("v6.1"));
-        let as_it_stands = fixture.find(&fixture.path("linux")).unwrap();
-        assert_eq!(as_it_stands.name, "linux");
-        assert_ne!(as_it_stands.origin, recipe.origin);
-    }
-}
+mod tests;

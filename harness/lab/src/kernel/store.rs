@@ -8,7 +8,7 @@
 //! <store>/sources/<name>/objects-<…>/   one object tree per configuration and compiler
 //! <store>/sources/<name>/lock           held by whoever uses the source
 //! <store>/downloads/                    packages that were downloaded, and archives out of them
-//! <store>/patches/<digest>/             patches out of mailboxes
+//! <store>/patches/<digest>/             patches that went into a kernel, as they were read
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
 use crate::kernel::build;
-use crate::kernel::hold::Scratch;
+use crate::kernel::hold::{Hold, Scratch};
 use crate::kernel::kit::Kit;
+use crate::kernel::patches;
 use crate::kernel::ready;
-use crate::kernel::recipe::{Behaviour, Build, Origin, Ready, Recipe, Source, file_name};
+use crate::kernel::recipe::{Behaviour, Build, Origin, Patch, Ready, Recipe, Source, file_name};
 use crate::kernel::source::{self, Found};
 use crate::kernel::upkeep;
 use crate::kernel::workshop::Workshop;
@@ -203,6 +204,10 @@ impl Store {
                         sources.insert(&build.source, Found::of(&build.source, &self.root, watch)?);
                     }
                     let found = &sources[&build.source];
+                    // What is applied after the wait for a source is what went into the id. Nobody removes it before.
+                    let kept = patches::keep_all(&build.series, &self.root.join("patches"))?;
+                    let (series, _held): (Vec<Patch>, Vec<Hold>) = kept.into_iter().unzip();
+                    let build = &Build { series, ..build.clone() };
                     let identity = identify(build, found.piece.clone(), compiler.clone())?;
                     self.ensure_built(recipe, build, found, identity, watch)?
                 }

@@ -32,7 +32,7 @@ pub enum What {
     Source,
     /// A package, or an archive out of one.
     Download,
-    /// Patches out of mailboxes.
+    /// Patches, as they were read.
     Patches,
     /// What an interrupted run has left.
     Leftover,
