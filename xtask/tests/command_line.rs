@@ -251,3 +251,13 @@ fn a_night_that_makes_no_sense_leaves_no_history_and_a_history_that_is_not_there
     let said = Said::of(fixture.command(&["history", "--history", &history]));
     said.is(74, &["list", &history, "with --history"]);
 }
+
+#[test]
+fn a_search_refuses_what_it_would_not_heed() {
+    let fixture = Fixture::new();
+    let bisect = |arguments: &[&str]| Said::of(fixture.command(&[&["bisect"], arguments].concat()));
+    let package = ["--package", "linux-source-6.1", "--good", "1", "--bad", "2", "--", "drivers"];
+    bisect(&package).is(64, &["touch drivers", "leave the path out"]);
+    bisect(&["--resume", "runs/x", "--luns", "4"]).is(64, &["cannot be used with", "--luns"]);
+    bisect(&["step", "--metric", "probe"]).is(192, &["compare a time", "--against KERNEL"]);
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lab::failure::Failure;
+use lab::failure::{Failure, Kind};
 use report::document::{BISECT_SCHEMA, BisectDocument};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,11 @@ impl Settings {
     /// `Files` for a tree that is not there; what makes a search impossible.
     pub(super) fn of(arguments: &SearchArguments) -> Result<Self, Failure> {
         let SearchArguments { tree, package, good, bad, paths, question, symptom, boots, .. } = arguments;
+        if let (Some(package), Some(path)) = (package, paths.first()) {
+            let attempt = format!("search the versions of {package} that touch {path}");
+            let next = "leave the path out: it is for --tree";
+            return Err(Failure::new(Kind::Asked, attempt, "a package has no history of paths", next));
+        }
         let tree = match tree {
             Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::file("find", tree, &e))?),
             None => None,

@@ -78,6 +78,13 @@ fn refuse_unknown_behaviour(arguments: &StepArguments, question: Question) -> Re
 fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Result<Found, Failure> {
     let question = Question::of(&arguments.question)?;
     refuse_unknown_behaviour(arguments, question)?;
+    let no_other = || {
+        let next = "name it: --against KERNEL, a name or a place as for `bench --kernels`";
+        Failure::new(Kind::Asked, "compare a time", "there is no kernel to compare with", next)
+    };
+    if arguments.question.metric.is_some() && arguments.against.is_none() {
+        return Err(no_other());
+    }
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let tree = arguments.tree.canonicalize().map_err(|e| Failure::file("find", &arguments.tree, &e))?;
     let folder = std::env::current_dir().unwrap_or_default();
@@ -104,10 +111,7 @@ fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Re
             let threshold = 1.0 + f64::from(arguments.slower_by) / 100.0;
             guests.compare(metric, (against, kernel), threshold, &times)
         }
-        (Some(_), _) => {
-            let next = "name it: --against KERNEL, a name or a place as for `bench --kernels`";
-            Err(Failure::new(Kind::Asked, "compare a time", "there is no kernel to compare with", next))
-        }
+        (Some(_), _) => Err(no_other()),
         (None, kernels) => {
             let symptom = arguments.symptom;
             let is_fault = |fault: &Fault| symptom.is(fault, &[]);

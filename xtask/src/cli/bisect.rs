@@ -54,7 +54,10 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) boots: u32,
     /// Go on with a search that was interrupted: its folder. All else is as it was asked for then
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["tree", "package", "good", "bad"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "tree", "package", "good", "bad", "paths", "case", "metric", "behaves", "symptom", "boots", "accel", "nodes",
+        "vcpus", "hbas", "luns", "latency",
+    ])]
     pub(crate) resume: Option<PathBuf>,
     /// Folder for the run; it has to be new or empty [default: runs/<date>-<time>-bisect]
     #[arg(long, value_name = "DIR")]
@@ -94,10 +97,12 @@ pub(crate) struct QuestionArguments {
     /// The case that is carried out: `cargo xtask test --list` shows their names
     #[arg(long, value_name = "NAME", default_value = "driver_after_devices")]
     pub(crate) case: String,
-    /// Compare this time with that of the good end: what takes longer, by half of what the bad end takes longer, is bad
+    /// Compare this time: a search with that of the good end, where half of what the bad end takes longer is too much; a
+    /// step with --against
     #[arg(long, value_enum)]
     pub(crate) metric: Option<Metric>,
-    /// How a good kernel behaves: per-driver, per-device, per-node or near-node [default: what the good end shows]
+    /// How a good kernel behaves: per-driver, per-device, per-node or near-node [default of a search: what the good end
+    /// shows]
     #[arg(long, value_name = "HOW", value_parser = behaviour)]
     pub(crate) behaves: Option<Behaviour>,
     #[command(flatten)]

@@ -16,7 +16,10 @@ pub fn render_bisect(document: &BisectDocument) -> String {
 
 /// A line about one step.
 pub fn render_step(step: &StepEntry) -> String {
-    format!("{}: {} {}: {}", short(&step.commit), step.subject, answer(step.answer), step.why)
+    // The bad end without the commit is another kernel.
+    let without = if step.role == Role::Reverted { ", without the commit" } else { "" };
+    let StepEntry { subject, why, .. } = step;
+    format!("{} \"{subject}\"{without}: {}: {why}", short(&step.commit), answer(step.answer))
 }
 
 fn write(document: &BisectDocument, out: &mut String) -> std::fmt::Result {
