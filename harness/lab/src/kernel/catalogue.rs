@@ -139,6 +139,10 @@ impl Catalogue {
         if flavour.is_empty() {
             return Ok(recipe.clone());
         }
+        if recipe.name.split('+').skip(1).any(|known| known == flavour) {
+            let attempt = format!("configure {} as {flavour}", recipe.name);
+            return Err(Failure::new(Kind::Asked, attempt, "it is so already", "name the flavour once"));
+        }
         let mut build = recipe.build("configure otherwise")?.clone();
         let of = self.file.flavour.get(flavour).ok_or_else(|| {
             let known = self.flavours().collect::<Vec<_>>().join(", ");

@@ -12,7 +12,7 @@ use crate::kernel::hold::{Hold, Scratch};
 use crate::kernel::recipe::{Brought, Source, State, file_name};
 use crate::kernel::spec;
 use crate::kernel::store::Piece;
-use crate::kernel::tree::Known;
+use crate::kernel::tree::{Known, is_source};
 use crate::kernel::unpack::unpack;
 use crate::watch::Watch;
 
@@ -132,7 +132,14 @@ impl Found {
             Content::Archive(_) if tree.exists() => Ok(()),
             Content::Archive(archive) => {
                 watch.stage(&format!("unpack {}", self.piece.name));
-                unpack(archive, tree, watch)
+                unpack(archive, tree, watch)?;
+                if is_source(tree) {
+                    return Ok(());
+                }
+                remove(tree)?;
+                let attempt = format!("take {} as a kernel source", archive.display());
+                let seen = "there is no drivers/base/dd.c in it";
+                Err(Failure::new(Kind::Asked, attempt, seen, "name an archive of a whole kernel source"))
             }
             Content::Tree { repository, tree: wanted } => {
                 watch.stage(&format!("check out {}", self.piece.name));

@@ -22,6 +22,14 @@ pub(super) fn find(
     catalogue: &Catalogue,
     watch: &dyn Watch,
 ) -> Result<Recipe, Failure> {
+    if text.is_empty() {
+        let next = "`cargo xtask bench --help` shows what can be named";
+        return Err(Failure::new(Kind::Asked, "find a kernel", "its name is empty", next));
+    }
+    // A shell leaves it alone behind a comma.
+    if let (Some(below), Some(home)) = (text.strip_prefix("~/"), std::env::home_dir()) {
+        return find(&home.join(below).to_string_lossy(), folder, catalogue, watch);
+    }
     if let Some(recipe) = catalogue.named(text) {
         if tree::is_source(&folder.join(text)) {
             let file = catalogue.path();

@@ -15,7 +15,7 @@ use crate::{cancel, compression};
 /// `into` appears whole or not at all. An entry that points outside of it is refused.
 ///
 /// # Errors
-/// `Files` for a broken archive or a full disk; `Interrupted`.
+/// `Asked` for what is no whole archive of one folder; `Files` for a full disk; `Interrupted`.
 pub(super) fn unpack(archive: &Path, into: &Path, watch: &dyn Watch) -> Result<(), Failure> {
     let partial = into.with_extension("partial");
     remove(&partial)?;
@@ -31,7 +31,14 @@ fn unpack_to(archive: &Path, partial: &Path, into: &Path, watch: &dyn Watch) -> 
     let attempt = format!("unpack {}", archive.display());
     let reader = compression::reader(archive).map_err(|e| Failure::file("read", archive, &e))?;
     let mut tar = tar::Archive::new(BufReader::new(reader));
-    let failed = |e: &io::Error| Failure::file(&format!("{attempt} to"), partial, e);
+    let failed = |e: &io::Error| match e.raw_os_error() {
+        Some(_) => Failure::file(&format!("{attempt} to"), partial, e),
+        // No system call failed: it is what was read.
+        None => {
+            let seen = format!("it is no whole archive of a source: {e}");
+            Failure::new(Kind::Asked, &attempt, seen, "get it again, or name another")
+        }
+    };
     fs::create_dir_all(partial).map_err(|e| failed(&e))?;
     for (number, entry) in tar.entries().map_err(|e| failed(&e))?.enumerate() {
         cancel::check(&attempt)?;
@@ -99,7 +106,7 @@ mod tests {
         };
         let elsewhere = folder.path().display().to_string();
         let seen = unpacked(&[(Symlink, "linux", &elsewhere)]).unwrap_err();
-        assert_eq!(seen, "all that the archive has at its top is linux, which is no folder");
+        assert!(seen.ends_with("all that the archive has at its top is linux, which is no folder"), "{seen}");
         assert!(unpacked(&[(Regular, "linux", "")]).unwrap_err().ends_with("which is no folder"));
         let two = [(Regular, "linux/Makefile", ""), (Regular, "README", "")];
         assert!(unpacked(&two).unwrap_err().contains("2 entries"));

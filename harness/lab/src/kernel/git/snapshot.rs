@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Git, Repository};
@@ -69,16 +70,17 @@ impl Repository {
     /// `Asked` for a folder with a repository in it that is no part of it; `Files`.
     pub(crate) fn snapshot(&self, folder: &Path, chosen: Option<&Chosen>) -> Result<String, Failure> {
         let index = self.path.join("snapshot-index");
-        let begun = index.exists();
         let snapshot = Snapshot {
             attempt: format!("note the files of {}", folder.display()),
-            git: Git::of(&self.path, folder, None).with_index(index),
+            git: Git::of(&self.path, folder, None).with_index(index.clone()),
             repository: &self.path,
             folder,
         };
         // Until this is dropped: then whoever has left a lock of git's is gone.
         let _lock = self.lock(&snapshot.attempt)?;
         self.unlock("snapshot-index.lock")?;
+        self.forget_another_folder(&index, folder)?;
+        let begun = index.exists();
         match chosen {
             // Nobody has chosen what belongs to it, and its ignore file need not say: that of Debian's kernel source
             // ignores all.
@@ -97,6 +99,23 @@ impl Repository {
         };
         snapshot.complete(chosen.map_or("", |chosen| &chosen.index))?;
         snapshot.ask(&["write-tree"])
+    }
+
+    /// Removes an index that was made of another folder: git compares size, times and inode of a file, and all of them
+    /// can be those of a file that was unpacked there in the same second, with the time that the archive gives both.
+    fn forget_another_folder(&self, index: &Path, folder: &Path) -> Result<(), Failure> {
+        let note = self.path.join("snapshot-of");
+        let now = folder.as_os_str().as_bytes();
+        if fs::read(&note).is_ok_and(|noted| noted == now) {
+            return Ok(());
+        }
+        match fs::remove_file(index) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove", index, &e));
+            }
+            _ => {}
+        }
+        fs::write(&note, now).map_err(|e| Failure::file("write", &note, &e))
     }
 }
 
