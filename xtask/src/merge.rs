@@ -28,6 +28,13 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
         Some(folder) => Place::Named(folder.clone()),
         None => Place::Dated { runs: workspace.join("runs"), kind: "merge" },
     };
+    if let Some(out) = arguments.out.as_ref().and_then(|out| std::path::absolute(out).ok())
+        && let Some(part) =
+            arguments.parts.iter().find(|part| part.canonicalize().is_ok_and(|part| out.starts_with(part)))
+    {
+        let seen = format!("{} is within {}", out.display(), part.display());
+        return Err(Failure::new(Kind::Asked, attempt, seen, "name another folder with --out"));
+    }
     let run = place.make()?;
     let mut whole = Whole::default();
     for (number, part) in arguments.parts.iter().enumerate() {
@@ -68,6 +75,8 @@ struct Whole {
     hosts: Vec<Host>,
     cases: Vec<TestEntry>,
     harness: Vec<HarnessEntry>,
+    /// Tests that did not pass, as processes counted them that came to their end, less those that are noted.
+    unknown: u64,
     /// Tests that were run more than once, and how often.
     twice: BTreeMap<String, usize>,
 }
@@ -75,6 +84,8 @@ struct Whole {
 impl Whole {
     /// Adds a part, whose folder is in that of the whole now.
     fn add(&mut self, noted: Noted, run: &Path, name: &str) {
+        let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
+        self.unknown += noted.ended.iter().sum::<u64>().saturating_sub(not_passed as u64);
         let Noted { cases, harness, ended: _, part } = noted;
         if let Some((host, tests)) = part {
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
@@ -103,7 +114,7 @@ impl Whole {
     }
 
     fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
-        let Self { all, hosts, cases, harness, twice: _ } = self;
+        let Self { all, hosts, cases, harness, unknown, twice: _ } = self;
         let seen: Vec<String> =
             cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();
         let missing: Vec<String> = all.into_iter().filter(|test| !seen.contains(test)).collect();
@@ -114,8 +125,12 @@ impl Whole {
         let noted = Noted { cases, harness, ..Noted::default() };
         let code = noted.exit_code(exit::INCONCLUSIVE);
         // What nobody ran is no success.
-        let exit_code =
-            if code == exit::SUPPORTED && !missing.is_empty() { exit::INCONCLUSIVE } else { code };
+        let exit_code = match code {
+            // As with `test`: a test of which nothing is known but that it did not pass has failed.
+            _ if unknown > 0 => exit::REFUTED,
+            exit::SUPPORTED if !missing.is_empty() => exit::INCONCLUSIVE,
+            _ => code,
+        };
         let qemus: Vec<&str> = hosts.iter().map(|host| host.qemu.as_str()).collect();
         let parts: Vec<String> =
             parts.iter().map(|part| lab::shell::quoted(&part.display().to_string())).collect();
@@ -232,6 +247,16 @@ mod tests {
             let (whole, twice) = joined(parts);
             assert_eq!((whole.exit_code, twice), (2, vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
         }
+    }
+
+    #[test]
+    fn a_test_that_failed_and_was_not_noted_is_not_lost() {
+        let died = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Passed), ("c", Passed)]) };
+        let (whole, _) = joined(vec![died]);
+        assert_eq!((whole.exit_code, whole.passed), (1, false));
+        // One that is noted is known.
+        let known = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Inconclusive), ("c", Passed)]) };
+        assert_eq!(joined(vec![known]).0.exit_code, 2);
     }
 
     #[test]

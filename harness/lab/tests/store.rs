@@ -51,6 +51,9 @@ impl Watch for Notes {
 fn write_source(folder: &Path) {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("Makefile"), MAKEFILE).unwrap();
+    // By which a kernel source is known.
+    fs::create_dir_all(folder.join("drivers/base")).unwrap();
+    fs::write(folder.join("drivers/base/dd.c"), "").unwrap();
     fs::write(folder.join("known"), "TINY|SMP|NEW").unwrap();
     fs::write(folder.join("code.c"), "pristine\n").unwrap();
     fs::write(folder.join("Kconfig"), "config TINY\nconfig SMP\nconfig NUMA\nconfig WARP_DRIVE\n").unwrap();

@@ -73,7 +73,12 @@ impl Found {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Bench(document) => document.outcome,
-            Self::Tests(document) => document.outcome,
+            // Of what is no case, the exit code alone tells.
+            Self::Tests(document) => match document.exit_code {
+                0 => document.outcome,
+                1 => Outcome::Refuted,
+                _ => Outcome::of_all([document.outcome, Outcome::Inconclusive]),
+            },
         }
     }
 
@@ -200,6 +205,7 @@ fn of_tests(document: &TestDocument) -> Vec<Check> {
         .chain(document.harness.iter().map(of_harness))
         .chain(document.missing.iter().map(|test| missing(test)));
     let mut checks: Vec<Check> = all.collect();
+    checks.extend(end_of_run(document, &checks));
     // They come as they end, several at a time.
     let mut groups: Vec<String> = Vec::new();
     for check in &checks {
@@ -229,6 +235,23 @@ fn of_case(entry: &TestEntry) -> Check {
         seen: why,
         evidence: decisive.flat_map(|finding| finding.evidence.clone()).collect(),
     }
+}
+
+/// What none of the others explains: a unit test that failed, a process that died, a kernel that did not build.
+fn end_of_run(document: &TestDocument, checks: &[Check]) -> Option<Check> {
+    let explained = checks.iter().any(|check| match document.exit_code {
+        1 => check.result == TestResult::Failed,
+        _ => check.result > TestResult::Passed,
+    });
+    (document.exit_code != 0 && !explained).then(|| Check {
+        group: "run".to_owned(),
+        kernel: None,
+        candidate: None,
+        name: "every test came to its end, those that boot no guest as well".to_owned(),
+        result: if document.exit_code == 1 { TestResult::Failed } else { TestResult::Lost },
+        seen: format!("exit code {}", document.exit_code),
+        evidence: Vec::new(),
+    })
 }
 
 /// A test that nobody ran: no success, whatever it would have been.

@@ -124,7 +124,7 @@ fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {
         table.row([vec![kernel.to_owned()], all.iter().map(count).collect()].concat());
     }
     out.push_str(&table.render());
-    writeln!(out, "verdict: {}", document.outcome)
+    writeln!(out, "verdict: {}", Found::Tests(Box::new(document.clone())).outcome())
 }
 
 /// Words in lines of at most [`COLUMNS`], the first with one indent and the others with another.

@@ -98,6 +98,22 @@ fn what_cannot_be_told_and_what_was_lost_is_green_nowhere() {
     assert_eq!(states, ["PASS", "FAIL", "ERROR", "MISS", "SKIP"]);
 }
 
+#[test]
+fn a_run_that_failed_for_what_no_test_says_is_green_nowhere() {
+    let Found::Tests(mut document) = tests() else { panic!() };
+    document.results.truncate(1);
+    for (exit_code, what) in [(1, "failure"), (71, "error")] {
+        (document.exit_code, document.passed) = (exit_code, false);
+        document.outcome = evidence::judge::Outcome::Supported;
+        let found = Found::Tests(document.clone());
+        assert_ne!(found.outcome(), evidence::judge::Outcome::Supported);
+        assert!(junit::render(&found).contains(&format!("<{what} ")));
+        assert!(ktap::render(&found).contains("not ok"));
+        assert!(!mail::render(&found).contains("verdict: supported"));
+        assert!(!page(&found).contains("<h1>parprobe: <span class=\"badge passed\">"));
+    }
+}
+
 /// What the description of the format asks of each kind of event.
 #[test]
 fn a_trace_has_what_its_viewers_ask_of_each_event() {

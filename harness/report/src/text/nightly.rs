@@ -229,8 +229,10 @@ fn list(items: impl Iterator<Item = String>) -> String {
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
-/// A line, cut where it is too wide: the document has it all.
+/// A line, cut where it is too wide: the document has it all. Any runner may have written it: it has no control
+/// characters, which a terminal obeys.
 fn line(out: &mut String, text: &str) -> std::fmt::Result {
+    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().count() <= WIDTH {
         return writeln!(out, "{}", text.trim_end());
     }
