@@ -116,7 +116,18 @@ impl Night<'_> {
         };
         self.bench(&mut entry, &lineup, &topology, recipes)?;
         if !self.arguments.no_tests {
-            self.tests(&mut entry)?;
+            match self.tests(&mut entry) {
+                // What the bench showed is not lost with them.
+                Err(failure) if failure.kind != Kind::Interrupted => {
+                    let name = "tests".to_owned();
+                    entry.checks.push(CheckEntry {
+                        name,
+                        first: checks::lost(&failure, "tests"),
+                        again: None,
+                    });
+                }
+                done => done?,
+            }
         }
         Ok(entry)
     }
@@ -200,7 +211,7 @@ impl Night<'_> {
             [] => Ok(Vec::new()),
             // Nobody knows which of them it was.
             failed if failed.iter().any(|name| name == "tests") => {
-                carry_out(&self.arguments.tests, false, "tests-again")
+                carry_out(&self.arguments.tests, false, "tests-again").map(checks::ended_well)
             }
             failed => {
                 self.watch.note(&format!("tried again, as they failed: {}", failed.join(", ")));
@@ -229,11 +240,15 @@ fn both_lost(tried: &[Named], failure: &Failure, folder: &str) -> Vec<Named> {
 
 /// Both tries of what failed, and the one of everything else.
 fn joined(tried: Vec<Named>, again: &[Named]) -> Vec<CheckEntry> {
+    let known: Vec<String> = tried.iter().map(|(name, _)| name.clone()).collect();
     let join = |(name, first): Named| {
         let again = again.iter().find(|(of, _)| *of == name && first.result == TestResult::Failed);
         CheckEntry { again: again.map(|(_, again)| again.clone()), name, first }
     };
-    tried.into_iter().map(join).collect()
+    // What only the second try came to.
+    let new = again.iter().filter(|(name, _)| !known.contains(name)).cloned();
+    let new = new.map(|(name, first)| CheckEntry { name, first, again: None });
+    tried.into_iter().map(join).chain(new).collect()
 }
 
 /// The command that repeats a night, with every default that could change spelt out.

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         wanted.recipes(&Catalogue::read(&workspace.join("kernel-configs"))?, Store::open()?.root(), watch)?;
         return list(&order, watch);
     }
-    let Tested { document, folder, stopped } = carry_out(&order, watch)?;
+    let Tested { document, folder, stopped, all_known: _ } = carry_out(&order, watch)?;
     let json = document.to_json() + "\n";
     // First: where it cannot be written, it is seen at least.
     print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
@@ -130,6 +130,8 @@ pub(crate) struct Tested {
     pub(crate) folder: Option<PathBuf>,
     /// What kept others from being started.
     pub(crate) stopped: Option<Failure>,
+    /// Whether of all guest tests it is known what became of them.
+    pub(crate) all_known: bool,
 }
 
 /// Carries out tests.
@@ -194,6 +196,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
+    let all_known = all_known(&guests, &noted);
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
@@ -206,7 +209,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         harness: noted.harness,
         missing: Vec::new(),
     };
-    Ok(Tested { document, folder, stopped })
+    Ok(Tested { document, folder, stopped, all_known })
 }
 
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
@@ -222,16 +225,19 @@ fn install_validators(watch: &dyn Watch) -> Result<(), Failure> {
     }
 }
 
+/// Whether of all guest tests it is known what became of them: no process died, nor said otherwise than it had noted.
+fn all_known(guests: &[bool], noted: &Noted) -> bool {
+    let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
+    usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed)
+        && guests.contains(&false) == (not_passed > 0)
+        && noted.ended.len() == guests.len()
+}
+
 /// The exit code for tests that boot no guest, for guest tests, a verdict for each process, and for what kept others
 /// from being started. A test of which nothing is known has failed.
 fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Failure>) -> u8 {
-    let results = || noted.results().map(|(result, _)| result);
-    let not_passed = results().filter(|result| *result > TestResult::Passed).count();
-    let all_known = usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed)
-        && guests.contains(&false) == (not_passed > 0)
-        && noted.ended.len() == guests.len();
-    let worst = results().max();
-    if fast.contains(&false) || !all_known || worst == Some(TestResult::Failed) {
+    let worst = noted.results().map(|(result, _)| result).max();
+    if fast.contains(&false) || !all_known(guests, noted) || worst == Some(TestResult::Failed) {
         return exit::REFUTED;
     }
     if let Some(failure) = stopped {

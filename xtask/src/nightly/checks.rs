@@ -7,11 +7,10 @@ use evidence::stats::{self, Interval};
 use evidence::{sequential, units::micros};
 use lab::failure::Failure;
 use report::document::{
-    BootEntry, ComparedEntry, Comparison, Document, HarnessEntry, IntervalKind, LostEntry, ResultEntry,
-    StructureEntry, TestEntry, TestResult, TryEntry,
+    BootEntry, CaseEntry, ComparedEntry, Comparison, Document, HarnessEntry, IntervalKind, LostEntry,
+    ResultEntry, StructureEntry, TestEntry, TestResult, TryEntry,
 };
 
-use crate::exit;
 use crate::test::Tested;
 
 /// A name, and what a try of it showed.
@@ -19,7 +18,7 @@ pub(super) type Named = (String, TryEntry);
 
 /// What each test showed. What was carried out is in a folder of this name.
 pub(super) fn of_tests(tested: &Tested, folder: &str) -> Vec<Named> {
-    let Tested { document, folder: _, stopped } = tested;
+    let Tested { document, folder: _, stopped, all_known } = tested;
     let lost_code = |lost: &Option<LostEntry>| lost.as_ref().map(|lost| lost.exit_code);
     let case = |entry: &TestEntry| {
         let why = match (entry.result, &entry.lost) {
@@ -42,14 +41,25 @@ pub(super) fn of_tests(tested: &Tested, folder: &str) -> Vec<Named> {
     if let Some(failure) = stopped {
         all.push(("tests".to_owned(), lost(failure, folder)));
     }
-    // A process that died under its tests has noted none of them.
-    let failed = all.iter().any(|(_, of)| of.result == TestResult::Failed);
-    if document.exit_code == exit::REFUTED && !failed {
+    // A process that died has noted only those that came to their end before.
+    if !all_known {
         let why = vec!["they ended otherwise than they had said".to_owned()];
         let result = TestResult::Failed;
         all.push(("tests".to_owned(), TryEntry { result, why, exit_code: None, folder: folder.to_owned() }));
     }
     all
+}
+
+/// Tests that were tried again because a process had died: that none did is a result, too.
+pub(super) fn ended_well(mut tried: Vec<Named>) -> Vec<Named> {
+    if !tried.iter().any(|(name, _)| name == "tests")
+        && let Some((_, of)) = tried.first()
+    {
+        let folder = of.folder.clone();
+        let passed = TryEntry { result: TestResult::Passed, why: Vec::new(), exit_code: None, folder };
+        tried.push(("tests".to_owned(), passed));
+    }
+    tried
 }
 
 /// What each claim of a bench showed.
@@ -80,8 +90,13 @@ pub(super) fn of_bench(document: &Document, folder: &str) -> Vec<Named> {
         };
         Some((format!("bench::{metric} {baseline} / {candidate}"), of((*outcome)?, why)))
     };
+    let untested = |case: &CaseEntry| {
+        let why = vec!["no kernel that the claim is about was booted".to_owned()];
+        (format!("bench::{}", case.name), of(Outcome::NotRun, why))
+    };
     let kernels = document.results.iter().map(kernel);
-    kernels.chain(document.comparisons.iter().filter_map(pair)).collect()
+    let pairs = document.comparisons.iter().filter_map(pair);
+    kernels.chain(pairs).chain(document.cases.iter().filter(|case| !case.tested).map(untested)).collect()
 }
 
 /// What could not be carried out to its end.
@@ -164,5 +179,33 @@ pub(super) fn structure(result: &ResultEntry) -> StructureEntry {
         on_node: middle(&|boot| whole((boot.facts.local_probes? * 100).checked_div(boot.facts.placeable?)?)),
         makespan_us: time(&|boot| boot.facts.makespan_us),
         insmod_us: time(&|boot| boot.facts.insmod_us),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use report::document::TestDocument;
+
+    fn tested(all_known: bool) -> Tested {
+        let entry =
+            |test: &str, result| HarnessEntry { test: test.to_owned(), result, why: None, lost: None };
+        let harness = vec![entry("known", TestResult::Failed), entry("other", TestResult::Passed)];
+        let document = serde_json::json!({
+            "schema": "", "outcome": "refuted", "passed": false, "exit_code": 1,
+            "host": { "qemu": "", "cores": 2 }, "run": "", "command": "", "results": [], "harness": harness,
+        });
+        let document: TestDocument = serde_json::from_value(document).unwrap();
+        Tested { document, folder: None, stopped: None, all_known }
+    }
+
+    #[test]
+    fn a_process_that_died_is_told_though_a_test_failed_as_well() {
+        let names = |of: Vec<Named>| of.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(of_tests(&tested(true), "")), ["known", "other"]);
+        assert_eq!(names(of_tests(&tested(false), "")), ["known", "other", "tests"]);
+        let again = ended_well(of_tests(&tested(true), ""));
+        assert_eq!(again[2].1.result, TestResult::Passed);
+        assert_eq!(ended_well(of_tests(&tested(false), ""))[2].1.result, TestResult::Failed);
     }
 }
