@@ -53,7 +53,7 @@ fn tell(entry: HistoryEntry, file: String, history: Nights) -> NightDocument {
     let before: Vec<&HistoryEntry> = alike
         .iter()
         .copied()
-        .filter(|night| night.when < entry.when || (night.when == entry.when && night.runner != entry.runner))
+        .filter(|night| night.when < entry.when || (night.when == entry.when && **night != entry))
         .collect();
     let nights: Vec<&HistoryEntry> = before.iter().copied().chain([&entry]).collect();
     let (checks, series) = (judge::checks(&entry, &before), judge::series(&nights, false));

@@ -6,6 +6,9 @@ use evidence::judge::{Finding, Outcome};
 
 use crate::document::{Document, HarnessEntry, TestDocument, TestEntry, TestResult};
 
+/// The group of tests that test us, and no kernel.
+pub(crate) const HARNESS: &str = "harness";
+
 /// The document of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -34,8 +37,8 @@ pub struct Made {
     pub fragments: Vec<String>,
     /// Its configuration.
     pub config: String,
-    /// Its patches, in order: name and text.
-    pub patches: Vec<(String, String)>,
+    /// Its patches, in order: name and content, which need not be text.
+    pub patches: Vec<(String, Vec<u8>)>,
 }
 
 /// Something that was checked, and what came of it.
@@ -270,7 +273,7 @@ fn missing(test: &str) -> Check {
 fn of_harness(entry: &HarnessEntry) -> Check {
     let HarnessEntry { test, result, why, lost } = entry;
     Check {
-        group: "harness".to_owned(),
+        group: HARNESS.to_owned(),
         kernel: None,
         candidate: None,
         name: test.clone(),

@@ -101,7 +101,7 @@ fn made(kernel: &Made) -> Markup {
                 dt { "compiler" } dd { (compiler.as_deref().unwrap_or("built by somebody else")) }
                 dt { "store" } dd { (id) }
             }
-            @for (name, text) in patches { details { summary { "patch " (name) } pre { (text) } } }
+            @for (name, text) in patches { details { summary { "patch " (name) } pre { (String::from_utf8_lossy(text)) } } }
             @if !config.is_empty() {
                 details {
                     summary { "configuration" @if !fragments.is_empty() { " (" (fragments.join(", ")) ")" } }

@@ -5,30 +5,42 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::document::TestResult;
-use crate::findings::{Check, Found, Made};
+use crate::findings::{Check, Found, HARNESS, Made};
 
 /// The name of the CI system that these objects come from.
 const ORIGIN: &str = "parprobe";
 /// The longest excerpt of a log that the schema takes, in characters.
 const LONGEST_EXCERPT: usize = 16_384;
 
-/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate; a test of the harness is of no
-/// kernel and is left out.
+/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate, and what is of no kernel to the first
+/// build; a test of the harness tests no kernel and is left out.
 pub fn render(found: &Found, kernels: &[Made]) -> String {
     // The same document gives the same names: sent twice, it is there once.
     let run = hex(&Sha256::digest(format!("{found:?}")))[..16].to_owned();
-    let checks = found.checks();
-    let of_a_kernel = checks.iter().filter_map(|check| Some((check, kernel_of(check, kernels)?)));
-    let tests =
-        of_a_kernel.enumerate().map(|(number, (check, kernel))| test(&run, number + 1, check, kernel));
-    let tests: Vec<Value> = tests.collect();
+    let checks: Vec<Check> = found.checks().into_iter().filter(|check| check.group != HARNESS).collect();
+    // One that was not built is not in the folder of the run.
+    let mut all: Vec<(Made, &str)> = kernels.iter().map(|kernel| (kernel.clone(), "PASS")).collect();
+    for name in checks.iter().filter_map(of_kernel) {
+        if !all.iter().any(|(kernel, _)| kernel.name == *name) {
+            let id = format!("{run}-{}", &hex(&Sha256::digest(name.as_bytes()))[..8]);
+            all.push((Made { name: name.clone(), id, ..Made::default() }, "MISS"));
+        }
+    }
+    let build_of = |check: &Check| {
+        let named = |name: &String| all.iter().find(|(kernel, _)| kernel.name == *name);
+        of_kernel(check).map_or(all.first(), named).map(|(kernel, _)| kernel)
+    };
+    let numbered = checks.iter().enumerate();
+    let tests: Vec<Value> = numbered
+        .filter_map(|(number, check)| Some(test(&run, number + 1, check, build_of(check)?)))
+        .collect();
     let mut known: Vec<&str> = Vec::new();
     let (mut checkouts, mut builds) = (Vec::new(), Vec::new());
-    for kernel in kernels {
+    for (kernel, status) in &all {
         if !known.contains(&kernel.id.as_str()) {
             known.push(&kernel.id);
             checkouts.push(checkout(kernel));
-            builds.push(build(kernel));
+            builds.push(build(kernel, status));
         }
     }
     let document = json!({
@@ -37,14 +49,14 @@ pub fn render(found: &Found, kernels: &[Made]) -> String {
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
 
-fn kernel_of<'a>(check: &Check, kernels: &'a [Made]) -> Option<&'a Made> {
-    let name = check.kernel.as_ref().or(check.candidate.as_ref())?;
-    kernels.iter().find(|kernel| kernel.name == *name)
+/// The kernel that a check is of.
+fn of_kernel(check: &Check) -> Option<&String> {
+    check.kernel.as_ref().or(check.candidate.as_ref())
 }
 
 fn checkout(kernel: &Made) -> Value {
     let Made { name, id, release, source, source_blake3, patches, .. } = kernel;
-    let patches: Vec<&str> = patches.iter().map(|(_, text)| text.as_str()).collect();
+    let patches: Vec<&[u8]> = patches.iter().map(|(_, content)| content.as_slice()).collect();
     json!({
         "id": format!("{ORIGIN}:{id}"),
         "origin": ORIGIN,
@@ -55,7 +67,7 @@ fn checkout(kernel: &Made) -> Value {
     })
 }
 
-fn build(kernel: &Made) -> Value {
+fn build(kernel: &Made, status: &str) -> Value {
     let Made { name, id, compiler, fragments, .. } = kernel;
     let mut build = json!({
         "id": format!("{ORIGIN}:{id}"),
@@ -63,7 +75,7 @@ fn build(kernel: &Made) -> Value {
         "checkout_id": format!("{ORIGIN}:{id}"),
         "comment": name,
         "architecture": "x86_64",
-        "status": "PASS",
+        "status": status,
     });
     if let Some(compiler) = compiler {
         build["compiler"] = json!(compiler);
@@ -100,11 +112,11 @@ fn status(result: TestResult) -> &'static str {
 }
 
 /// What `sha256sum *.patch | cut -c-64 | sha256sum | cut -c-64` prints, as the schema has it; empty without patches.
-fn patchset_hash(patches: &[&str]) -> String {
+fn patchset_hash(patches: &[&[u8]]) -> String {
     if patches.is_empty() {
         return String::new();
     }
-    let each: String = patches.iter().map(|patch| hex(&Sha256::digest(patch.as_bytes())) + "\n").collect();
+    let each: String = patches.iter().map(|patch| hex(&Sha256::digest(patch)) + "\n").collect();
     hex(&Sha256::digest(each.as_bytes()))
 }
 
@@ -121,7 +133,7 @@ mod tests {
         assert_eq!(patchset_hash(&[]), "");
         // printf 'one\n' >1.patch; printf 'two\n' >2.patch; sha256sum *.patch | cut -c-64 | sha256sum | cut -c-64
         assert_eq!(
-            patchset_hash(&["one\n", "two\n"]),
+            patchset_hash(&[b"one\n", b"two\n"]),
             "a50bf38ac5895077796ec5aaebcc94163ceb75563de42cf017e749178f4ad333"
         );
     }

@@ -43,7 +43,7 @@ fn timeline(kernel: &str, lane: usize) -> Timeline {
 }
 
 fn page(found: &Found) -> String {
-    let patches = vec![("0001-a.patch".to_owned(), "+</pre><script>alert(2)</script>".to_owned())];
+    let patches = vec![("0001-a.patch".to_owned(), b"+</pre><script>alert(2)</script> \xe9".to_vec())];
     let kernels = [Made { name: "with".to_owned(), patches, ..Made::default() }];
     let timelines = [timeline("without", 0), timeline("with", 1)];
     html::render(&Page { found, kernels: &kernels, timelines: &timelines, remarks: &[] })
@@ -96,6 +96,14 @@ fn what_cannot_be_told_and_what_was_lost_is_green_nowhere() {
     let states: Vec<&str> =
         sent["tests"].as_array().unwrap().iter().map(|test| test["status"].as_str().unwrap()).collect();
     assert_eq!(states, ["PASS", "FAIL", "ERROR", "MISS", "SKIP"]);
+    // A kernel that was not built, and a test that nobody ran, are there as well.
+    let Found::Tests(mut document) = tests() else { panic!() };
+    document.results[3].kernel = "mainline".to_owned();
+    document.missing = vec!["a::with".to_owned()];
+    let sent: Value = serde_json::from_str(&kcidb::render(&Found::Tests(document), &kernels)).unwrap();
+    assert_eq!(sent["builds"].as_array().unwrap().len(), 2);
+    assert_eq!(sent["builds"][1]["status"], "MISS");
+    assert_eq!(sent["tests"].as_array().unwrap().len(), 6);
 }
 
 #[test]

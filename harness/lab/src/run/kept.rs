@@ -21,8 +21,8 @@ pub struct Kept {
     pub identity: Identity,
     /// Its configuration.
     pub config: String,
-    /// Its patches, in order: name and text.
-    pub patches: Vec<(String, String)>,
+    /// Its patches, in order: name and content, which need not be text.
+    pub patches: Vec<(String, Vec<u8>)>,
 }
 
 impl Kept {
@@ -46,7 +46,7 @@ impl Kept {
         let patches = folder.join(PATCHES);
         let patches = if patches.exists() { entries(&patches)? } else { Vec::new() };
         let patches =
-            patches.iter().map(|path| Ok((name(path), text(path)?))).collect::<Result<_, Failure>>();
+            patches.iter().map(|path| Ok((name(path), bytes(path)?))).collect::<Result<_, Failure>>();
         Ok(Self { name: name(folder), identity, config: text(&folder.join(CONFIG))?, patches: patches? })
     }
 }
@@ -86,7 +86,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    fs::read(path).map(super::record::as_text).map_err(|e| Failure::file("read", path, &e))
+    bytes(path).map(super::record::as_text)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|e| Failure::file("read", path, &e))
 }
 
 fn name(path: &Path) -> String {
@@ -123,6 +127,6 @@ mod tests {
         let names: Vec<&str> = kept[0].patches.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!((kept[0].name.as_str(), kept[0].config.as_str()), ("with", "CONFIG_X=y\n"));
         assert_eq!(names, ["0001-z.patch", "0002-a.patch"]);
-        assert_eq!(kept[0].patches[0].1, "z.patch");
+        assert_eq!(kept[0].patches[0].1, b"z.patch");
     }
 }
