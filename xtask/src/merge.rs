@@ -1,6 +1,6 @@
 //! `merge`: results of machines that each ran a part of the tests to one, with what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use report::findings::Found;
 
 use crate::cli::MergeArguments;
 use crate::exit;
-use crate::results::Noted;
+use crate::results::{Noted, Part};
 use crate::screen::print;
 
 pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
@@ -49,6 +49,11 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
     for twice in whole.twice.keys() {
         watch.note(&format!("{twice} was run more than once: the worst result counts"));
     }
+    if whole.archives.len() > 1 {
+        let seen = format!("they come from {} archives", whole.archives.len());
+        let next = "join what one archive gave, and have each machine write to a new folder for each";
+        return Err(Failure::new(Kind::Asked, attempt, seen, next));
+    }
     if whole.all.is_empty() {
         let seen = "none of them says what tests there are";
         let next = "run the tests from an archive: `cargo xtask archive` says how";
@@ -71,6 +76,8 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
 /// What all parts say.
 #[derive(Default)]
 struct Whole {
+    /// The archives that tests come from.
+    archives: BTreeSet<String>,
     all: Vec<String>,
     hosts: Vec<Host>,
     cases: Vec<TestEntry>,
@@ -86,8 +93,9 @@ impl Whole {
     fn add(&mut self, noted: Noted, run: &Path, name: &str) {
         let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
         self.unknown += noted.ended.iter().sum::<u64>().saturating_sub(not_passed as u64);
-        let Noted { cases, harness, ended: _, part } = noted;
-        if let Some((host, tests)) = part {
+        let Noted { cases, harness, ended: _, parts } = noted;
+        for Part { archive, host, tests } in parts {
+            self.archives.insert(archive);
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
             if !self.hosts.contains(&host) {
                 self.hosts.push(host);
@@ -114,7 +122,7 @@ impl Whole {
     }
 
     fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
-        let Self { all, hosts, cases, harness, unknown, twice: _ } = self;
+        let Self { archives: _, all, hosts, cases, harness, unknown, twice: _ } = self;
         let seen: Vec<String> =
             cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();
         let missing: Vec<String> = all.into_iter().filter(|test| !seen.contains(test)).collect();
@@ -212,7 +220,8 @@ mod tests {
         };
         let all = ["a", "b", "c"].map(str::to_owned).to_vec();
         let host = Host { qemu: "QEMU 7".to_owned(), cores: 2 };
-        Noted { harness: results.iter().map(entry).collect(), part: Some((host, all)), ..Noted::default() }
+        let parts = vec![Part { archive: "1".to_owned(), host, tests: all }];
+        Noted { harness: results.iter().map(entry).collect(), parts, ..Noted::default() }
     }
 
     fn joined(parts: Vec<Noted>) -> (TestDocument, Vec<String>) {
@@ -257,6 +266,17 @@ mod tests {
         // One that is noted is known.
         let known = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Inconclusive), ("c", Passed)]) };
         assert_eq!(joined(vec![known]).0.exit_code, 2);
+    }
+
+    #[test]
+    fn results_of_two_archives_are_told_apart() {
+        let mut whole = Whole::default();
+        let mut other = part(&[("a", Passed)]);
+        other.parts[0].archive = "2".to_owned();
+        for noted in [part(&[("b", Passed)]), other] {
+            whole.add(noted, Path::new("/nowhere"), "part-1");
+        }
+        assert_eq!(whole.archives.len(), 2);
     }
 
     #[test]

@@ -15,8 +15,17 @@ pub(crate) struct Noted {
     pub(crate) harness: Vec<HarnessEntry>,
     /// Of each process that came to its end, how many of its tests did not pass.
     pub(crate) ended: Vec<u64>,
-    /// The machine, and the names of all tests, where it runs a part of them.
-    pub(crate) part: Option<(Host, Vec<String>)>,
+    /// Where each machine runs a part of the tests, what it said of them: once, unless several archives were mixed.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A machine that runs a part of the tests.
+pub(crate) struct Part {
+    /// What tells the archive that they come from apart from others.
+    pub(crate) archive: String,
+    pub(crate) host: Host,
+    /// The names of all tests.
+    pub(crate) tests: Vec<String>,
 }
 
 impl Noted {
@@ -36,7 +45,9 @@ impl Noted {
                 Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
                 Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
                 Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
-                Ok(TestLine::Part { host, tests }) => noted.part = Some((host, tests)),
+                Ok(TestLine::Part { archive, host, tests }) => {
+                    noted.parts.push(Part { archive, host, tests })
+                }
                 // A line that was cut is a test of which nothing is known.
                 Err(_) => {}
             }

@@ -12,8 +12,8 @@ const ORIGIN: &str = "parprobe";
 /// The longest excerpt of a log that the schema takes, in characters.
 const LONGEST_EXCERPT: usize = 16_384;
 
-/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate, and what is of no kernel to the first
-/// build; a test of the harness tests no kernel and is left out.
+/// As JSON of KCIDB. A comparison of kernels belongs to the build of the candidate, and what is of no kernel to the
+/// first build; a test of the harness tests no kernel and is left out.
 pub fn render(found: &Found, kernels: &[Made]) -> String {
     // The same document gives the same names: sent twice, it is there once.
     let run = hex(&Sha256::digest(format!("{found:?}")))[..16].to_owned();

@@ -40,8 +40,8 @@ fn line(number: usize, text: &str, result: TestResult, why: &str) -> String {
     format!("{ok} {number} - {}{directive}{why}", name(text)).trim_end().to_owned()
 }
 
-/// What ends a log, or begins a test, for the kernel's own parser wherever it stands (tools/testing/kunit/kunit_parser.py,
-/// `KTAP_END`): a kernel may have said it.
+/// What ends a log for the kernel's own parser wherever it stands (tools/testing/kunit/kunit_parser.py, `KTAP_END`): a
+/// kernel may have said it.
 const SAID_AT_THE_END: [&str; 3] =
     ["List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted"];
 

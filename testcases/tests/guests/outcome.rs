@@ -1,6 +1,5 @@
 //! What becomes of a guest test, and whoever started the tests being told of it.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::TryFromIntError;
@@ -151,17 +150,17 @@ pub(crate) fn note(line: &TestLine) -> io::Result<()> {
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }
 
-/// Says once in a run which machine this is and what tests there are, where each machine runs a part of them.
+/// Says which machine this is, which archive its tests come from and what tests there are, where each machine runs a
+/// part of them: once in a folder, unless that has results of another archive.
 pub(crate) fn note_part() -> io::Result<()> {
-    let there = |run: &OsString| Path::new(run).join(TEST_LINES).exists();
-    if std::env::var_os("PARPROBE_RUN").as_ref().is_none_or(there) {
+    let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
+    let store = Store::open().map_err(|failure| io::Error::other(failure.to_string()))?;
+    let Some(kit) = store.kit() else { return Ok(()) };
+    let archive = kit.id();
+    let noted = std::fs::read_to_string(Path::new(&run).join(TEST_LINES)).unwrap_or_default();
+    if noted.contains(&format!("\"archive\":\"{archive}\"")) {
         return Ok(());
     }
-    match Store::open().map_err(|failure| io::Error::other(failure.to_string()))?.kit() {
-        Some(kit) => {
-            let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
-            note(&TestLine::Part { host: Host { qemu, cores }, tests: kit.tests().to_vec() })
-        }
-        None => Ok(()),
-    }
+    let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
+    note(&TestLine::Part { archive, host: Host { qemu, cores }, tests: kit.tests().to_vec() })
 }

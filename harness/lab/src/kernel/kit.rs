@@ -133,6 +133,12 @@ impl Kit {
         &self.manifest.tests
     }
 
+    /// What tells it apart from another: a hash of all that is in it, kernels by their addresses.
+    pub fn id(&self) -> String {
+        let all = serde_json::to_string(&self.manifest).unwrap_or_default();
+        blake3::hash(all.as_bytes()).to_hex()[..16].to_owned()
+    }
+
     /// The agent's binary.
     pub fn agent(&self) -> PathBuf {
         self.folder.join(AGENT)

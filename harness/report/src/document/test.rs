@@ -123,8 +123,10 @@ pub enum TestLine {
     Case(Box<TestEntry>),
     /// What became of a test of the harness.
     Harness(HarnessEntry),
-    /// Where it runs a part of the tests, as one of several machines: the first line of all.
+    /// Where it runs a part of the tests, as one of several machines: before the first of its results.
     Part {
+        /// What tells the archive that they come from apart from others.
+        archive: String,
         /// The machine.
         host: Host,
         /// The names of all tests.
