@@ -1,6 +1,6 @@
 //! `archive`: guest tests with their kernels to one file, made and run in parts by cargo-nextest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,16 +36,16 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     watch.stage(&format!("pack {} tests and {} kernels", tests.len(), kernels.len()));
     let parts =
         Parts { subjects: &subjects, kernels: &kernels, agent: &agent, catalogue: &catalogue, tests: &tests };
-    let kit = Kit::write(&target(workspace)?, &parts)?;
+    let target = target(workspace)?;
+    // Whatever comes of it: tests that are run here take kernels from the store.
+    let _kit = Gone(Kit::folder(&target));
+    Kit::write(&target, &parts)?;
     let output = std::path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
     let output = output.display().to_string();
-    let packed = nextest(
+    nextest(
         workspace,
         &["archive", "--package", "testcases", "--test", "guests", "--archive-file", &output],
-    );
-    // Whatever came of it: tests that are run here take kernels from the store.
-    std::fs::remove_dir_all(&kit).map_err(|e| Failure::file("remove", &kit, &e))?;
-    packed?;
+    )?;
     print(&format!(
         "{output}: {} tests, {} kernels\n\
          on each of N machines, with QEMU, cargo-nextest and a checkout, for I from 1 to N:\n  \
@@ -56,6 +56,16 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
         arguments.output.display()
     ));
     Ok(exit::SUPPORTED)
+}
+
+/// A folder that is removed at the end.
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        // The next archive removes what is left.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Runs cargo-nextest; what it says goes to the screen only where it fails.
@@ -72,7 +82,7 @@ fn nextest(workspace: &Path, arguments: &[&str]) -> Result<(), Failure> {
 }
 
 /// Cargo's target folder, which may be elsewhere.
-fn target(workspace: &Path) -> Result<std::path::PathBuf, Failure> {
+fn target(workspace: &Path) -> Result<PathBuf, Failure> {
     let attempt = "find cargo's target folder";
     let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, "check that cargo works here");
     let mut command: Command = cargo(workspace);

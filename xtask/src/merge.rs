@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use evidence::judge::Outcome;
+use lab::copy;
 use lab::failure::{Failure, Kind};
 use lab::run::Place;
 use lab::watch::Watch;
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
     for (number, part) in arguments.parts.iter().enumerate() {
         watch.stage(&format!("copy {}", part.display()));
         let name = format!("part-{}", number + 1);
-        copy_folder(part, &run.join(&name))?;
+        copy::folder(part, &run.join(&name))?;
         if !part.join(TEST_LINES).exists() {
             watch.note(&format!("{} has no {TEST_LINES}: no test came to its end there", part.display()));
         }
@@ -189,21 +190,6 @@ fn moved(boot: &str, run: &Path, part: &str) -> String {
     // The shortest end is empty, and that is the part itself.
     let found = there.filter(|path| *path != run.join(part).join("")).last();
     found.map_or_else(|| boot.to_owned(), |path| path.display().to_string())
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
-    let failed = |e| Failure::file("copy", from, &e);
-    fs::create_dir_all(to).map_err(|e| Failure::file("create", to, &e))?;
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_folder(&path, &to)?;
-        } else if path.is_file() {
-            fs::copy(&path, &to).map_err(|e| Failure::file("write", &to, &e))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use report::html::Page;
 
 use crate::cli::{ReportArguments, ReportFormat};
 use crate::exit;
-use crate::screen::print;
+use crate::screen::{complain, print};
 
 pub(crate) fn run(arguments: &ReportArguments, workspace: &Path) -> Result<u8, Failure> {
     let run = match &arguments.run {
@@ -38,6 +38,7 @@ fn render(format: ReportFormat, run: &Path, found: &Found) -> Result<String, Fai
         }
         ReportFormat::Perfetto => {
             let (timelines, remarks) = kept::timelines(run, found);
+            remarks.iter().for_each(|remark| complain(remark));
             if let (true, Some(why)) = (timelines.is_empty(), remarks.into_iter().next()) {
                 let attempt = format!("draw the probes of {}", run.display());
                 let next = "name a folder with its boots/, as the run left it";

@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod cancel;
 pub mod child;
 mod compression;
+pub mod copy;
 mod cores;
 pub mod debian;
 pub mod failure;

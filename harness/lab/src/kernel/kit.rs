@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::copy;
 use crate::failure::{Failure, Kind};
 use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, store};
 
@@ -85,25 +86,30 @@ impl Kit {
         Ok(Self { folder: folder.to_owned(), manifest })
     }
 
-    /// Writes one below cargo's target folder, in place of any that is there, and returns its folder.
+    /// Where one is written below cargo's target folder.
+    pub fn folder(target: &Path) -> PathBuf {
+        target.join(FOLDER)
+    }
+
+    /// Writes one below cargo's target folder, in place of any that is there.
     ///
     /// # Errors
-    /// `Files`.
-    pub fn write(target: &Path, parts: &Parts<'_>) -> Result<PathBuf, Failure> {
+    /// `Files`; `Interrupted`.
+    pub fn write(target: &Path, parts: &Parts<'_>) -> Result<(), Failure> {
         let Parts { subjects, kernels, agent, catalogue, tests } = parts;
-        let folder = target.join(FOLDER);
+        let folder = Self::folder(target);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|e| Failure::file("remove", &folder, &e))?;
         }
         let mut entries = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
             let Kernel { name, about, behaves, identity, patches, folder: from } = kernel;
-            copy_folder(from, &folder.join(KERNELS).join(&identity.id))?;
+            copy::folder(from, &folder.join(KERNELS).join(&identity.id))?;
             let mut copied = Vec::new();
             for (place, patch) in patches.iter().enumerate() {
                 let file = patch.file_name().unwrap_or_default();
                 let kept = Path::new("patches").join(number.to_string()).join(place.to_string()).join(file);
-                copy_file(patch, &folder.join(&kept))?;
+                copy::file(patch, &folder.join(&kept))?;
                 copied.push(kept);
             }
             entries.push(Entry {
@@ -114,13 +120,12 @@ impl Kit {
                 patches: copied,
             });
         }
-        copy_file(agent, &folder.join(AGENT))?;
-        copy_folder(catalogue.folder(), &folder.join(CONFIGS))?;
+        copy::file(agent, &folder.join(AGENT))?;
+        copy::folder(catalogue.folder(), &folder.join(CONFIGS))?;
         let manifest = Manifest { subjects: subjects.to_vec(), kernels: entries, tests: tests.to_vec() };
         let json = serde_json::to_string_pretty(&manifest).unwrap_or_default();
         let path = folder.join(MANIFEST);
-        fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))?;
-        Ok(folder)
+        fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))
     }
 
     /// The kernels that cases are carried out on.
@@ -175,21 +180,6 @@ impl Kit {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
-    let failed = |e| Failure::file("list", from, &e);
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() { copy_folder(&path, &to)? } else { copy_file(&path, &to)? }
-    }
-    Ok(())
-}
-
-fn copy_file(from: &Path, to: &Path) -> Result<(), Failure> {
-    let written = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(from, to));
-    written.map(drop).map_err(|e| Failure::file("write", to, &e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +214,8 @@ mod tests {
             catalogue: &catalogue,
             tests: &["a::with".to_owned()],
         };
-        let kit = Kit::read(&Kit::write(folder.path(), &parts).unwrap()).unwrap();
+        Kit::write(folder.path(), &parts).unwrap();
+        let kit = Kit::read(&Kit::folder(folder.path())).unwrap();
         assert_eq!(kit.subjects(), std::slice::from_ref(&with));
         assert_eq!(kit.tests(), ["a::with"]);
         assert_eq!(fs::read_to_string(kit.agent()).unwrap(), "agent");
