@@ -104,7 +104,13 @@ impl Whole {
         }
         for mut entry in cases {
             for boot in &mut entry.boots {
-                *boot = moved(boot, run, name);
+                let was = std::mem::take(boot);
+                *boot = moved(&was, run, name);
+                // Evidence is where the boot is.
+                let findings = entry.findings.iter_mut().chain(&mut entry.others);
+                findings
+                    .flat_map(|finding| &mut finding.evidence)
+                    .for_each(|line| *line = line.replace(&was, boot));
             }
             let same = |known: &&mut TestEntry| known.case == entry.case && known.kernel == entry.kernel;
             let key = name_of(&entry);
@@ -252,6 +258,22 @@ mod tests {
         // One that is noted is known.
         let known = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Inconclusive), ("c", Passed)]) };
         assert_eq!(joined(vec![known]).0.exit_code, 2);
+    }
+
+    #[test]
+    fn evidence_goes_with_its_boot() {
+        let run = tempfile::tempdir().unwrap();
+        let there = run.path().join("part-1/guests/boots/001-a");
+        fs::create_dir_all(&there).unwrap();
+        let document: TestDocument =
+            serde_json::from_str(include_str!("../../harness/report/tests/tests.json")).unwrap();
+        let mut entry = document.results[1].clone();
+        entry.boots = vec!["/home/runner/guests/boots/001-a".to_owned()];
+        entry.findings[0].evidence = vec!["1 in /home/runner/guests/boots/001-a/trace.txt:3".to_owned()];
+        let mut whole = Whole::default();
+        whole.add(Noted { cases: vec![entry], ..Noted::default() }, run.path(), "part-1");
+        let line = format!("1 in {}/trace.txt:3", there.display());
+        assert_eq!(whole.cases[0].findings[0].evidence, [line]);
     }
 
     #[test]
