@@ -219,8 +219,8 @@ mod tests {
     fn the_candidate_of_apt_is_not_the_newest_version() {
         // As apt 2.6 says it on a system with backports.
         let policy = "linux-image-amd64:\n  Installed: (none)\n  Candidate: 6.1.187-1\n  Version table:\n     \
-                      6.12.43-1~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main\n     \
-                      6.1.187-1 500\n        500 http://deb.debian.org/debian bookworm/main\n";
+                      6.12.43-1~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main\n     \
+                      6.1.187-1 500\n        500 http://mirror.example/debian bookworm/main\n";
         assert_eq!(candidate_in(policy), Some("6.1.187-1"));
         assert_eq!(candidate_in(&policy.replace("Candidate: 6.1.187-1", "Candidate: (none)")), None);
         assert_eq!(candidate_in(""), None);
