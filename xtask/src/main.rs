@@ -30,7 +30,7 @@ use clap::error::ErrorKind;
 use lab::failure::Kind;
 
 use crate::cli::{Cli, Verb};
-use crate::screen::{Screen, complain};
+use crate::screen::{Screen, complain, lost_output};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };
     screen.clear();
-    match done {
+    match done.and_then(|code| lost_output().map_or(Ok(code), Err)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             complain(&format!("error: {failure}"));

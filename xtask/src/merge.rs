@@ -94,7 +94,8 @@ impl Whole {
     fn add(&mut self, noted: Noted, run: &Path, name: &str) {
         let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
         self.unknown += noted.ended.iter().sum::<u64>().saturating_sub(not_passed as u64);
-        let Noted { cases, harness, ended: _, parts } = noted;
+        self.unknown += noted.unreadable;
+        let Noted { cases, harness, ended: _, unreadable: _, parts } = noted;
         for Part { archive, host, tests } in parts {
             self.archives.insert(archive);
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
@@ -255,6 +256,8 @@ mod tests {
         let died = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Passed), ("c", Passed)]) };
         let (whole, _) = joined(vec![died]);
         assert_eq!((whole.exit_code, whole.passed), (1, false));
+        let cut = Noted { unreadable: 1, ..part(&[("a", Passed), ("b", Passed), ("c", Passed)]) };
+        assert_eq!(joined(vec![cut]).0.exit_code, 1);
         // One that is noted is known.
         let known = Noted { ended: vec![1], ..part(&[("a", Passed), ("b", Inconclusive), ("c", Passed)]) };
         assert_eq!(joined(vec![known]).0.exit_code, 2);

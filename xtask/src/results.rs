@@ -15,6 +15,8 @@ pub(crate) struct Noted {
     pub(crate) harness: Vec<HarnessEntry>,
     /// Of each process that came to its end, how many of its tests did not pass.
     pub(crate) ended: Vec<u64>,
+    /// Lines that cannot be read: each may have been a test.
+    pub(crate) unreadable: u64,
     /// Where each machine runs a part of the tests, what it said of them: once, unless several archives were mixed.
     pub(crate) parts: Vec<Part>,
 }
@@ -49,7 +51,7 @@ impl Noted {
                     noted.parts.push(Part { archive, host, tests })
                 }
                 // A line that was cut is a test of which nothing is known.
-                Err(_) => {}
+                Err(_) => noted.unreadable += 1,
             }
         }
         Ok(noted)

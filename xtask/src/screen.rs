@@ -1,10 +1,11 @@
 //! Tells on standard error what goes on: a line that moves on a terminal, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lab::failure::{Failure, Kind};
 use lab::watch::Watch;
 
 /// Elsewhere than on a terminal, a count is shown at most this often.
@@ -34,9 +35,24 @@ struct State {
     shown: Option<Instant>,
 }
 
-/// Prints on standard output. The write fails when the reader has gone: then there is nobody to tell.
+/// The first write to standard output that failed otherwise than for want of a reader.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Prints on standard output. Where the reader has gone there is nobody to tell; a full disk is told at the end, by
+/// [`lost_output`].
 pub(crate) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout();
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != ErrorKind::BrokenPipe
+    {
+        LOST.get_or_init(|| e.to_string());
+    }
+}
+
+/// What kept results from standard output, if something did.
+pub(crate) fn lost_output() -> Option<Failure> {
+    let next = "free some space there, or name another file";
+    LOST.get().map(|seen| Failure::new(Kind::Files, "write the results to standard output", seen, next))
 }
 
 /// Prints a line on standard error.

@@ -253,6 +253,14 @@ fn a_night_that_makes_no_sense_leaves_no_history_and_a_history_that_is_not_there
 }
 
 #[test]
+fn results_that_a_full_disk_takes_are_no_success() {
+    let fixture = Fixture::new();
+    let mut list = fixture.command(&["kernel", "list"]);
+    list.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    Said::of(list).is(74, &["write the results to standard output", "No space left"]);
+}
+
+#[test]
 fn a_search_refuses_what_it_would_not_heed() {
     let fixture = Fixture::new();
     let bisect = |arguments: &[&str]| Said::of(fixture.command(&[&["bisect"], arguments].concat()));
