@@ -108,13 +108,7 @@ fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {
         }
     }
     out.push_str(&fill(&format!("{}, {} cores", document.host.qemu, document.host.cores), "", "  "));
-    let all = [
-        TestResult::Passed,
-        TestResult::Failed,
-        TestResult::Inconclusive,
-        TestResult::Lost,
-        TestResult::Skipped,
-    ];
+    let all = TestResult::ALL;
     let mut table = Table::new(&["kernel", "passed", "failed", "unclear", "lost", "skipped"]);
     for kernel in kernels {
         let count = |result: &TestResult| {

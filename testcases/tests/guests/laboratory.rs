@@ -64,11 +64,15 @@ fn make() -> Result<Lineup, Failure> {
             workspace: workspace(),
             recipes: &kernels()?[..1],
             modules: Carried::Any(&modules()),
-            // Set by `cargo xtask test --accel`, which checks the value.
             wish: match std::env::var("PARPROBE_ACCEL").as_deref() {
                 Ok("kvm") => Wish::Kvm,
                 Ok("tcg") => Wish::Tcg,
-                _ => Wish::Auto,
+                Ok("auto") | Err(_) => Wish::Auto,
+                Ok(other) => {
+                    let seen = format!("PARPROBE_ACCEL is {other}");
+                    let next = "set it to auto, kvm or tcg";
+                    return Err(Failure::new(Kind::Asked, "choose an accelerator", seen, next));
+                }
             },
             setup: false,
             place: match std::env::var_os("PARPROBE_RUN") {

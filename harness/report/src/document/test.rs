@@ -115,6 +115,11 @@ pub enum TestResult {
     Failed,
 }
 
+impl TestResult {
+    /// All of them, what is well first.
+    pub const ALL: [Self; 5] = [Self::Passed, Self::Failed, Self::Inconclusive, Self::Lost, Self::Skipped];
+}
+
 /// What a process that carries out cases tells whoever started it: a line of JSON each.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -171,13 +171,7 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
         }
     }
     let count = |result: TestResult| checks.iter().filter(|check| check.result == result).count();
-    let all = [
-        TestResult::Passed,
-        TestResult::Failed,
-        TestResult::Inconclusive,
-        TestResult::Lost,
-        TestResult::Skipped,
-    ];
+    let all = TestResult::ALL;
     html! {
         p { @for result in all { (count(result)) " " (word(result)) "  " } }
         @for check in checks.iter().filter(|check| !matches!(check.result, TestResult::Passed | TestResult::Skipped)) {
