@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &ReportArguments, workspace: &Path) -> Result<u8, F
         Some(run) => run.clone(),
         None => newest(&workspace.join("runs"))?,
     };
-    let run = kept::with_bench(run);
+    let run = kept::the_one(run)?;
     let found = kept::found(&run)?;
     let text = render(arguments.format, &run, &found)?;
     match &arguments.output {
@@ -54,15 +54,33 @@ fn render(format: ReportFormat, run: &Path, found: &Found) -> Result<String, Fai
     })
 }
 
-/// The newest run with a document.
+/// Ends of the names of runs that come to a verdict.
+const WITH_VERDICTS: [&str; 4] = ["-bench", "-test", "-nightly", "-merge"];
+
+/// The newest run with a document; newer ones without are named.
 fn newest(runs: &Path) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut runs_by_age: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     // Folders are named after the time.
-    let newest = entries.map(kept::with_bench).filter(|run| kept::document(run).is_some()).max();
-    newest.ok_or_else(|| {
-        let next = "carry out `cargo xtask bench`, or name the folder of a run";
-        Failure::new(Kind::Asked, "report on the newest run", format!("none in {}", runs.display()), next)
-    })
+    runs_by_age.sort();
+    let mut newer = Vec::new();
+    while let Some(run) = runs_by_age.pop() {
+        if kept::with_documents(&run).is_empty() {
+            let name = run.display().to_string();
+            newer.extend(WITH_VERDICTS.iter().any(|kind| name.ends_with(kind)).then_some(name));
+            continue;
+        }
+        if !newer.is_empty() {
+            complain(&format!(
+                "this is of {}: newer and without a verdict: {}",
+                run.display(),
+                newer.join(", ")
+            ));
+        }
+        return Ok(run);
+    }
+    let next = "carry out `cargo xtask bench`, or name the folder of a run";
+    Err(Failure::new(Kind::Asked, "report on the newest run", format!("none in {}", runs.display()), next))
 }
 
 /// Writes a file that is there whole or not at all.

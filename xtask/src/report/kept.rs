@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use evidence::boot::Boot;
 use lab::failure::{Failure, Kind};
 use lab::run::{Kept, Record};
-use report::document::{BootEntry, ResultEntry, SCHEMA, TEST_SCHEMA, TestDocument, TestEntry};
+use report::document::{BootEntry, FactsEntry, ResultEntry, SCHEMA, TEST_SCHEMA, TestDocument, TestEntry};
 use report::findings::{Found, Made};
 use report::lanes::{Left, Timeline, Title};
 use serde::Deserialize;
@@ -13,14 +14,43 @@ use serde::Deserialize;
 /// What the documents of runs are called.
 const DOCUMENTS: [&str; 2] = ["verdict.json", "test.json"];
 
-/// The folder of the bench, where a run is a night: what its tests showed is in nightly.txt.
-pub(super) fn with_bench(run: PathBuf) -> PathBuf {
-    let bench = run.join("bench");
-    if document(&run).is_none() && document(&bench).is_some() { bench } else { run }
+/// In the folder of a night: a folder for each of its runs.
+const OF_A_NIGHT: [&str; 4] = ["bench", "bench-again", "tests", "tests-again"];
+
+/// The folders with a document: the run itself, or the runs of a night.
+pub(super) fn with_documents(run: &Path) -> Vec<PathBuf> {
+    let of_a_night = OF_A_NIGHT.iter().map(|name| run.join(name));
+    let all = std::iter::once(run.to_owned()).chain(of_a_night);
+    let mut folders: Vec<PathBuf> = all.filter(|folder| document(folder).is_some()).collect();
+    if folders.first().is_some_and(|first| first == run) {
+        folders.truncate(1);
+    }
+    folders
+}
+
+/// The folder with the document of a run.
+///
+/// # Errors
+/// `Asked` for a night of several runs: one of them would hide the others.
+pub(super) fn the_one(run: PathBuf) -> Result<PathBuf, Failure> {
+    let mut folders = with_documents(&run);
+    match folders.len() {
+        0 => Ok(run),
+        1 => Ok(folders.remove(0)),
+        _ => {
+            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let seen = format!("it is a night of {} runs: {}", names.len(), names.join(", "));
+            let next = format!(
+                "name one of these; what the night found is in {}",
+                run.join("nightly.txt").display()
+            );
+            Err(Failure::new(Kind::Asked, format!("report on {}", run.display()), seen, next))
+        }
+    }
 }
 
 /// The document of a run, where it has one.
-pub(super) fn document(run: &Path) -> Option<PathBuf> {
+fn document(run: &Path) -> Option<PathBuf> {
     DOCUMENTS.iter().map(|name| run.join(name)).find(|path| path.is_file())
 }
 
@@ -40,6 +70,7 @@ pub(super) fn found(run: &Path) -> Result<Found, Failure> {
             None if run.join("bisect.json").is_file() => {
                 ("it is a search".to_owned(), "its bisect.txt is what there is to read of it")
             }
+            None if run.is_file() => ("it is a file".to_owned(), "name the folder of a run"),
             None if !run.is_dir() => ("there is no such folder".to_owned(), "name the folder of a run"),
             None => {
                 let names = DOCUMENTS.join(" nor a ");
@@ -120,15 +151,43 @@ fn made(kernel: Kept) -> Made {
 /// Probes of a boot for each kernel in each case, and what could not be read.
 pub(super) fn timelines(run: &Path, found: &Found) -> (Vec<Timeline>, Vec<String>) {
     let (mut timelines, mut remarks) = (Vec::new(), Vec::new());
-    for Drawn { case, kernel, folder } in drawn(found) {
-        match Record::load(&run.join(&folder)) {
-            Ok(record) => timelines.extend(of_record(&record, &case, &kernel, &folder)),
+    for drawn in drawn(found) {
+        let folder = &drawn.folder;
+        match Record::load(&run.join(folder)) {
+            Ok(record) => {
+                let boots = record.read(&[]);
+                remarks.extend(boots.first().and_then(|boot| otherwise(&drawn, boot)));
+                timelines.extend(of_record(&record, &boots, &drawn));
+            }
             // Of a kernel that died there is only its log.
-            Err(_) if run.join(&folder).is_dir() && !run.join(&folder).join("guest.json").exists() => {}
-            Err(failure) => remarks.push(format!("{folder} is not drawn: {failure}")),
+            Err(_) if run.join(folder).is_dir() && !run.join(folder).join("guest.json").exists() => {}
+            Err(Failure { attempt, seen, .. }) => {
+                remarks.push(format!("{folder} is not drawn: could not {attempt}: {seen}"));
+            }
         }
     }
     (timelines, remarks)
+}
+
+/// Why a picture may show something else than what was judged; `None` where it does not.
+fn otherwise(drawn: &Drawn, boot: &Boot) -> Option<String> {
+    let Drawn { folder, judged, .. } = drawn;
+    let now = FactsEntry::from(&boot.facts);
+    match judged {
+        Some(judged) if *judged != now => {
+            let told = |facts: &FactsEntry| {
+                let makespan = facts.makespan_us.map_or("unknown".to_owned(), |us| format!("{us} us"));
+                format!("{} probes, makespan {makespan}", facts.probes)
+            };
+            Some(format!(
+                "{folder} is drawn as its files are now ({}), and not as they were when it was judged ({}): they were \
+                 changed or damaged since",
+                told(&now),
+                told(judged)
+            ))
+        }
+        _ => boot.doubt().map(|doubt| format!("no claim can rest on {folder}, as it is drawn: {doubt}")),
+    }
 }
 
 /// A boot that is drawn.
@@ -137,6 +196,8 @@ struct Drawn {
     kernel: String,
     /// Relative to the folder of the run.
     folder: String,
+    /// Its numbers when it was judged, where the document has them.
+    judged: Option<FactsEntry>,
 }
 
 fn drawn(found: &Found) -> Vec<Drawn> {
@@ -151,8 +212,9 @@ fn middle(result: &ResultEntry) -> Option<Drawn> {
     let ResultEntry { case, kernel, .. } = result;
     let mut boots: Vec<&BootEntry> = result.boots.iter().collect();
     boots.sort_by_key(|boot| boot.facts.makespan_us);
-    let folder = boots.get(boots.len().checked_sub(1)? / 2)?.folder.clone();
-    Some(Drawn { case: case.clone(), kernel: kernel.clone(), folder })
+    let boot = boots.get(boots.len().checked_sub(1)? / 2)?;
+    let (folder, judged) = (boot.folder.clone(), Some(boot.facts.clone()));
+    Some(Drawn { case: case.clone(), kernel: kernel.clone(), folder, judged })
 }
 
 /// Of each case on each kernel the first boot that is to blame, or the first. Cases come as they end: those of one are
@@ -168,17 +230,17 @@ fn tests(document: &TestDocument) -> Vec<Drawn> {
         let boot = entry.boots.iter().find(to_blame).or(entry.boots.first())?;
         let folder = Path::new(boot).strip_prefix(&document.run).unwrap_or(Path::new(boot));
         let folder = folder.display().to_string();
-        Some(Drawn { case: entry.case.clone(), kernel: entry.kernel.clone(), folder })
+        Some(Drawn { case: entry.case.clone(), kernel: entry.kernel.clone(), folder, judged: None })
     };
     entries.iter().filter_map(draw).collect()
 }
 
-fn of_record(record: &Record, case: &str, kernel: &str, folder: &str) -> Vec<Timeline> {
+fn of_record(record: &Record, boots: &[Boot], drawn: &Drawn) -> Vec<Timeline> {
+    let Drawn { case, kernel, folder, judged: _ } = drawn;
     let kmsg: Vec<&str> = record.kmsg.lines().collect();
     let trace: Vec<&str> = record.trace.as_deref().unwrap_or_default().lines().collect();
     let phases = &record.left.phases;
-    let boots = record.read(&[]);
-    let draw = |(boot, phase): (&evidence::boot::Boot, &lab::run::Phase)| {
+    let draw = |(boot, phase): (&Boot, &lab::run::Phase)| {
         let name = phase.name.as_deref().filter(|_| phases.len() > 1);
         let left = Left { cpus: &record.left.cpus, devices: &phase.devices, kmsg: &kmsg, trace: &trace };
         Timeline::of(Title { case, kernel, folder, phase: name }, boot, left)
