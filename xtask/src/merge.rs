@@ -210,6 +210,7 @@ mod tests {
             result: *result,
             why: None,
             lost: None,
+            took_ms: None,
         };
         let all = ["a", "b", "c"].map(str::to_owned).to_vec();
         let host = Host { qemu: "QEMU 7".to_owned(), cores: 2 };

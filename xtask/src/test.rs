@@ -338,7 +338,7 @@ mod tests {
         let entry = |result: &TestResult| {
             let lost = LostEntry { exit_code: Kind::Files.exit_code(), why: "the disk is full".to_owned() };
             let lost = (*result == Lost).then_some(lost);
-            HarnessEntry { test: String::new(), result: *result, why: None, lost }
+            HarnessEntry { test: String::new(), result: *result, why: None, lost, took_ms: None }
         };
         let harness = results.iter().map(entry).collect();
         Noted { harness, ended: ended.to_vec(), ..Noted::default() }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use evidence::judge::{Finding, Outcome};
 
 use crate::document::{Document, HarnessEntry, TestDocument, TestEntry, TestResult};
+use crate::text::{advice, ratio};
 
 /// The group of tests that test us, and no kernel.
 pub(crate) const HARNESS: &str = "harness";
@@ -58,6 +59,8 @@ pub struct Check {
     pub seen: String,
     /// What that rests on, a line each.
     pub evidence: Vec<String>,
+    /// How long it took, where it was carried out for itself.
+    pub took: Option<Duration>,
 }
 
 impl Found {
@@ -133,7 +136,7 @@ impl Check {
             let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
             text.chars().map(shown).collect()
         };
-        let Self { group, kernel, candidate, name, result, seen, evidence } = self;
+        let Self { group, kernel, candidate, name, result, seen, evidence, took } = self;
         Self {
             group: clean(group),
             kernel: kernel.map(clean),
@@ -142,6 +145,7 @@ impl Check {
             result,
             seen: clean(seen),
             evidence: evidence.into_iter().map(clean).collect(),
+            took,
         }
     }
 
@@ -155,6 +159,7 @@ impl Check {
             result: result_of(*outcome),
             seen: seen.clone(),
             evidence: evidence.clone(),
+            took: None,
         }
     }
 }
@@ -183,8 +188,12 @@ fn of_bench(document: &Document) -> Vec<Check> {
                 candidate: Some(comparison.candidate.clone()),
                 name: format!("{}: {claim}", comparison.metric),
                 result: result_of(outcome),
-                seen: crate::text::ratio(comparison),
+                seen: match advice(comparison) {
+                    Some(advice) => format!("{}: {advice}", ratio(comparison)),
+                    None => ratio(comparison),
+                },
                 evidence: Vec::new(),
+                took: None,
             });
         }
         if !case.tested {
@@ -196,6 +205,7 @@ fn of_bench(document: &Document) -> Vec<Check> {
                 result: TestResult::Inconclusive,
                 seen: "none was".to_owned(),
                 evidence: Vec::new(),
+                took: None,
             });
         }
     }
@@ -237,6 +247,7 @@ fn of_case(entry: &TestEntry) -> Check {
         result: entry.result,
         seen: why,
         evidence: decisive.flat_map(|finding| finding.evidence.clone()).collect(),
+        took: entry.took_ms.map(Duration::from_millis),
     }
 }
 
@@ -254,6 +265,7 @@ fn end_of_run(document: &TestDocument, checks: &[Check]) -> Option<Check> {
         result: if document.exit_code == 1 { TestResult::Failed } else { TestResult::Lost },
         seen: format!("exit code {}", document.exit_code),
         evidence: Vec::new(),
+        took: None,
     })
 }
 
@@ -267,11 +279,12 @@ fn missing(test: &str) -> Check {
         result: TestResult::Inconclusive,
         seen: "no machine ran it".to_owned(),
         evidence: Vec::new(),
+        took: None,
     }
 }
 
 fn of_harness(entry: &HarnessEntry) -> Check {
-    let HarnessEntry { test, result, why, lost } = entry;
+    let HarnessEntry { test, result, why, lost, took_ms } = entry;
     Check {
         group: HARNESS.to_owned(),
         kernel: None,
@@ -280,5 +293,6 @@ fn of_harness(entry: &HarnessEntry) -> Check {
         result: *result,
         seen: why.clone().or_else(|| lost.as_ref().map(|lost| lost.why.clone())).unwrap_or_default(),
         evidence: Vec::new(),
+        took: took_ms.map(Duration::from_millis),
     }
 }

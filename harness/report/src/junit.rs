@@ -4,6 +4,7 @@
 //! against as well.
 
 use std::io;
+use std::time::Duration;
 
 use quick_xml::Writer;
 use quick_xml::events::BytesText;
@@ -30,7 +31,7 @@ fn write(found: &Found, writer: &mut Xml) -> io::Result<()> {
         element = element.with_attribute((name, value.as_str()));
     }
     if let Some(took) = found.took() {
-        element = element.with_attribute(("time", format!("{:.3}", took.as_secs_f64()).as_str()));
+        element = element.with_attribute(("time", seconds(took).as_str()));
     }
     element.write_inner_content(|writer| {
         for suite in suites {
@@ -61,6 +62,9 @@ fn write_suite(found: &Found, checks: &[Check], writer: &mut Xml) -> io::Result<
         element = element.with_attribute((name, value.as_str()));
     }
     element = element.with_attribute(("skipped", skipped.to_string().as_str()));
+    if let Some(took) = checks.iter().map(|check| check.took).collect::<Option<Vec<_>>>() {
+        element = element.with_attribute(("time", seconds(took.iter().sum()).as_str()));
+    }
     element.write_inner_content(|writer| {
         let properties = [("command", found.command()), ("run", found.run())];
         writer.create_element("properties").write_inner_content(|writer| {
@@ -87,10 +91,13 @@ fn write_case(check: &Check, group: &str, writer: &mut Xml) -> io::Result<()> {
         TestResult::Inconclusive => ("error", "inconclusive"),
         TestResult::Lost => ("error", "lost"),
     };
-    let case = writer
+    let mut case = writer
         .create_element("testcase")
         .with_attribute(("classname", group))
         .with_attribute(("name", text(&check.full_name()).as_str()));
+    if let Some(took) = check.took {
+        case = case.with_attribute(("time", seconds(took).as_str()));
+    }
     let all = text(&[&[check.seen.clone()][..], &check.evidence].concat().join("\n"));
     if check.result == TestResult::Passed && all.is_empty() {
         case.write_empty()?;
@@ -105,6 +112,10 @@ fn write_case(check: &Check, group: &str, writer: &mut Xml) -> io::Result<()> {
         Ok(())
     })?;
     Ok(())
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.3}", took.as_secs_f64())
 }
 
 /// Without what XML 1.0 cannot have at all, escaped or not: a log may have any byte.

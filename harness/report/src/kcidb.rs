@@ -97,6 +97,9 @@ fn test(run: &str, number: usize, check: &Check, kernel: &Made) -> Value {
     if !lines.trim().is_empty() {
         test["log_excerpt"] = json!(lines.chars().take(LONGEST_EXCERPT).collect::<String>());
     }
+    if let Some(took) = check.took {
+        test["duration"] = json!(took.as_secs_f64());
+    }
     test
 }
 

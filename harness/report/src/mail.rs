@@ -1,5 +1,6 @@
 //! A document to the block of plain text that goes below the `---` of a patch: 72 columns.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::csv::word;
@@ -81,7 +82,7 @@ fn bench(document: &Document, out: &mut String) -> std::fmt::Result {
                 metric.clone(),
                 format!("{} / {}", short(baseline), short(candidate)),
                 number(ratio),
-                format!("{} to {}", number(low), number(high)),
+                low.zip(*high).map_or_else(|| "-".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}")),
                 pairs.to_string(),
                 outcome.map_or_else(|| "-".to_owned(), |outcome| outcome.to_string()),
             ]);
@@ -108,6 +109,12 @@ fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {
         }
     }
     out.push_str(&fill(&format!("{}, {} cores", document.host.qemu, document.host.cores), "", "  "));
+    let accels: BTreeSet<String> =
+        document.results.iter().filter_map(|entry| entry.accel.as_deref()).map(str::to_uppercase).collect();
+    if !accels.is_empty() {
+        let accels = accels.into_iter().collect::<Vec<_>>().join(", ");
+        out.push_str(&fill(&format!("{accels}; the guest of each case has a shape of its own"), "", "  "));
+    }
     let all = TestResult::ALL;
     let mut table = Table::new(&["kernel", "passed", "failed", "unclear", "lost", "skipped"]);
     for kernel in kernels {

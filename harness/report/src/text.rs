@@ -256,7 +256,7 @@ fn warn_of_neighbours(results: &[&ResultEntry]) -> Option<String> {
 }
 
 fn compare(comparison: &Comparison) -> String {
-    let Comparison { baseline, candidate, metric, low, left_out, claim, outcome, .. } = comparison;
+    let Comparison { baseline, candidate, metric, left_out, claim, outcome, .. } = comparison;
     let left_out = match left_out {
         0 => String::new(),
         more => format!(
@@ -264,17 +264,19 @@ fn compare(comparison: &Comparison) -> String {
         ),
     };
     let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {
-        let why = match (outcome, low) {
-            (Outcome::Inconclusive, None) => {
-                ": too few pairs for an interval; use --boots auto, or 2 or more"
-            }
-            (Outcome::Inconclusive, Some(_)) => ": the interval is too wide; more --boots make it narrower",
-            _ => "",
-        };
+        let why = advice(comparison).map_or_else(String::new, |advice| format!(": {advice}"));
         format!("\n  {outcome:<12}  {claim}{why}")
     });
     let claim = claim.collect::<String>();
     format!("{metric} {baseline} / {candidate} = {}{left_out}{claim}", ratio(comparison))
+}
+
+/// What would tell, of a claim that its boots cannot tell.
+pub(crate) fn advice(comparison: &Comparison) -> Option<&'static str> {
+    (comparison.outcome == Some(Outcome::Inconclusive)).then_some(match comparison.low {
+        None => "too few pairs for an interval; use --boots auto, or 2 or more",
+        Some(_) => "the interval is too wide; more --boots make it narrower",
+    })
 }
 
 /// A ratio with its interval.

@@ -1,5 +1,7 @@
 //! Each case on each kernel: what is expected of it holds, and what is expected of its opposite does not.
 
+use std::time::Instant;
+
 use evidence::judge::{Finding, Outcome};
 use lab::failure::Failure;
 use lab::kernel::{Origin, Recipe};
@@ -8,7 +10,7 @@ use report::document::{TestEntry, TestLine, TestResult};
 use testcases::{CASES, Case, Circumstances, Seen, Verdict};
 
 use crate::laboratory;
-use crate::outcome::{Wrong, note};
+use crate::outcome::{Wrong, millis, note};
 
 pub(crate) fn trials() -> Result<Vec<Trial>, Failure> {
     let mut trials = Vec::new();
@@ -33,6 +35,8 @@ fn carry_out(case: &Case, kernel: &Recipe, flavour: &str) -> Result<Completion, 
         kernel: Case::on(&kernel.name, flavour),
         behaves: behaves.map(|behaves| behaves.to_string()),
         topology: case.topology.to_string(),
+        accel: None,
+        took_ms: None,
         outcome: Outcome::NotRun,
         result: TestResult::Skipped,
         skipped: case.skipped_on(behaves, flavour).or_else(|| cannot(case, kernel, flavour)),
@@ -46,7 +50,9 @@ fn carry_out(case: &Case, kernel: &Recipe, flavour: &str) -> Result<Completion, 
         note(&TestLine::Case(Box::new(entry)))?;
         return Ok(Completion::ignored_with(why));
     }
+    let begun = Instant::now();
     let done = check(case, kernel, flavour, &mut entry);
+    entry.took_ms = Some(millis(begun));
     let wrong = done.as_ref().err();
     // "Not run" is a result: without it the others would look like all there is.
     (entry.result, entry.lost) =
@@ -79,6 +85,7 @@ fn check(case: &Case, kernel: &Recipe, flavour: &str, entry: &mut TestEntry) -> 
     let catalogue = laboratory::catalogue()?;
     let bootable = laboratory::made_of(&catalogue.in_flavour(kernel, flavour)?)?;
     let accelerator = laboratory::accelerator()?;
+    entry.accel = Some(accelerator.to_string().to_lowercase());
     let circumstances = Circumstances { topology: case.topology, host_cores: lab::host::host_cores() };
     let (mut seen, mut lost) = (Vec::new(), None);
     for seed in 1..=case.seeds_in(flavour) {

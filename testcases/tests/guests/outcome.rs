@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::num::TryFromIntError;
 use std::path::Path;
+use std::time::Instant;
 
 use lab::failure::{Failure, Kind};
 use lab::guest::{Cause, Lost, Trouble};
@@ -124,6 +125,7 @@ pub(crate) fn trial(name: String, test: impl FnOnce() -> Result<(), Wrong> + Sen
 
 /// Carries out a test of the harness, and notes what became of it.
 pub(crate) fn carry_out(name: &str, test: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
+    let begun = Instant::now();
     let done = test();
     let wrong = done.as_ref().err();
     note(&TestLine::Harness(HarnessEntry {
@@ -131,14 +133,21 @@ pub(crate) fn carry_out(name: &str, test: impl FnOnce() -> Result<(), Wrong>) ->
         result: wrong.map_or(TestResult::Passed, Wrong::result),
         why: wrong.map(Wrong::why),
         lost: wrong.and_then(Wrong::lost),
+        took_ms: Some(millis(begun)),
     }))?;
     Ok(done?)
+}
+
+/// How long ago that was, in milliseconds.
+pub(crate) fn millis(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Notes that a test of the harness makes no sense here; why.
 pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str> {
     let (test, result) = (name.to_owned(), TestResult::Skipped);
-    note(&TestLine::Harness(HarnessEntry { test, result, why: Some(why.to_owned()), lost: None }))?;
+    let why_not = Some(why.to_owned());
+    note(&TestLine::Harness(HarnessEntry { test, result, why: why_not, lost: None, took_ms: None }))?;
     Ok(why)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn of_tests(tested: &Tested, folder: &str) -> Vec<Named> {
         (format!("{}::{}", entry.case, entry.kernel), of)
     };
     let harness = |entry: &HarnessEntry| {
-        let HarnessEntry { test, result, why, lost } = entry;
+        let HarnessEntry { test, result, why, lost, took_ms: _ } = entry;
         let why = why.iter().filter(|_| *result > TestResult::Passed).cloned().collect();
         let of = TryEntry { result: *result, why, exit_code: lost_code(lost), folder: folder.to_owned() };
         (test.clone(), of)
@@ -188,8 +188,13 @@ mod tests {
     use report::document::TestDocument;
 
     fn tested(all_known: bool) -> Tested {
-        let entry =
-            |test: &str, result| HarnessEntry { test: test.to_owned(), result, why: None, lost: None };
+        let entry = |test: &str, result| HarnessEntry {
+            test: test.to_owned(),
+            result,
+            why: None,
+            lost: None,
+            took_ms: None,
+        };
         let harness = vec![entry("known", TestResult::Failed), entry("other", TestResult::Passed)];
         let document = serde_json::json!({
             "schema": "", "outcome": "refuted", "passed": false, "exit_code": 1,

@@ -50,6 +50,9 @@ pub struct HarnessEntry {
     pub why: Option<String>,
     /// What the world lacked for it.
     pub lost: Option<LostEntry>,
+    /// How long it took by the host's clock, in milliseconds. No verdict rests on it.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
 }
 
 /// Why a test could not be carried out to its end.
@@ -79,6 +82,13 @@ pub struct TestEntry {
     pub behaves: Option<String>,
     /// The guest's shape, in words.
     pub topology: String,
+    /// What its guests ran under: `kvm` or `tcg`; `null` where none was booted.
+    #[serde(default)]
+    pub accel: Option<String>,
+    /// How long it took by the host's clock, in milliseconds, the building of its kernel included where it was not
+    /// there. No verdict rests on it.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
     /// All findings together.
     pub outcome: Outcome,
     /// Whether the test passed, and if not, why.

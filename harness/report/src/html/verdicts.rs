@@ -147,6 +147,14 @@ fn badge_as_outcome(result: TestResult) -> Markup {
     }
 }
 
+/// What guests of a case ran under, where one was booted.
+fn accel(document: &TestDocument, case: &str) -> String {
+    let mut of_case = document.results.iter().filter(|entry| entry.case == case);
+    of_case
+        .find_map(|entry| entry.accel.as_ref())
+        .map_or_else(String::new, |accel| format!(", {}", accel.to_uppercase()))
+}
+
 fn evidence(evidence: &[String]) -> Markup {
     html! {
         @if !evidence.is_empty() {
@@ -184,7 +192,7 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
         @if !cases.is_empty() {
             h2 { "Cases" }
             table.cases {
-                tr { th { "case" } @for kernel in &kernels { th { (kernel) } } }
+                tr { th { "case" } @for kernel in &kernels { th { (kernel) } } th { "guest" } }
                 @for case in cases {
                     tr {
                         td title=(case.situation) { (case.case) }
@@ -195,6 +203,7 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
                                 }
                             }
                         }
+                        td { (case.topology) (accel(document, &case.case)) }
                     }
                 }
             }
