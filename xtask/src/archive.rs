@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let subjects = wanted.recipes(&catalogue, store.root(), watch)?.subjects();
     let needed = test::kernels_for(&subjects, &catalogue, None)?;
     // Before anything is built.
+    writable(&arguments.output)?;
     nextest(workspace, &["--version"])?;
     host::prepare(&host::examine(&needed), arguments.setup, watch)?;
     let kernels = store.ensure(&needed, watch)?;
@@ -56,6 +57,21 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
         arguments.output.display()
     ));
     Ok(exit::SUPPORTED)
+}
+
+/// Sees to it that a file can be written there.
+fn writable(output: &Path) -> Result<(), Failure> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let tried = if output.is_dir() {
+        Err(std::io::ErrorKind::IsADirectory.into())
+    } else {
+        tempfile::tempfile_in(folder).map(drop)
+    };
+    tried.map_err(|e| {
+        let mut failure = Failure::file("write", output, &e);
+        failure.next = "name a file that can be written with -o".to_owned();
+        failure
+    })
 }
 
 /// A folder that is removed at the end.

@@ -8,6 +8,7 @@ use lab::guest::{self, Order, Patience, image};
 use lab::host;
 use lab::kernel::{Catalogue, Store};
 use lab::run::{Carried, Lineup, Place, Request};
+use lab::watch::Watch;
 use testcases::DRIVER_AFTER_DEVICES;
 
 use crate::cli::BootArguments;
@@ -42,7 +43,7 @@ pub(crate) fn run(arguments: &BootArguments, workspace: &Path, screen: &Screen) 
         let debugged = if arguments.gdb { " nokaslr" } else { "" };
         let parameters = format!("{}{debugged} {}", image::SHELL_PARAMETERS, arguments.append);
         let accelerator = lineup.choice.accelerator;
-        screen.clear();
+        screen.hand_over();
         complain(&format!("{}: {topology}, {accelerator} ({})", kernel.name, lineup.choice.why));
         if arguments.gdb {
             complain(&match &kernel.symbols {

@@ -25,7 +25,8 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
         machines: machines.into_iter().map(|machine| trend(machine, &entries)).collect(),
     };
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_trends(&document) });
-    Ok(exit::SUPPORTED)
+    // Of no night there is nothing to tell.
+    Ok(if entries.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
 }
 
 fn trend(machine: &MachineEntry, entries: &[HistoryEntry]) -> MachineTrend {
@@ -81,7 +82,11 @@ fn parse(text: &str) -> Result<HistoryEntry, String> {
     if schema != HISTORY_SCHEMA {
         return Err(format!("its schema is {schema}, and this parprobe reads {HISTORY_SCHEMA}"));
     }
-    serde_json::from_str(text).map_err(|e| format!("damaged: {e}"))
+    let entry: HistoryEntry = serde_json::from_str(text).map_err(|e| format!("damaged: {e}"))?;
+    if !lab::history::is_time(&entry.when) {
+        return Err(format!("damaged: there is no such time as {}", entry.when));
+    }
+    Ok(entry)
 }
 
 /// The days of nights, each once.
@@ -120,15 +125,17 @@ mod tests {
         append("b", &night("b", HISTORY_SCHEMA));
         append("c", &night("a", HISTORY_SCHEMA));
         append("d", &night("d", "parprobe.history/2"));
+        append("g", &night("g", HISTORY_SCHEMA).replace("2026-11-25T", "2026-13-99T"));
         append("e", "{\"schema\": \"parprobe.history/1\"}");
         fs::write(append("f", "{}"), "").unwrap();
         let Nights { entries, left_out } = read(folder.path()).unwrap();
         assert_eq!(runners(&entries.iter().collect::<Vec<_>>()), ["a", "b"]);
         let why: Vec<&str> = left_out.iter().map(|left_out| left_out.why.as_str()).collect();
-        for (why, part) in why.iter().zip(["already", "history/2", "damaged: missing", "damaged or changed"])
+        for (why, part) in
+            why.iter().zip(["already", "history/2", "damaged: missing", "damaged or changed", "no such time"])
         {
             assert!(why.contains(part), "{why}");
         }
-        assert_eq!(why.len(), 4);
+        assert_eq!(why.len(), 5);
     }
 }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use lab::failure::Kind;
+use lab::watch::Watch;
 
 use crate::cli::{Cli, Verb};
 use crate::screen::{Screen, complain, lost_output};
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
         Verb::Report(arguments) => report::run(&arguments, &workspace()),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
     };
-    screen.clear();
+    screen.hand_over();
     match done.and_then(|code| lost_output().map_or(Ok(code), Err)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

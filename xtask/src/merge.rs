@@ -36,29 +36,23 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
         let seen = format!("{} is within {}", out.display(), part.display());
         return Err(Failure::new(Kind::Asked, attempt, seen, "name another folder with --out"));
     }
+    place.check()?;
+    let noted = arguments.parts.iter().map(|part| Noted::read(part)).collect::<Result<Vec<_>, _>>()?;
+    of_one_archive(&arguments.parts, &noted)
+        .map_err(|(seen, next)| Failure::new(Kind::Asked, attempt, seen, next))?;
     let run = place.make()?;
-    let mut whole = Whole::default();
-    for (number, part) in arguments.parts.iter().enumerate() {
+    let mut whole = Whole { only: arguments.tests.clone(), ..Whole::default() };
+    for (number, (part, noted)) in arguments.parts.iter().zip(noted).enumerate() {
         watch.stage(&format!("copy {}", part.display()));
         let name = format!("part-{}", number + 1);
         copy::folder(part, &run.join(&name))?;
         if !part.join(TEST_LINES).exists() {
             watch.note(&format!("{} has no {TEST_LINES}: no test came to its end there", part.display()));
         }
-        whole.add(Noted::read(part)?, &run, &name);
+        whole.add(noted, &run, &name);
     }
     for twice in whole.twice.keys() {
         watch.note(&format!("{twice} was run more than once: the worst result counts"));
-    }
-    if whole.archives.len() > 1 {
-        let seen = format!("they come from {} archives", whole.archives.len());
-        let next = "join what one archive gave, and have each machine write to a new folder for each";
-        return Err(Failure::new(Kind::Asked, attempt, seen, next));
-    }
-    if whole.all.is_empty() {
-        let seen = "none of them says what tests there are";
-        let next = "run the tests from an archive: `cargo xtask archive` says how";
-        return Err(Failure::new(Kind::Asked, attempt, seen, next));
     }
     let document = whole.document(&run, &arguments.parts);
     let json = document.to_json() + "\n";
@@ -74,11 +68,35 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
     Ok(code)
 }
 
+/// Sees to it that all parts are of one archive; else what was seen, and what to do.
+fn of_one_archive(parts: &[PathBuf], noted: &[Noted]) -> Result<(), (String, &'static str)> {
+    let of =
+        |noted: &Noted| -> BTreeSet<String> { noted.parts.iter().map(|part| part.archive.clone()).collect() };
+    let all: BTreeSet<String> = noted.iter().flat_map(of).collect();
+    let each = parts.iter().zip(noted).map(|(part, noted)| {
+        let archives: Vec<String> = of(noted).into_iter().collect();
+        let archives = if archives.is_empty() { "no archive".to_owned() } else { archives.join(" and ") };
+        format!("{} of {archives}", part.display())
+    });
+    let each = each.collect::<Vec<_>>().join(", ");
+    match all.len() {
+        0 => Err((
+            format!("none of them says what tests there are: {each}"),
+            "run the tests from an archive: `cargo xtask archive` says how",
+        )),
+        1 => Ok(()),
+        several => Err((
+            format!("they come from {several} archives: {each}"),
+            "join what one archive gave, and have each machine write to a new folder for each",
+        )),
+    }
+}
+
 /// What all parts say.
 #[derive(Default)]
 struct Whole {
-    /// The archives that tests come from.
-    archives: BTreeSet<String>,
+    /// Parts of names of tests: of others it is no loss that nobody ran them. Empty for all.
+    only: Vec<String>,
     all: Vec<String>,
     hosts: Vec<Host>,
     cases: Vec<TestEntry>,
@@ -96,8 +114,7 @@ impl Whole {
         self.unknown += noted.ended.iter().sum::<u64>().saturating_sub(not_passed as u64);
         self.unknown += noted.unreadable;
         let Noted { cases, harness, ended: _, unreadable: _, parts } = noted;
-        for Part { archive, host, tests } in parts {
-            self.archives.insert(archive);
+        for Part { archive: _, host, tests } in parts {
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
             if !self.hosts.contains(&host) {
                 self.hosts.push(host);
@@ -130,10 +147,14 @@ impl Whole {
     }
 
     fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
-        let Self { archives: _, all, hosts, cases, harness, unknown, twice: _ } = self;
+        let Self { only, all, hosts, cases, harness, unknown, twice: _ } = self;
         let seen: Vec<String> =
             cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();
-        let missing: Vec<String> = all.into_iter().filter(|test| !seen.contains(test)).collect();
+        let asked = |test: &String| only.is_empty() || only.iter().any(|part| test.contains(part.as_str()));
+        let missing: Vec<String> =
+            all.into_iter().filter(|test| asked(test) && !seen.contains(test)).collect();
+        let options = only.iter().map(|part| format!("--tests {} ", lab::shell::quoted(part)));
+        let options = options.collect::<String>();
         let carried_out = cases.iter().filter(|entry| entry.skipped.is_none());
         let outcomes =
             carried_out.map(|entry| entry.outcome).chain((!missing.is_empty()).then_some(Outcome::NotRun));
@@ -160,7 +181,7 @@ impl Whole {
                 cores: hosts.iter().map(|host| host.cores).min().unwrap_or(0),
             },
             run: run.display().to_string(),
-            command: format!("cargo xtask merge {}", parts.join(" ")),
+            command: format!("cargo xtask merge {options}{}", parts.join(" ")),
             results: noted.cases,
             harness: noted.harness,
             missing,
@@ -235,6 +256,26 @@ mod tests {
     }
 
     #[test]
+    fn of_tests_that_nobody_asked_for_it_is_no_loss_that_nobody_ran_them() {
+        let mut whole = Whole { only: vec!["a".to_owned()], ..Whole::default() };
+        whole.add(part(&[("a", Passed)]), Path::new("/nowhere"), "part-1");
+        let whole = whole.document(Path::new("/nowhere"), &[]);
+        assert_eq!((whole.exit_code, whole.passed, whole.missing.len()), (0, true, 0));
+        assert!(whole.command.contains("--tests a"), "{}", whole.command);
+    }
+
+    #[test]
+    fn parts_of_several_archives_or_of_none_are_refused_by_name() {
+        let (one, mut other) = (part(&[("a", Passed)]), part(&[("b", Passed)]));
+        other.parts[0].archive = "2".to_owned();
+        let parts = ["x", "y"].map(PathBuf::from);
+        let (seen, _) = of_one_archive(&parts, &[one, other]).unwrap_err();
+        assert_eq!(seen, "they come from 2 archives: x of 1, y of 2");
+        let (seen, _) = of_one_archive(&parts, &[Noted::default(), Noted::default()]).unwrap_err();
+        assert!(seen.contains("x of no archive, y of no archive"), "{seen}");
+    }
+
+    #[test]
     fn what_nobody_ran_is_missing_and_no_success() {
         let (whole, _) = joined(vec![part(&[("a", Passed)]), part(&[("c", Passed)])]);
         assert_eq!((whole.exit_code, whole.passed, whole.missing), (2, false, vec!["b".to_owned()]));
@@ -278,17 +319,6 @@ mod tests {
         whole.add(Noted { cases: vec![entry], ..Noted::default() }, run.path(), "part-1");
         let line = format!("1 in {}/trace.txt:3", there.display());
         assert_eq!(whole.cases[0].findings[0].evidence, [line]);
-    }
-
-    #[test]
-    fn results_of_two_archives_are_told_apart() {
-        let mut whole = Whole::default();
-        let mut other = part(&[("a", Passed)]);
-        other.parts[0].archive = "2".to_owned();
-        for noted in [part(&[("b", Passed)]), other] {
-            whole.add(noted, Path::new("/nowhere"), "part-1");
-        }
-        assert_eq!(whole.archives.len(), 2);
     }
 
     #[test]

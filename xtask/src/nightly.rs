@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
+    test::find(workspace, &arguments.wanted(), &arguments.tests, watch)?;
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
     place.check()?;
     lab::history::prepare(&arguments.history)?;
@@ -194,7 +195,8 @@ impl Night<'_> {
                 parts: &[test::GUESTS],
                 accel: self.arguments.accel,
                 setup: self.arguments.setup,
-                quiet: true,
+                quiet: self.watch.quiet(),
+                to_standard_error: true,
                 place: Place::Named(self.run.join(folder)),
                 command: entry.command.clone(),
             };

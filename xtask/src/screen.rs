@@ -11,6 +11,9 @@ use lab::watch::Watch;
 /// Elsewhere than on a terminal, a count is shown at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 
+/// How often the line moves.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Where progress is shown. Nothing of it is coloured, so that `NO_COLOR` has nothing to switch off.
 pub(crate) struct Screen {
     mode: Mode,
@@ -35,6 +38,9 @@ struct State {
     shown: Option<Instant>,
 }
 
+/// The line that moves: whoever writes to the same terminal has to take it off the screen meanwhile.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
 /// The first write to standard output that failed otherwise than for want of a reader.
 static LOST: OnceLock<String> = OnceLock::new();
 
@@ -42,10 +48,18 @@ static LOST: OnceLock<String> = OnceLock::new();
 /// [`lost_output`].
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout();
-    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    if let Err(e) = beside_the_bar(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()))
         && e.kind() != ErrorKind::BrokenPipe
     {
         LOST.get_or_init(|| e.to_string());
+    }
+}
+
+/// Writes while the line that moves is off the screen, where there is one.
+fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
+    match BAR.get() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }
 
@@ -57,7 +71,7 @@ pub(crate) fn lost_output() -> Option<Failure> {
 
 /// Prints a line on standard error.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = beside_the_bar(|| writeln!(std::io::stderr(), "{text}"));
 }
 
 impl Screen {
@@ -67,20 +81,11 @@ impl Screen {
         let mode = if quiet {
             Mode::Quiet
         } else if std::io::stderr().is_terminal() && !dumb {
-            let bar = ProgressBar::new_spinner();
-            bar.enable_steady_tick(Duration::from_millis(100));
-            Mode::Bar(bar)
+            Mode::Bar(BAR.get_or_init(ProgressBar::new_spinner).clone())
         } else {
             Mode::Plain
         };
         Self { mode, state: Mutex::new(State::of("")) }
-    }
-
-    /// Takes the moving line off the screen.
-    pub(crate) fn clear(&self) {
-        if let Mode::Bar(bar) = &self.mode {
-            bar.finish_and_clear();
-        }
     }
 
     /// Changes what is known of what goes on, and shows it where there is a line for it.
@@ -139,6 +144,8 @@ impl Watch for Screen {
                 bar.set_style(ProgressStyle::default_spinner());
                 bar.unset_length();
                 bar.reset();
+                // Its end was that of the tick as well.
+                bar.enable_steady_tick(TICK);
             }
             Mode::Plain => complain(what),
             Mode::Quiet => {}
@@ -185,10 +192,17 @@ impl Watch for Screen {
     }
 
     fn note(&self, text: &str) {
-        match &self.mode {
-            Mode::Bar(bar) => bar.println(text),
-            Mode::Plain | Mode::Quiet => complain(text),
+        complain(text);
+    }
+
+    fn hand_over(&self) {
+        if let Mode::Bar(bar) = &self.mode {
+            bar.finish_and_clear();
         }
+    }
+
+    fn quiet(&self) -> bool {
+        matches!(self.mode, Mode::Quiet)
     }
 }
 

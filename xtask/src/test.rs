@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] },
         accel: arguments.accel,
         setup: arguments.setup,
-        quiet: arguments.json,
+        quiet: watch.quiet(),
+        to_standard_error: arguments.json,
         place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
         command: repeat(arguments),
     };
@@ -81,14 +82,15 @@ fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
             |filter: &str| names.lines().any(|line| line.contains(filter) && line.ends_with(": test"));
         for filter in order.each_filter().into_iter().filter(|filter| filter.is_none_or(named)) {
             any = true;
+            watch.hand_over();
             tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
         }
     }
-    if any { Ok(exit::SUPPORTED) } else { Err(no_such_test(order)) }
+    if any { Ok(exit::SUPPORTED) } else { Err(no_such_test(order.filters)) }
 }
 
-fn no_such_test(order: &Order<'_>) -> Failure {
-    let attempt = format!("find tests named {}", order.filters.join(", "));
+fn no_such_test(filters: &[String]) -> Failure {
+    let attempt = format!("find tests named {}", filters.join(", "));
     Failure::new(Kind::Asked, attempt, "there are none", "`cargo xtask test --list` shows the names")
 }
 
@@ -105,8 +107,10 @@ pub(crate) struct Order<'a> {
     pub(crate) accel: Accel,
     /// Install what the host lacks.
     pub(crate) setup: bool,
-    /// Standard output is for a document.
+    /// Guests tell nothing of what they do, only what came of it.
     pub(crate) quiet: bool,
+    /// Standard output is for a document.
+    pub(crate) to_standard_error: bool,
     /// Where guests leave their logs.
     pub(crate) place: Place,
     /// The command that repeats it.
@@ -168,6 +172,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             let mut more = Vec::from_iter(filter);
             more.extend(order.exact.then_some("--exact"));
             if *part != GUESTS {
+                watch.hand_over();
                 // Every part runs, so that one failure does not hide another.
                 fast.push(tests.cargo_test(part, &more)?);
                 continue;
@@ -188,11 +193,12 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                 None => folder.insert(order.place.make()?),
             };
             let tests = Tests { run: Some(run), ..tests };
+            watch.hand_over();
             guests.push(tests.cargo_test(part, &more)?);
         }
     }
     if fast.is_empty() && guests.is_empty() && stopped.is_none() {
-        return Err(no_such_test(order));
+        return Err(no_such_test(order.filters));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
@@ -265,6 +271,24 @@ pub(crate) fn cargo(workspace: &Path) -> Command {
     command
 }
 
+/// Sees to it that each of these is a part of the name of a test that boots guests.
+pub(crate) fn find(
+    workspace: &Path,
+    wanted: &Wanted,
+    filters: &[String],
+    watch: &dyn Watch,
+) -> Result<(), Failure> {
+    if filters.is_empty() {
+        return Ok(());
+    }
+    watch.stage("compile the tests");
+    let names = names_of_guest_tests(workspace, wanted)?;
+    match filters.iter().find(|filter| !names.iter().any(|name| name.contains(filter.as_str()))) {
+        Some(filter) => Err(no_such_test(std::slice::from_ref(filter))),
+        None => Ok(()),
+    }
+}
+
 /// The names of all tests that boot guests, on these kernels.
 pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
     let order = Order {
@@ -276,6 +300,7 @@ pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<
         accel: Accel::Auto,
         setup: false,
         quiet: true,
+        to_standard_error: true,
         place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
         command: String::new(),
     };
@@ -306,7 +331,7 @@ impl Tests<'_> {
     /// Runs `cargo test` on our own terminal; whether it passed.
     fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);
-        if self.order.quiet {
+        if self.order.to_standard_error {
             // Standard output is for the document.
             command.stdout(std::io::stderr());
         }
@@ -321,6 +346,9 @@ impl Tests<'_> {
         command.args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
         command.env("PARPROBE_ACCEL", self.order.accel.name());
         command.env("PARPROBE_KERNELS", serde_json::to_string(self.order.wanted).unwrap_or_default());
+        if self.order.quiet {
+            command.env("PARPROBE_QUIET", "1");
+        }
         if let Some(run) = self.run {
             command.env("PARPROBE_RUN", run);
         }

@@ -247,6 +247,8 @@ fn a_night_that_makes_no_sense_leaves_no_history_and_a_history_that_is_not_there
     night(&["--kernels", "wiht"]).is(64, &["find the kernel \"wiht\""]);
     night(&["--nodes", "3", "--vcpus", "2"]).is(64, &["every node needs a vCPU of its own"]);
     night(&["--tests", "race_", "--no-tests"]).is(64, &["--no-tests"]);
+    night(&["--runner", ""]).is(64, &["--runner"]);
+    night(&["--tests", "tyop_"]).is(64, &["find tests named tyop_", "--list"]);
     assert!(!Path::new(&history).exists());
     let said = Said::of(fixture.command(&["history", "--history", &history]));
     said.is(74, &["list", &history, "with --history"]);
@@ -258,6 +260,17 @@ fn results_that_a_full_disk_takes_are_no_success() {
     let mut list = fixture.command(&["kernel", "list"]);
     list.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
     Said::of(list).is(74, &["write the results to standard output", "No space left"]);
+}
+
+#[test]
+fn an_archive_that_cannot_be_written_is_refused_before_anything_is_built() {
+    let fixture = Fixture::new();
+    let folder = fixture.folder.path();
+    for output in [folder.to_path_buf(), folder.join("no/such/folder/guests.tar.zst")] {
+        let output = output.display().to_string();
+        let said = Said::of(fixture.command(&["archive", "-o", &output]));
+        said.is(74, &[&format!("write {output}"), "with -o"]);
+    }
 }
 
 #[test]

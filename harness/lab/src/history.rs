@@ -12,6 +12,11 @@ pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// Whether this is a time as [`now`] writes it.
+pub fn is_time(text: &str) -> bool {
+    text.parse::<jiff::Timestamp>().is_ok() && text.len() == "2026-11-25T21:40:07Z".len()
+}
+
 /// A file of a history.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Kept {

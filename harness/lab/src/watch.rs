@@ -16,6 +16,14 @@ pub trait Watch: Sync {
 
     /// A finding to be kept on the screen.
     fn note(&self, _text: &str) {}
+
+    /// The screen is for others until the next stage: for a program that writes to it itself.
+    fn hand_over(&self) {}
+
+    /// Whether nothing but what was found is wanted.
+    fn quiet(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody.

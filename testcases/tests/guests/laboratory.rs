@@ -121,7 +121,9 @@ struct Log;
 impl Watch for Log {
     #[allow(clippy::print_stderr)]
     fn stage(&self, what: &str) {
-        eprintln!("{what}");
+        if std::env::var_os("PARPROBE_QUIET").is_none() {
+            eprintln!("{what}");
+        }
     }
 
     #[allow(clippy::print_stderr)]

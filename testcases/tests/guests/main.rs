@@ -10,6 +10,7 @@ mod needs;
 mod neighbours;
 mod outcome;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
     };
     if let Err(e) = ctrlc::set_handler(stop) {
         return complain(&format!("Ctrl-C cannot be handled: {e}"));
+    }
+    // Tests are run in the folder of their package, which is nobody's intention.
+    if std::env::var_os("PARPROBE_RUN").is_some_and(|run| Path::new(&run).is_relative()) {
+        return complain("PARPROBE_RUN is a relative path: name an absolute one, as $PWD/part-1");
     }
     if let Some(ended) = endings::be_the_harness() {
         return ended.map_or_else(|why| complain(&why), |()| ExitCode::SUCCESS);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use lab::failure::Failure;
 use lab::guest::topology::Topology;
 use lab::kernel::Wanted;
@@ -19,7 +20,7 @@ pub(crate) struct NightlyArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) history: PathBuf,
     /// The runner's name in the history: one name for runners that come and go and are all alike [default: the host's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) runner: Option<String>,
     /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of
     /// comparisons [default: without,with,with-numa,mainline; with --patch: mainline]

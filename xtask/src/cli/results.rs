@@ -36,6 +36,9 @@ pub(crate) struct MergeArguments {
     /// The folders that PARPROBE_RUN named on each machine
     #[arg(required = true)]
     pub(crate) parts: Vec<PathBuf>,
+    /// Only tests whose name contains this were to be run, as with a filter of cargo-nextest; it can be given again
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) tests: Vec<String>,
     /// Folder for the whole; it has to be new or empty [default: runs/<date>-<time>-merge]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
