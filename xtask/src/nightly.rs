@@ -35,9 +35,11 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     lab::history::prepare(&arguments.history)?;
     let night = Night { arguments, workspace, run: &place.make()?, watch };
     let entry = night.carry_out(&when, topology, &recipes)?;
-    let text = serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n";
-    let file = lab::history::append(&arguments.history, &entry.when, &entry.runner, &text)?;
-    let document = tell(entry, file.display().to_string(), history::read(&arguments.history)?);
+    let mut document = tell(entry, history::read(&arguments.history)?);
+    let NightDocument { entry, file, .. } = &mut document;
+    let text = serde_json::to_string_pretty(entry).unwrap_or_default() + "\n";
+    *file =
+        lab::history::append(&arguments.history, &entry.when, &entry.runner, &text)?.display().to_string();
     let (text, json) = (report::text::render_night(&document), document.to_json() + "\n");
     print(if arguments.json { &json } else { &text });
     for (name, content) in [("nightly.txt", &text), ("nightly.json", &json)] {
@@ -47,23 +49,22 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     Ok(document.exit_code)
 }
 
-/// Holds a night, which is in the history by now, against those before it.
-fn tell(entry: HistoryEntry, file: String, history: Nights) -> NightDocument {
+/// Holds a night against those before it, and has it keep what makes it red; it is not in the history yet.
+fn tell(mut entry: HistoryEntry, history: Nights) -> NightDocument {
     let Nights { entries, left_out } = history;
     let alike: Vec<&HistoryEntry> = entries.iter().filter(|night| night.machine == entry.machine).collect();
-    let before: Vec<&HistoryEntry> = alike
-        .iter()
-        .copied()
-        .filter(|night| night.when < entry.when || (night.when == entry.when && **night != entry))
-        .collect();
+    let before: Vec<&HistoryEntry> = alike.iter().copied().filter(|night| night.when <= entry.when).collect();
     let nights: Vec<&HistoryEntry> = before.iter().copied().chain([&entry]).collect();
     let (checks, series) = (judge::checks(&entry, &before), judge::series(&nights, false));
+    let exit_code = judge::exit_code(&entry, &checks, &series);
+    let (days, runners) = (history::days(&before), history::runners(&before));
+    entry.told = Some(judge::told(&series));
     NightDocument {
         schema: NIGHTLY_SCHEMA.to_owned(),
-        exit_code: judge::exit_code(&entry, &checks, &series),
-        file,
-        before: history::days(&before),
-        runners: history::runners(&before),
+        exit_code,
+        file: String::new(),
+        before: days,
+        runners,
         left_out,
         checks,
         series,
@@ -114,6 +115,7 @@ impl Night<'_> {
             checks: Vec::new(),
             comparisons: Vec::new(),
             structure: Vec::new(),
+            told: None,
         };
         self.bench(&mut entry, &lineup, &topology, recipes)?;
         if !self.arguments.no_tests {

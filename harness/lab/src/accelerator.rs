@@ -118,7 +118,7 @@ fn open_device() -> std::io::Result<()> {
 }
 
 fn unusable(seen: String) -> Failure {
-    let next = "use --accel tcg, or a host whose KVM can boot Linux (a nested one often cannot)";
+    let next = "use --accel tcg (PARPROBE_ACCEL=tcg for tests from an archive), or a host whose KVM can boot Linux (a nested one often cannot)";
     Failure::new(Kind::Host, "use KVM", seen, next)
 }
 

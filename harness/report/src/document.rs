@@ -27,7 +27,7 @@ pub use mutants::{Fate, MUTANTS_SCHEMA, MutantEntry, MutantsDocument, SelfEntry,
 pub use nightly::{
     ChangeEntry, CheckEntry, CheckFate, ComparedEntry, FailingEntry, FlakyEntry, HISTORY_SCHEMA,
     HistoryEntry, LeftOutEntry, MachineEntry, MachineTrend, NIGHTLY_SCHEMA, NightDocument, SeriesEntry,
-    StructureEntry, TRENDS_SCHEMA, ToldEntry, TrendsDocument, TryEntry,
+    StructureEntry, TRENDS_SCHEMA, ToldChange, ToldEntry, TrendsDocument, TryEntry,
 };
 pub use test::{
     HarnessEntry, LostEntry, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,

@@ -67,6 +67,7 @@ fn entry() -> HistoryEntry {
         ],
         comparisons: Vec::new(),
         structure: structure(),
+        told: Some(Vec::new()),
     }
 }
 

@@ -3,7 +3,7 @@
 use evidence::changes::{self, Change, Reading};
 use report::document::{
     ChangeEntry, CheckEntry, CheckFate, ComparedEntry, FailingEntry, FlakyEntry, HistoryEntry, SeriesEntry,
-    ToldEntry,
+    ToldChange, ToldEntry,
 };
 
 use crate::exit;
@@ -89,6 +89,50 @@ pub(crate) fn series(nights: &[&HistoryEntry], all: bool) -> Vec<SeriesEntry> {
     keys.into_iter().map(|(key, topology)| one_series(key, topology, nights, watched)).collect()
 }
 
+/// The changes of these series that make the last night red, for those after it.
+pub(crate) fn told(series: &[SeriesEntry]) -> Vec<ToldChange> {
+    let of = |series: &SeriesEntry| {
+        let SeriesEntry { case, baseline, candidate, metric, topology, changes, .. } = series;
+        let tell = |ChangeEntry { since, found, .. }: &ChangeEntry| ToldChange {
+            case: case.clone(),
+            baseline: baseline.clone(),
+            candidate: candidate.clone(),
+            metric: metric.clone(),
+            topology: topology.clone(),
+            since: since.clone(),
+            found: found.clone(),
+        };
+        changes.iter().filter(|change| change.red).map(tell).collect::<Vec<_>>()
+    };
+    series.iter().flat_map(of).collect()
+}
+
+/// Whether a change, which is first seen in one night and found after another, was found before the last night, and
+/// some night was red for it. One that is dated into a night which told nobody, as files of others came later, is new.
+fn known_before(
+    key: &ComparedEntry,
+    topology: &str,
+    (since, found): (&str, &str),
+    nights: &[&HistoryEntry],
+) -> bool {
+    let Some((tonight, before)) = nights.split_last() else { return false };
+    let this = |told: &ToldChange| {
+        let ToldChange { case, baseline, candidate, metric, topology: shape, since: from, found: to } = told;
+        (case, baseline, candidate, metric) == (&key.case, &key.baseline, &key.candidate, &key.metric)
+            && shape == topology
+            // More files may move it by some nights.
+            && from.as_str() <= found
+            && since <= to.as_str()
+    };
+    let since_then = before.iter().filter(|night| night.night() >= since);
+    found < tonight.night()
+        && since_then.clone().any(|night| match &night.told {
+            Some(told) => told.iter().any(this),
+            // It did not keep what it told.
+            None => night.night() >= found,
+        })
+}
+
 /// Whether two comparisons are of one series.
 fn is_of(a: &ComparedEntry, b: &ComparedEntry) -> bool {
     (&a.case, &a.baseline, &a.candidate, &a.metric) == (&b.case, &b.baseline, &b.candidate, &b.metric)
@@ -116,11 +160,10 @@ fn one_series(key: &ComparedEntry, topology: &str, nights: &[&HistoryEntry], wat
         let of_night: Vec<Reading> = readings.iter().filter(|of| of.night == night).copied().collect();
         changes::level(&of_night, &[]).unwrap_or_default().exp()
     };
-    let last = nights.last().map(|night| night.night());
     let tell = |change: &Change| {
         let Change { found, since, factor, interval, chance } = *change;
         let (found, since) = (days[found].clone(), days[since].clone());
-        let red = Some(found.as_str()) == last;
+        let red = !known_before(key, topology, (&since, &found), nights);
         ChangeEntry { found, since, factor, interval, chance, red }
     };
     SeriesEntry {

@@ -41,6 +41,28 @@ pub struct HistoryEntry {
     pub comparisons: Vec<ComparedEntry>,
     /// How each kernel probed in the bench.
     pub structure: Vec<StructureEntry>,
+    /// The changes that made it red; `null` of a night that did not keep them.
+    #[serde(default)]
+    pub told: Option<Vec<ToldChange>>,
+}
+
+/// A change that made a night red.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ToldChange {
+    /// The case.
+    pub case: String,
+    /// The kernel in the numerator.
+    pub baseline: String,
+    /// The kernel in the denominator.
+    pub candidate: String,
+    /// `makespan` or `insmod`.
+    pub metric: String,
+    /// The guest's shape, in words.
+    pub topology: String,
+    /// The first night that shows it.
+    pub since: String,
+    /// The night after which it was found.
+    pub found: String,
 }
 
 impl HistoryEntry {
@@ -256,7 +278,7 @@ pub struct ChangeEntry {
     pub interval: Interval,
     /// The chance that noise alone makes something of the kind in a night.
     pub chance: f64,
-    /// Whether it makes the night red: it was found now.
+    /// Whether it makes the night red: it was found now, or in a night that did not have all files yet and told nobody.
     pub red: bool,
 }
 

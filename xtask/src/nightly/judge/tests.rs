@@ -33,6 +33,7 @@ fn night(day: usize, runner: &str, checks: &[(&str, TestResult, Option<TestResul
         checks: checks.iter().map(check).collect(),
         comparisons: Vec::new(),
         structure: Vec::new(),
+        told: None,
     }
 }
 
@@ -131,4 +132,27 @@ fn a_change_is_red_in_the_night_in_which_it_is_found_and_in_no_other() {
     assert_eq!((change.since.as_str(), change.found.as_str()), ("2026-02-03", "2026-02-05"));
     assert!((0.8..0.84).contains(&change.factor) && !change.red, "{change:?}");
     assert_eq!((series.nights.len(), series.ratios.len()), (40, 40));
+}
+
+#[test]
+fn a_change_that_was_dated_into_a_night_which_told_nobody_is_red_once() {
+    let value = |day: usize| 3.0 + 0.01 * ((day * 7) % 5) as f64 - if day >= 30 { 0.2 } else { 0.0 };
+    let mut nights: Vec<HistoryEntry> = (0..36).map(|day| compared(day, "a", value(day))).collect();
+    nights.iter_mut().for_each(|night| night.told = Some(Vec::new()));
+    // Files of nights after the step were not there when the others were judged: none was red for it.
+    assert_eq!(told(&nights).0, 1);
+    let of: Vec<&HistoryEntry> = nights.iter().collect();
+    let found = judge_told(&of);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].found.as_str() < nights[35].night(), "{found:?}");
+    nights[35].told = Some(found);
+    let tomorrow = compared(36, "a", value(36));
+    assert_eq!(told(&[nights.clone(), vec![tomorrow.clone()]].concat()).0, 0);
+    // Of nights that did not keep what they told, each was red for what was found in it.
+    nights.iter_mut().for_each(|night| night.told = None);
+    assert_eq!(told(&[nights, vec![tomorrow]].concat()).0, 0);
+}
+
+fn judge_told(nights: &[&HistoryEntry]) -> Vec<ToldChange> {
+    super::told(&series(nights, false))
 }
