@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Catalogue, Recipe, Store};
+use lab::kernel::{Catalogue, Recipe, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
@@ -29,11 +29,13 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
-    test::find(workspace, &arguments.wanted(), &arguments.tests, watch)?;
+    // The tests are of the same files as the bench.
+    let wanted = arguments.wanted().with_noted(&recipes);
+    test::find(workspace, &wanted, &arguments.tests, watch)?;
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
     place.check()?;
     lab::history::prepare(&arguments.history)?;
-    let night = Night { arguments, workspace, run: &place.make()?, watch };
+    let night = Night { arguments, wanted, workspace, run: &place.make()?, watch };
     let entry = night.carry_out(&when, topology, &recipes)?;
     let mut document = tell(entry, history::read(&arguments.history)?);
     let NightDocument { entry, file, .. } = &mut document;
@@ -75,6 +77,7 @@ fn tell(mut entry: HistoryEntry, history: Nights) -> NightDocument {
 /// A night under way.
 struct Night<'a> {
     arguments: &'a NightlyArguments,
+    wanted: Wanted,
     workspace: &'a Path,
     run: &'a Path,
     watch: &'a dyn Watch,
@@ -187,11 +190,10 @@ impl Night<'_> {
 
     /// The tests, and those once more that fail.
     fn tests(&self, entry: &mut HistoryEntry) -> Result<(), Failure> {
-        let wanted = self.arguments.wanted();
         let carry_out = |filters: &[String], exact: bool, folder: &str| -> Result<Vec<Named>, Failure> {
             let order = test::Order {
                 workspace: self.workspace,
-                wanted: &wanted,
+                wanted: &self.wanted,
                 filters,
                 exact,
                 parts: &[test::GUESTS],

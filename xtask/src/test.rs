@@ -140,11 +140,15 @@ pub(crate) struct Tested {
 
 /// Carries out tests.
 pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, Failure> {
-    let tests = Tests { order, run: None };
     let filters = order.each_filter();
     let catalogue = Catalogue::read(&order.workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let kernels = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
+    // Somebody may edit a tree while its tests run: each process takes what it was here.
+    let wanted = order.wanted.clone().with_noted(&kernels);
+    let order =
+        &Order { wanted: &wanted, place: order.place.clone(), command: order.command.clone(), ..*order };
+    let tests = Tests { order, run: None };
     if order.parts.contains(&GUESTS) {
         let mut all = kernels.clone();
         for filter in &filters {

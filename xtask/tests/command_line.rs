@@ -93,6 +93,8 @@ fn a_folder_with_files_in_it_is_not_written_to() {
     fixture.bench(&["--out", out.to_str().unwrap()]).is(64, &["the folder is not empty", "--out"]);
     assert_eq!(fs::read_to_string(out.join("mine")).unwrap(), "precious");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    let file = out.join("mine").display().to_string();
+    fixture.bench(&["--out", &file]).is(64, &["write a run to", "it is no folder", "--out"]);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use lab::failure::Kind;
-use lab::kernel::{Behaviour, Brought, Build, Kernel, Origin, Patch, Recipe, Source, State, Store};
+use lab::kernel::{
+    Behaviour, Brought, Build, Catalogue, Kernel, Origin, Patch, Recipe, Source, State, Store, Wanted,
+};
 use lab::watch::{Nobody, Watch};
 
 /// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in it fails the build, `sleep`
@@ -326,6 +328,36 @@ fn a_tree_as_it_stands_is_whole_or_refused() {
     assert!(!fixture.tree_has("drivers/within"));
     let status = fixture.git("linux", &["status", "--porcelain"]);
     assert_eq!(status, "?? new.c", "what git knows of the user's tree is as before");
+}
+
+#[test]
+fn a_tree_that_is_edited_meanwhile_is_built_as_it_was_noted_by_every_process() {
+    let fixture = Fixture::new();
+    let tree = fixture.folder.path().join("tree");
+    write_source(&tree);
+    fs::create_dir_all(tree.join("drivers/base")).unwrap();
+    fs::write(tree.join("drivers/base/dd.c"), "").unwrap();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-configs");
+    let catalogue = Catalogue::read(&configs).unwrap();
+    let wanted = Wanted { kernels: vec![tree.display().to_string()], ..Wanted::default() };
+    let recipes = |wanted: &Wanted| wanted.recipes(&catalogue, &fixture.root(), &Nobody).unwrap().all();
+    let source = |recipes: &[Recipe]| match &recipes[0].origin {
+        Origin::Build(build) => build.source.clone(),
+        Origin::Ready(_) => unreachable!(),
+    };
+    let first = recipes(&wanted);
+    fs::write(tree.join("drivers/base/dd.c"), "edited").unwrap();
+    // What is handed on says the same elsewhere; who asks anew gets what is there now.
+    let handed = serde_json::to_string(&wanted.clone().with_noted(&first)).unwrap();
+    let elsewhere = recipes(&serde_json::from_str(&handed).unwrap());
+    assert_eq!(source(&elsewhere), source(&first));
+    assert_ne!(source(&recipes(&wanted)), source(&first));
+
+    let says = |source: Source| {
+        let kernel = fixture.ensure(&[recipe(fixture.folder.path(), "mine", source, &[])]).remove(0);
+        kernel.identity.source.blake3
+    };
+    assert_eq!(says(source(&elsewhere)), says(source(&first)));
 }
 
 #[test]

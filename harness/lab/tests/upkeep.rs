@@ -180,3 +180,14 @@ fn a_source_that_somebody_waits_for_stays() {
     assert_eq!(*gone.lock().unwrap(), [false]);
     assert!(kernel.join("vmlinux").exists());
 }
+
+#[test]
+fn a_kernel_that_a_run_boots_stays() {
+    let fixture = Fixture::new();
+    let kernels = fixture.store.ensure(&[fixture.recipe()], &Nobody).unwrap();
+    let items = fixture.items(|what| matches!(what, What::Kernel(_)));
+    assert!(!fixture.store.remove(&items[0]).unwrap());
+    assert!(kernels[0].folder.join("vmlinux").is_file());
+    drop(kernels);
+    assert!(fixture.goes(&items[0]));
+}

@@ -42,13 +42,13 @@ impl PatchArguments {
         };
         // Tests run in another folder.
         let folder = std::env::current_dir().unwrap_or_default();
-        Wanted { folder, kernels, patches: self.patches.clone(), behaves: self.behaves }
+        Wanted { folder, kernels, patches: self.patches.clone(), behaves: self.behaves, ..Wanted::default() }
     }
 }
 
 /// What was asked for, as it is written on the command line.
 pub(crate) fn as_options(wanted: &Wanted) -> String {
-    let Wanted { folder: _, kernels, patches, behaves } = wanted;
+    let Wanted { folder: _, kernels, patches, behaves, noted: _ } = wanted;
     let mut options = format!("--kernels {}", quoted(&kernels.join(",")));
     for patch in patches {
         options.push_str(&format!(" --patch {}", quoted(&patch.display().to_string())));

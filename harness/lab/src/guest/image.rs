@@ -43,7 +43,7 @@ pub fn build_agent(workspace: &Path) -> Result<PathBuf, Failure> {
         .stderr(output);
     let next =
         "the C library for static linking comes with libc6-dev; `cargo xtask doctor` says what is missing";
-    let failed = |seen: String| Failure::new(Kind::Build, attempt, seen, next);
+    let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, next);
     let mut cargo =
         child::spawn(&mut command, Signal::SIGTERM, vec![]).map_err(|e| failed(format!("cargo: {e}")))?;
     match cargo.wait(Duration::from_secs(900)).map_err(|e| failed(e.to_string()))? {

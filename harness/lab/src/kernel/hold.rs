@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder in use.
 #[derive(Clone, Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     _lock: Arc<File>,
 }
 
@@ -48,6 +48,11 @@ impl Hold {
             std::thread::sleep(cancel::LOOK_EVERY);
         }
     }
+}
+
+/// A hold on a folder that is there; `None` where it is not, or is just being removed.
+pub(super) fn shared(folder: &Path) -> io::Result<Option<Hold>> {
+    Ok(locked(folder, File::try_lock_shared)?.map(|lock| Hold { _lock: Arc::new(lock) }))
 }
 
 /// A lock on a folder that nobody uses; `None` where somebody does, or where it has gone.

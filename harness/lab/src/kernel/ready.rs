@@ -187,6 +187,14 @@ fn refuse_strangers(path: &Path, module: &[u8], release: &str) -> Result<(), Fai
     Err(Failure::new(Kind::Asked, attempt, seen, "name the folder of that kernel's own modules"))
 }
 
+/// Whether this can be the folder of a kernel's modules.
+///
+/// # Errors
+/// `Files`.
+pub(super) fn has_modules(folder: &Path) -> Result<bool, Failure> {
+    Ok(folder.join("modules.builtin").is_file() || !module_files(folder)?.is_empty())
+}
+
 /// The modules below a folder, compressed or not, in order.
 fn module_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {

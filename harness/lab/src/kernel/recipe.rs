@@ -86,6 +86,8 @@ pub enum Brought {
 pub enum State {
     /// As it stands in the folder now, with what is not committed.
     AsItStands,
+    /// As it stood when that was noted: a tree object in the store.
+    Noted(String),
     /// A commit, by its full name.
     Commit(String),
 }

@@ -72,6 +72,12 @@ impl Found {
                         let next = "see whether the tree was moved";
                         return Err(Failure::new(Kind::Asked, attempt, "it is no git tree any more", next));
                     }
+                    (State::Noted(tree), _) if repository.has(tree)? => (tree.clone(), file_name(folder)),
+                    (State::Noted(_), _) => {
+                        let attempt = format!("find {} as it stood", folder.display());
+                        let seen = "what was noted of it has gone from the store";
+                        return Err(Failure::new(Kind::Files, attempt, seen, "carry it out again"));
+                    }
                     (State::AsItStands, known) => {
                         watch.stage(&format!("note the files of {}", folder.display()));
                         let tree = match known {
@@ -89,6 +95,20 @@ impl Found {
                     _hold: hold,
                 })
             }
+        }
+    }
+
+    /// The state of a source that stays what it is now, however somebody goes on editing a tree.
+    ///
+    /// # Errors
+    /// As [`Found::of`].
+    pub(super) fn noted(source: &Source, store: &Path, watch: &dyn Watch) -> Result<Source, Failure> {
+        let Source::Tree { folder, state: State::AsItStands } = source else { return Ok(source.clone()) };
+        match Self::of(source, store, watch)?.content {
+            Content::Tree { tree, .. } => {
+                Ok(Source::Tree { folder: folder.clone(), state: State::Noted(tree) })
+            }
+            Content::Archive(_) => Ok(source.clone()),
         }
     }
 

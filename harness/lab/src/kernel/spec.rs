@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::debian;
 use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
+use crate::kernel::ready;
 use crate::kernel::recipe::{Brought, Origin, Ready, Recipe, Source, State, file_name};
 use crate::kernel::tree::{self, Known};
 use crate::watch::{Nobody, Watch};
@@ -218,6 +219,11 @@ fn ready(text: &str, folder: &Path) -> Result<Option<(String, Ready)>, Failure> 
     for (at, _) in text.match_indices(':') {
         let (image, modules) = (folder.join(home(&text[..at])), folder.join(home(&text[at + 1..])));
         if image.is_file() && modules.is_dir() {
+            if !ready::has_modules(&modules)? {
+                let seen = format!("{} has neither a module nor modules.builtin", modules.display());
+                let next = "name the folder of its modules: /lib/modules/RELEASE";
+                return Err(Failure::new(Kind::Asked, format!("take {text} as a kernel"), seen, next));
+            }
             let name = file_name(&image);
             let name = name.strip_prefix("vmlinuz-").unwrap_or(&name);
             let ready = Ready::Files { image: canonical(&image), modules: canonical(&modules) };

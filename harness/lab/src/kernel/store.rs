@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
 use crate::kernel::build;
-use crate::kernel::hold::{Hold, Scratch};
+use crate::kernel::hold::{self, Hold, Scratch};
 use crate::kernel::kit::Kit;
 use crate::kernel::patches;
 use crate::kernel::ready;
@@ -61,6 +61,8 @@ pub struct Kernel {
     pub patches: Vec<PathBuf>,
     /// Its folder.
     pub folder: PathBuf,
+    /// It stays there as long as this does; `None` where it is not in the store.
+    pub(crate) _hold: Option<Hold>,
 }
 
 impl Kernel {
@@ -287,6 +289,8 @@ pub(super) fn publish(made: &Path, folder: &Path) -> Result<(), Failure> {
 
 /// The kernel in this folder, if it is there and whole.
 fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
+    // First: what is whole now might be gone before it is held.
+    let hold = hold::shared(folder).ok()??;
     let identity = intact(folder)?;
     upkeep::touch(folder);
     Some(Kernel {
@@ -299,6 +303,7 @@ fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
             Origin::Ready(_) => Vec::new(),
         },
         folder: folder.to_owned(),
+        _hold: Some(hold),
     })
 }
 

@@ -1,12 +1,14 @@
 //! Kernels as a person asks for them, with patches on top, to recipes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
-use crate::kernel::recipe::{Behaviour, Patch, Recipe};
+use crate::kernel::recipe::{Behaviour, Origin, Patch, Recipe, Source, State};
+use crate::kernel::source::Found;
 use crate::kernel::{patches, spec};
 use crate::watch::Watch;
 
@@ -21,13 +23,17 @@ pub struct Wanted {
     pub patches: Vec<PathBuf>,
     /// How those behave of which nothing is known.
     pub behaves: Option<Behaviour>,
+    /// Source trees that are taken as they stood: the folder, and what was noted of it in the store.
+    #[serde(default)]
+    pub noted: BTreeMap<PathBuf, String>,
 }
 
 impl Wanted {
-    /// The kernels without patches, and each of them with the patches, if there are any.
+    /// The kernels without patches, and each of them with the patches, if there are any. A source tree that is taken
+    /// as it stands is noted in the store: all that is made of these recipes is made of the same files.
     ///
     /// # Errors
-    /// `Asked` for a kernel that cannot be found, or is named twice; `Series` where a file has no patch in it.
+    /// `Asked` for a kernel that cannot be found, or is named twice; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
         let mut patches: Vec<Patch> = Vec::new();
         for path in &self.patches {
@@ -36,6 +42,9 @@ impl Wanted {
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
         for kernel in &self.kernels {
             let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
+            if let Origin::Build(build) = &mut recipe.origin {
+                build.source = self.as_noted(&build.source, keep, watch)?;
+            }
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
             recipe.behaves = recipe.behaves.or(self.behaves);
@@ -47,6 +56,27 @@ impl Wanted {
             plain.push(recipe);
         }
         Ok(Pairs { plain, patched })
+    }
+
+    fn as_noted(&self, source: &Source, store: &Path, watch: &dyn Watch) -> Result<Source, Failure> {
+        if let Source::Tree { folder, state: State::AsItStands } = source
+            && let Some(tree) = self.noted.get(folder)
+        {
+            return Ok(Source::Tree { folder: folder.clone(), state: State::Noted(tree.clone()) });
+        }
+        Found::noted(source, store, watch)
+    }
+
+    /// The same, with source trees as they are in these recipes of it: for other processes.
+    pub fn with_noted(mut self, recipes: &[Recipe]) -> Self {
+        for recipe in recipes {
+            if let Origin::Build(build) = &recipe.origin
+                && let Source::Tree { folder, state: State::Noted(tree) } = &build.source
+            {
+                self.noted.insert(folder.clone(), tree.clone());
+            }
+        }
+        self
     }
 }
 
@@ -116,6 +146,7 @@ mod tests {
             kernels: kernels.to_vec(),
             patches: vec![patch.clone()],
             behaves,
+            noted: BTreeMap::new(),
         };
         let trees = ["a/linux", "b/linux"].map(|tree| folder.path().join(tree).display().to_string());
         let pairs = wanted(&trees, None).recipes(&catalogue, folder.path(), &Nobody).unwrap();

@@ -36,6 +36,10 @@ impl Place {
             }
             Ok(false) => writable(path),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => writable(path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                let attempt = format!("write a run to {}", path.display());
+                Err(Failure::new(Kind::Asked, attempt, "it is no folder", "name another with --out"))
+            }
             Err(e) => Err(Failure::file("list", path, &e)),
         }
     }

@@ -93,6 +93,8 @@ fn what_is_not_there_is_told_with_what_is() {
     assert!(refused(&fixture.path("empty")).contains("without drivers/base/dd.c"));
     assert!(refused(&fixture.path("empty/file")).contains("no tar archive"));
     assert!(refused(&fixture.path("vmlinuz-6.1.0")).contains("an image without its modules"));
+    let pair = format!("{}:{}", fixture.path("vmlinuz-6.1.0"), fixture.path("empty"));
+    assert!(refused(&pair).contains("neither a module nor modules.builtin"));
     assert!(refused(&format!("{}@v6.1", fixture.path("linux"))).contains("no git tree of its own"));
     for kernel in ["mainline".to_owned(), fixture.path("linux")] {
         let refused = refused(&format!("{kernel}+nope"));
