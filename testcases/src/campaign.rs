@@ -118,10 +118,16 @@ pub fn boot(
     seed: u64,
     folder: &Path,
 ) -> Result<Ending, Failure> {
+    let topology = drawn(case, topology, seed);
+    run::carry_out(&ordered(case, &topology, kernel, accelerator, seed, folder))
+}
+
+/// The shape of a guest of a case that is booted with this seed.
+pub fn drawn(case: &Case, topology: &Topology, seed: u64) -> Topology {
     let mut topology = *topology;
     // Latencies vary where anything is to vary.
     topology.oddities.seed = (case.seeds > 1).then_some(seed);
-    run::carry_out(&ordered(case, &topology, kernel, accelerator, seed, folder))
+    topology
 }
 
 fn ordered<'a>(

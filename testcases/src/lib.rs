@@ -2,10 +2,11 @@
 
 mod campaign;
 mod case;
+pub mod limit;
 mod table;
 mod verdict;
 
-pub use campaign::{BootResult, KernelResult, Rounds, Sample, Standing, boot, can_fork, carry_out};
+pub use campaign::{BootResult, KernelResult, Rounds, Sample, Standing, boot, can_fork, carry_out, drawn};
 pub use case::{Case, Circumstances, Dies, Promise};
 /// The modules that any of the cases loads.
 pub fn modules() -> Vec<&'static str> {

@@ -60,14 +60,17 @@ impl Seen {
         Ok(Self { folder: folder.to_owned(), end })
     }
 
-    /// The makespan of the first phase; `None` where no claim can rest on it.
-    pub fn makespan(&self) -> Option<Duration> {
+    /// What each phase says; `None` where it did not come to its end.
+    pub fn phases(&self) -> Option<&[Boot]> {
         match &self.end {
-            End::Well(phases) => {
-                phases.first().filter(|boot| boot.doubt().is_none()).and_then(|boot| boot.facts.makespan)
-            }
+            End::Well(phases) => Some(phases),
             End::Died { .. } | End::Refused(_) => None,
         }
+    }
+
+    /// The makespan of the first phase; `None` where no claim can rest on it.
+    pub fn makespan(&self) -> Option<Duration> {
+        self.phases()?.first().filter(|boot| boot.doubt().is_none())?.facts.makespan
     }
 }
 

@@ -19,6 +19,7 @@ use report::document::{
     BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
     SCHEMA, SpentEntry, TimeEntry,
 };
+use testcases::limit::schedule;
 use testcases::{
     BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Standing,
     Verdict,
@@ -239,11 +240,6 @@ fn limit(circumstances: &Circumstances, results: &[KernelResult]) -> Option<Limi
     let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
     let schedules: Vec<Schedule> = samples.filter_map(|sample| schedule(topology, sample.boot()?)).collect();
     Limit::of(&schedules, topology.vcpus.min(*host_cores))
-}
-
-/// The probes of a boot. No LUN of a bench is slower than another.
-fn schedule(topology: &Topology, boot: &Boot) -> Option<Schedule> {
-    Schedule::of(boot, |_| topology.latency)
 }
 
 fn judged(

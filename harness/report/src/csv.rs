@@ -112,7 +112,7 @@ fn known(value: Option<impl ToString>) -> String {
 }
 
 fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Result<()> {
-    writer.write_record(["case", "kernel", "result", "outcome", "boots", "why"])?;
+    writer.write_record(["case", "kernel", "result", "outcome", "boots", "ideal_us", "reached", "why"])?;
     let checks = Found::Tests(Box::new(document.clone())).checks();
     for check in checks {
         let kernel = check.kernel.clone().unwrap_or_default();
@@ -124,6 +124,8 @@ fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Res
             word(check.result).to_owned(),
             entry.map_or_else(String::new, |entry| entry.outcome.to_string()),
             entry.map_or_else(String::new, |entry| entry.boots.len().to_string()),
+            known(entry.and_then(|entry| entry.limit.as_ref()).map(|limit| limit.ideal_us)),
+            known(entry.and_then(|entry| entry.spent.as_ref()?.efficiency)),
             check.seen,
         ])?;
     }

@@ -7,7 +7,7 @@ use lab::failure::Failure;
 use lab::kernel::{Origin, Recipe};
 use libtest_mimic::{Completion, Failed, Trial};
 use report::document::{TestEntry, TestLine, TestResult};
-use testcases::{CASES, Case, Circumstances, Seen, Verdict};
+use testcases::{CASES, Case, Circumstances, Seen, Verdict, limit};
 
 use crate::laboratory;
 use crate::outcome::{Wrong, millis, note};
@@ -43,6 +43,8 @@ fn carry_out(case: &Case, kernel: &Recipe, flavour: &str) -> Result<Completion, 
         lost: None,
         seeds: Vec::new(),
         boots: Vec::new(),
+        limit: None,
+        spent: None,
         findings: Vec::new(),
         others: Vec::new(),
     };
@@ -102,6 +104,11 @@ fn check(case: &Case, kernel: &Recipe, flavour: &str, entry: &mut TestEntry) -> 
             }
         }
     }
+    let first = seen.first().and_then(|first| {
+        let topology = testcases::drawn(case, &case.topology, *entry.seeds.first()?);
+        limit::of_one(&Circumstances { topology, ..circumstances }, first.phases()?.first()?)
+    });
+    (entry.limit, entry.spent) = first.as_ref().map(|(limit, spent)| (limit.into(), spent.into())).unzip();
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
     entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
     (entry.findings, entry.others) = (findings, others);

@@ -1,9 +1,10 @@
 //! The shape of a guest: nodes, CPUs, HBAs and LUNs, as a value that has been checked.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
-use evidence::units::NodeId;
+use evidence::units::{LunAddress, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// Most NUMA nodes: each has a part of the 256 PCI buses.
@@ -140,6 +141,23 @@ impl Topology {
         }
     }
 
+    /// How long the LUN at an address takes for a read; `None` for one that there is not.
+    pub fn latency_at(&self, address: LunAddress) -> Option<Duration> {
+        let LunAddress { host, channel, target, lun } = address;
+        let hba = *self.hbas_by_host().get(usize::try_from(host).ok()?)?;
+        let on_hba = target.checked_mul(LUNS_PER_TARGET)?.checked_add(u32::try_from(lun).ok()?)?;
+        let number = on_hba.checked_mul(self.hbas)?.checked_add(hba)?;
+        (channel == 0 && number < self.luns).then(|| self.latency_of(number))
+    }
+
+    /// HBAs in the order in which the kernel numbers them as SCSI hosts: that of the PCI buses they are on. QEMU's ACPI
+    /// tables name the host bridges of nodes the last one first. Seen with 7.2.
+    fn hbas_by_host(&self) -> Vec<u32> {
+        let mut hbas: Vec<u32> = (0..self.hbas).collect();
+        hbas.sort_by_key(|hba| Reverse(self.node_of_hba(*hba).map(|node| node.0)));
+        hbas
+    }
+
     /// The HBA of a LUN, its target there, and its number behind that.
     pub(crate) fn place_of_lun(&self, lun: u32) -> (u32, u32, u32) {
         let on_hba = lun / self.hbas;
@@ -220,6 +238,22 @@ mod tests {
                 next = last + 1;
             }
             assert_eq!(next, vcpus);
+        }
+    }
+
+    #[test]
+    fn the_latency_at_an_address_is_that_of_the_lun_that_was_put_there() {
+        let oddities = Oddities { seed: Some(7), slow: Some(Duration::from_secs(1)), ..DEFAULT.oddities };
+        let topology = Topology { luns: 9000, oddities, ..DEFAULT };
+        for number in [0, 1, 5, 4095, 4096, 8999] {
+            let (hba, target, lun) = topology.place_of_lun(number);
+            // HBAs 1 and 3 are on node 1, which comes first.
+            let host = [2, 0, 3, 1][hba as usize];
+            let address = LunAddress { host, channel: 0, target, lun: u64::from(lun) };
+            assert_eq!(topology.latency_at(address), Some(topology.latency_of(number)));
+        }
+        for nowhere in ["4:0:0:0", "0:1:0:0", "0:0:9:0", "0:0:4294967295:9"] {
+            assert_eq!(topology.latency_at(nowhere.parse().unwrap()), None, "{nowhere}");
         }
     }
 

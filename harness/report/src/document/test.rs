@@ -3,7 +3,7 @@
 use evidence::judge::{Finding, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::Host;
+use super::{Host, LimitEntry, SpentEntry};
 
 /// Name and version of the document of `cargo xtask test --json`.
 pub const TEST_SCHEMA: &str = "parprobe.test/1";
@@ -101,6 +101,13 @@ pub struct TestEntry {
     pub seeds: Vec<u64>,
     /// The folders of its boots.
     pub boots: Vec<String>,
+    /// How short the makespan of its first boot could have been; `null` where devices are no LUNs, or where that cannot
+    /// be told.
+    #[serde(default)]
+    pub limit: Option<LimitEntry>,
+    /// What that makespan was spent on.
+    #[serde(default)]
+    pub spent: Option<SpentEntry>,
     /// What is expected of this kernel, and what was seen.
     pub findings: Vec<Finding>,
     /// What is expected of kernels that behave otherwise, and what was seen.

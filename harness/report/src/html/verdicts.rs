@@ -147,6 +147,18 @@ fn badge_as_outcome(result: TestResult) -> Markup {
     }
 }
 
+/// How much of what is possible its first boot reached, where that is known.
+fn reached(entry: &TestEntry) -> Markup {
+    let share = entry.spent.as_ref().and_then(|spent| spent.efficiency);
+    html! {
+        @if let (Some(limit), Some(share)) = (&entry.limit, share) {
+            span.place title=(format!("no schedule of these probes is shorter than {}", seconds(limit.ideal_us))) {
+                " " (format!("{:.0} %", share * 100.0))
+            }
+        }
+    }
+}
+
 /// What guests of a case ran under, where one was booted.
 fn accel(document: &TestDocument, case: &str) -> String {
     let mut of_case = document.results.iter().filter(|entry| entry.case == case);
@@ -199,7 +211,7 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
                         @for kernel in &kernels {
                             td {
                                 @for entry in document.results.iter().filter(|entry| entry.case == case.case) {
-                                    @if entry.kernel == **kernel { (badge(entry.result)) }
+                                    @if entry.kernel == **kernel { (badge(entry.result)) (reached(entry)) }
                                 }
                             }
                         }
@@ -207,6 +219,9 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
                     }
                 }
             }
+        }
+        @if document.results.iter().any(|entry| entry.spent.is_some()) {
+            p { "Percent: the shortest makespan that is possible over that of the first boot." }
         }
         @if !document.harness.is_empty() {
             details {
