@@ -8,6 +8,17 @@ mod verdict;
 
 pub use campaign::{BootResult, KernelResult, Rounds, Sample, Standing, boot, can_fork, carry_out, drawn};
 pub use case::{Case, Circumstances, Dies, Promise};
+
+/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
+/// what a probe needs is seen best where they come one by one, and those of another release are judged as the others
+/// are. Whoever builds or packs kernels for tests goes by this.
+pub const KERNELS_OF_THE_HARNESS: [(&str, &str); 4] = [
+    ("", "mainline"),
+    ("needs::", "without"),
+    ("elsewhere::", "without-6.12"),
+    ("elsewhere::", "mainline-6.12"),
+];
+
 /// The modules that any of the cases loads.
 pub fn modules() -> Vec<&'static str> {
     let mut modules: Vec<&str> = CASES.iter().flat_map(|case| case.modules()).collect();

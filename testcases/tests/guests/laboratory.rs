@@ -9,6 +9,7 @@ use lab::failure::{Failure, Kind};
 use lab::kernel::{Catalogue, Recipe, Store, Wanted};
 use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
+use testcases::KERNELS_OF_THE_HARNESS;
 
 /// The kernels that cases are carried out on, unless `cargo xtask test` was told of others.
 const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
@@ -87,6 +88,10 @@ fn make() -> Result<Lineup, Failure> {
 
 /// A kernel by name, for tests of the harness. It is built when it is first asked for.
 pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
+    if !KERNELS_OF_THE_HARNESS.iter().any(|(_, known)| *known == name) {
+        let seen = "it is not among KERNELS_OF_THE_HARNESS, and in no archive";
+        return Err(Failure::new(Kind::Asked, format!("boot {name}"), seen, "add it there"));
+    }
     made_of(&catalogue()?.recipe(name)?)
 }
 

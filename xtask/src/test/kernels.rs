@@ -2,12 +2,7 @@
 
 use lab::failure::Failure;
 use lab::kernel::{Catalogue, Origin, Recipe};
-use testcases::{CASES, Case};
-
-/// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
-/// and those of another release are judged as the others are.
-const OWN: [(&str, &str); 3] =
-    [("", "mainline"), ("elsewhere::", "without-6.12"), ("elsewhere::", "mainline-6.12")];
+use testcases::{CASES, Case, KERNELS_OF_THE_HARNESS};
 
 /// The kernels that guest tests of these names boot, each with its flavour.
 pub(crate) fn kernels_for(
@@ -46,6 +41,6 @@ pub(crate) fn kernels_for(
 /// The kernels that tests of the harness of these names boot.
 pub(super) fn own_kernels(catalogue: &Catalogue, filter: Option<&str>) -> Result<Vec<Recipe>, Failure> {
     let asked = |tests: &str| filter.is_none_or(|filter| tests.is_empty() || filter.starts_with(tests));
-    let own = OWN.iter().filter(|(tests, _)| asked(tests));
+    let own = KERNELS_OF_THE_HARNESS.iter().filter(|(tests, _)| asked(tests));
     own.map(|(_, kernel)| catalogue.recipe(kernel)).collect()
 }
