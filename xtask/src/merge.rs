@@ -158,6 +158,12 @@ impl Whole {
             host: Host {
                 qemu: qemus.join("; "),
                 cores: hosts.iter().map(|host| host.cores).min().unwrap_or(0),
+                open: hosts
+                    .iter()
+                    .flat_map(|host| host.open.clone())
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
             },
             run: run.display().to_string(),
             command: format!("cargo xtask merge {}", parts.join(" ")),
@@ -204,6 +210,10 @@ mod tests {
     use super::*;
     use TestResult::{Failed, Inconclusive, Passed, Skipped};
 
+    fn host() -> Host {
+        Host { qemu: "QEMU 7".to_owned(), cores: 2, open: vec!["no Landlock: old".to_owned()] }
+    }
+
     fn part(results: &[(&str, TestResult)]) -> Noted {
         let entry = |(name, result): &(&str, TestResult)| HarnessEntry {
             test: (*name).to_owned(),
@@ -212,8 +222,7 @@ mod tests {
             lost: None,
         };
         let all = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let host = Host { qemu: "QEMU 7".to_owned(), cores: 2 };
-        let parts = vec![Part { archive: "1".to_owned(), host, tests: all }];
+        let parts = vec![Part { archive: "1".to_owned(), host: host(), tests: all }];
         Noted { harness: results.iter().map(entry).collect(), parts, ..Noted::default() }
     }
 
@@ -230,7 +239,7 @@ mod tests {
     fn parts_that_have_all_tests_are_as_good_as_the_whole() {
         let (whole, twice) = joined(vec![part(&[("a", Passed), ("c", Skipped)]), part(&[("b", Passed)])]);
         assert_eq!((whole.exit_code, whole.passed, whole.missing.len(), twice.len()), (0, true, 0, 0));
-        assert_eq!(whole.host, Host { qemu: "QEMU 7".to_owned(), cores: 2 });
+        assert_eq!(whole.host, host());
     }
 
     #[test]

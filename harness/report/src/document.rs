@@ -97,6 +97,9 @@ pub struct Host {
     pub qemu: String,
     /// Cores that the harness may use.
     pub cores: u32,
+    /// What its guests were not shut off by, and why: a filter or a rule that this host or its QEMU lacks.
+    #[serde(default)]
+    pub open: Vec<String>,
 }
 
 /// A kernel.

@@ -40,6 +40,9 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         writeln!(out, "guest:  {}", document.topology)?;
         writeln!(out, "host:   {}, {} cores", document.host.qemu, document.host.cores)?;
         writeln!(out, "        {} ({})", document.accel.to_uppercase(), document.accel_reason)?;
+        for open in &document.host.open {
+            writeln!(out, "        guests were not quite shut off from it: {open}")?;
+        }
         writeln!(out)?;
 
         let results: Vec<&ResultEntry> =

@@ -162,5 +162,9 @@ pub(crate) fn note_part() -> io::Result<()> {
         return Ok(());
     }
     let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
-    note(&TestLine::Part { archive, host: Host { qemu, cores }, tests: kit.tests().to_vec() })
+    note(&TestLine::Part {
+        archive,
+        host: Host { qemu, cores, open: lab::guest::Walls::of_host().open() },
+        tests: kit.tests().to_vec(),
+    })
 }
