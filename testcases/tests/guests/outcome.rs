@@ -145,7 +145,7 @@ pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str>
 /// Hands a result to whoever started the tests and wants them as data.
 pub(crate) fn note(line: &TestLine) -> io::Result<()> {
     let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
-    std::fs::create_dir_all(&run)?;
+    lab::private::folder(Path::new(&run))?;
     let mut file = File::options().create(true).append(true).open(Path::new(&run).join(TEST_LINES))?;
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }
