@@ -5,6 +5,7 @@
 
 use std::io;
 
+use evidence::plain::plain;
 use quick_xml::Writer;
 use quick_xml::events::BytesText;
 
@@ -107,8 +108,7 @@ fn write_case(check: &Check, group: &str, writer: &mut Xml) -> io::Result<()> {
     Ok(())
 }
 
-/// Without what XML 1.0 cannot have at all, escaped or not: a log may have any byte.
+/// As plain text, and without what else XML 1.0 cannot have at all, escaped or not: a log may have any byte.
 fn text(text: &str) -> String {
-    let allowed = |c: char| c >= ' ' && c != '\u{fffe}' && c != '\u{ffff}' || matches!(c, '\t' | '\n' | '\r');
-    text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect()
+    plain(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use evidence::plain::plain;
 use lab::accelerator::{Accelerator, Wish};
 use lab::failure::{Failure, Kind};
 use lab::kernel::{Catalogue, Recipe, Store, Wanted};
@@ -121,11 +122,11 @@ struct Log;
 impl Watch for Log {
     #[allow(clippy::print_stderr)]
     fn stage(&self, what: &str) {
-        eprintln!("{what}");
+        eprintln!("{}", plain(what));
     }
 
     #[allow(clippy::print_stderr)]
     fn note(&self, text: &str) {
-        eprintln!("{text}");
+        eprintln!("{}", plain(text));
     }
 }

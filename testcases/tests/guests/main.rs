@@ -60,6 +60,6 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stderr)]
 fn complain(text: &str) -> ExitCode {
-    eprintln!("{text}");
+    eprintln!("{}", evidence::plain::plain(text));
     ExitCode::FAILURE
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::num::TryFromIntError;
 use std::path::Path;
 
+use evidence::plain::plain;
 use lab::failure::{Failure, Kind};
 use lab::guest::{Cause, Lost, Trouble};
 use lab::kernel::Store;
@@ -48,7 +49,8 @@ impl Wrong {
 
 impl From<Wrong> for Failed {
     fn from(wrong: Wrong) -> Self {
-        wrong.why().into()
+        // What the test harness prints as it is.
+        plain(&wrong.why()).into()
     }
 }
 

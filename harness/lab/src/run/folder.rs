@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use evidence::plain::plain;
+
 use crate::failure::{Failure, Kind};
 use crate::private;
 
@@ -108,7 +110,7 @@ pub fn unfinished(run: &Path, mut failure: Failure) -> Failure {
         failure.next.push_str(", to be read, not to go on from");
     }
     // As far as it goes: the failure is told on the screen as well, and may be that nothing can be written here.
-    let _ = fs::write(run.join("unfinished.txt"), format!("{failure}\n"));
+    let _ = fs::write(run.join("unfinished.txt"), plain(&format!("{failure}\n")).as_bytes());
     failure
 }
 
