@@ -1,7 +1,7 @@
 //! The folder of a run to what reports are made of: its document, its kernels, and probes of its boots.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use lab::failure::{Failure, Kind};
 use lab::run::{Kept, Record};
@@ -121,6 +121,11 @@ fn made(kernel: Kept) -> Made {
 pub(super) fn timelines(run: &Path, found: &Found) -> (Vec<Timeline>, Vec<String>) {
     let (mut timelines, mut remarks) = (Vec::new(), Vec::new());
     for Drawn { case, kernel, folder } in drawn(found) {
+        // A run may come from elsewhere: its report shows what is in it.
+        if !Path::new(&folder).components().all(|part| matches!(part, Component::Normal(_))) {
+            remarks.push(format!("{folder} is not drawn: it is not in the folder of the run"));
+            continue;
+        }
         match Record::load(&run.join(&folder)) {
             Ok(record) => timelines.extend(of_record(&record, &case, &kernel, &folder)),
             // Of a kernel that died there is only its log.
