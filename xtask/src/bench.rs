@@ -194,7 +194,11 @@ fn document(
         accel: lineup.choice.accelerator.to_string().to_lowercase(),
         accel_reason: lineup.choice.why.clone(),
         topology: topology.to_string(),
-        host: Host { qemu: lab::guest::qemu_version().unwrap_or_default(), cores: host_cores },
+        host: Host {
+            qemu: lab::guest::qemu_version().unwrap_or_default(),
+            cores: host_cores,
+            open: lab::guest::Walls::of_host().open(),
+        },
         run: lineup.run.display().to_string(),
         command: command.to_owned(),
         kernels: lineup

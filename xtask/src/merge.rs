@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use evidence::judge::Outcome;
 use lab::copy;
@@ -179,6 +179,12 @@ impl Whole {
             host: Host {
                 qemu: qemus.join("; "),
                 cores: hosts.iter().map(|host| host.cores).min().unwrap_or(0),
+                open: hosts
+                    .iter()
+                    .flat_map(|host| host.open.clone())
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
             },
             run: run.display().to_string(),
             command: format!("cargo xtask merge {options}{}", parts.join(" ")),
@@ -214,7 +220,9 @@ fn keep_the_worse<T>(
 fn moved(boot: &str, run: &Path, part: &str) -> String {
     let path = Path::new(boot);
     let ends = path.ancestors().filter_map(|start| path.strip_prefix(start).ok());
-    let there = ends.map(|end| run.join(part).join(end)).filter(|path| path.is_dir());
+    // What another machine has written leads nowhere else.
+    let inside = ends.filter(|end| end.components().all(|part| matches!(part, Component::Normal(_))));
+    let there = inside.map(|end| run.join(part).join(end)).filter(|path| path.is_dir());
     // The shortest end is empty, and that is the part itself.
     let found = there.filter(|path| *path != run.join(part).join("")).last();
     found.map_or_else(|| boot.to_owned(), |path| path.display().to_string())
@@ -225,6 +233,10 @@ mod tests {
     use super::*;
     use TestResult::{Failed, Inconclusive, Passed, Skipped};
 
+    fn host() -> Host {
+        Host { qemu: "QEMU 7".to_owned(), cores: 2, open: vec!["no Landlock: old".to_owned()] }
+    }
+
     fn part(results: &[(&str, TestResult)]) -> Noted {
         let entry = |(name, result): &(&str, TestResult)| HarnessEntry {
             test: (*name).to_owned(),
@@ -234,8 +246,7 @@ mod tests {
             took_ms: None,
         };
         let all = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let host = Host { qemu: "QEMU 7".to_owned(), cores: 2 };
-        let parts = vec![Part { archive: "1".to_owned(), host, tests: all }];
+        let parts = vec![Part { archive: "1".to_owned(), host: host(), tests: all }];
         Noted { harness: results.iter().map(entry).collect(), parts, ..Noted::default() }
     }
 
@@ -252,7 +263,7 @@ mod tests {
     fn parts_that_have_all_tests_are_as_good_as_the_whole() {
         let (whole, twice) = joined(vec![part(&[("a", Passed), ("c", Skipped)]), part(&[("b", Passed)])]);
         assert_eq!((whole.exit_code, whole.passed, whole.missing.len(), twice.len()), (0, true, 0, 0));
-        assert_eq!(whole.host, Host { qemu: "QEMU 7".to_owned(), cores: 2 });
+        assert_eq!(whole.host, host());
     }
 
     #[test]
@@ -319,6 +330,21 @@ mod tests {
         whole.add(Noted { cases: vec![entry], ..Noted::default() }, run.path(), "part-1");
         let line = format!("1 in {}/trace.txt:3", there.display());
         assert_eq!(whole.cases[0].findings[0].evidence, [line]);
+    }
+
+    #[test]
+    fn what_a_part_names_is_looked_for_in_it_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        for there in ["run/part-1/boots/001-a", "run/part-2/boots/002-b", "elsewhere"] {
+            fs::create_dir_all(folder.path().join(there)).unwrap();
+        }
+        for outside in ["../part-2/boots/002-b", "x/../../../elsewhere", "/nowhere/boots/../../../elsewhere"]
+        {
+            assert_eq!(moved(outside, &run, "part-1"), outside);
+        }
+        let there = run.join("part-1/boots/001-a");
+        assert_eq!(Path::new(&moved("/home/x/boots/001-a", &run, "part-1")), there);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use evidence::plain::{line, plain};
 use indicatif::{ProgressBar, ProgressStyle};
 use lab::failure::{Failure, Kind};
 use lab::watch::Watch;
@@ -44,11 +45,11 @@ static BAR: OnceLock<ProgressBar> = OnceLock::new();
 /// The first write to standard output that failed otherwise than for want of a reader.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// Prints on standard output. Where the reader has gone there is nobody to tell; a full disk is told at the end, by
+/// Prints on standard output, nothing that does something to a terminal. Where the reader has gone there is nobody to tell; a full disk is told at the end, by
 /// [`lost_output`].
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout();
-    if let Err(e) = beside_the_bar(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    if let Err(e) = beside_the_bar(|| out.write_all(plain(text).as_bytes()).and_then(|()| out.flush()))
         && e.kind() != ErrorKind::BrokenPipe
     {
         LOST.get_or_init(|| e.to_string());
@@ -69,9 +70,9 @@ pub(crate) fn lost_output() -> Option<Failure> {
     LOST.get().map(|seen| Failure::new(Kind::Files, "write the results to standard output", seen, next))
 }
 
-/// Prints a line on standard error.
+/// Prints on standard error, nothing that does something to a terminal.
 pub(crate) fn complain(text: &str) {
-    let _ = beside_the_bar(|| writeln!(std::io::stderr(), "{text}"));
+    let _ = beside_the_bar(|| writeln!(std::io::stderr(), "{}", plain(text)));
 }
 
 impl Screen {
@@ -93,7 +94,7 @@ impl Screen {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         if let Mode::Bar(bar) = &self.mode {
-            bar.set_message(state.short());
+            bar.set_message(line(&state.short()).into_owned());
         }
     }
 }

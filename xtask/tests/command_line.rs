@@ -284,3 +284,56 @@ fn a_search_refuses_what_it_would_not_heed() {
     bisect(&["--resume", "runs/x", "--luns", "4"]).is(64, &["cannot be used with", "--luns"]);
     bisect(&["step", "--metric", "probe"]).is(192, &["compare a time", "--against KERNEL"]);
 }
+
+#[test]
+fn what_strangers_wrote_does_nothing_to_the_terminal() {
+    let said = Fixture::new().bench(&["--kernels", "wi\u{1b}[2J\u{7}\rht\u{9b}31m\u{202e}"]);
+    said.is(64, &["find the kernel", "wi\\u001b[2J\\u0007\\u000dht\\u009b31m\\u202e"]);
+    let does_something = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+    assert!(!said.error.contains(does_something), "{:?}", said.error);
+}
+
+#[test]
+fn a_report_of_a_run_from_elsewhere_does_nothing_to_the_terminal() {
+    let fixture = Fixture::new();
+    let document = include_str!("../../harness/report/tests/one_boot.json");
+    let hostile = document.replace("\"with\"", "\"wi\\u001b[2J\\u0007\\u009b31mth\"");
+    fs::write(fixture.folder.path().join("verdict.json"), hostile).unwrap();
+    let run = fixture.folder.path().display().to_string();
+    for format in ["mail", "csv", "junit", "ktap", "kcidb"] {
+        let output = fixture.command(&["report", &run, "--format", format]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && text.contains("wi\\u001b[2J"), "{format}: {text}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{format}: {text:?}");
+    }
+}
+
+#[test]
+fn a_report_of_a_run_from_elsewhere_shows_what_is_in_its_folder_and_nothing_else() {
+    let fixture = Fixture::new();
+    let run = fixture.folder.path().join("run");
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testcases/tests/real_boots/with");
+    let document = include_str!("../../harness/report/tests/one_boot.json");
+    let page = |boot: &str| {
+        fs::write(run.join("verdict.json"), document.replace("boots/002-with", boot)).unwrap();
+        let output =
+            fixture.command(&["report", &run.display().to_string(), "--format", "html"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mine = run.join("boots/002-with");
+    fs::create_dir_all(&mine).unwrap();
+    for file in fs::read_dir(&real).unwrap().flatten() {
+        fs::copy(file.path(), mine.join(file.file_name())).unwrap();
+    }
+    assert!(page("boots/002-with").contains("svg class=\"lanes\""));
+    fs::rename(run.join("boots"), fixture.folder.path().join("boots")).unwrap();
+    let absolute = fixture.folder.path().join("boots/002-with").display().to_string();
+    for outside in ["../boots/002-with", &absolute] {
+        let page = page(outside);
+        assert!(
+            !page.contains("svg class=\"lanes\"") && page.contains("is not in the folder of the run"),
+            "{outside}"
+        );
+    }
+}

@@ -4,7 +4,7 @@
 //! Both become [`timeline::Probe`]s; [`boot`] holds one against the other and counts; [`stats`] and [`sequential`]
 //! compare boots of two kernels; [`judge`] says what that means for a claim; [`limit`] how much faster a kernel could
 //! be; [`certainty`] how sure some boots make; [`changes`] what changed from night to night; [`neighbours`] who else
-//! was busy on the CPUs of the host, [`memory`] what a guest took.
+//! was busy on the CPUs of the host, [`memory`] what a guest took; [`plain`] makes what strangers wrote harmless.
 //!
 //! Nothing here opens a file, starts a process or looks at a clock, and no dependency does.
 
@@ -25,6 +25,7 @@ mod lines;
 pub mod memory;
 mod needle;
 pub mod neighbours;
+pub mod plain;
 pub mod sequential;
 mod splats;
 pub mod stats;

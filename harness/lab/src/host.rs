@@ -9,7 +9,7 @@ use crate::accelerator;
 use crate::child;
 use crate::debian::{self, find_program, install_command};
 use crate::failure::{Failure, Kind};
-use crate::guest::{QEMU, qemu_version};
+use crate::guest::{QEMU, Walls, qemu_version};
 use crate::kernel::{Origin, Recipe, Store};
 use crate::watch::Watch;
 
@@ -76,7 +76,7 @@ const NEEDS_TO_BUILD: [Need; 5] = [
 
 /// Looks at everything that these kernels need.
 pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
-    let mut findings = vec![examine_qemu()];
+    let mut findings = examine_qemu();
     findings.extend(NEEDS.iter().map(examine_need));
     if recipes.iter().any(|recipe| matches!(recipe.origin, Origin::Build(_))) {
         findings.extend(NEEDS_TO_BUILD.iter().map(examine_need));
@@ -108,7 +108,9 @@ pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
 
 /// Looks at what it takes to boot kernels that are brought along: QEMU, and a machine for it.
 pub fn examine_to_boot() -> Vec<Finding> {
-    vec![examine_qemu(), examine_machine(), examine_cores(), examine_memory()]
+    let mut findings = examine_qemu();
+    findings.extend([examine_machine(), examine_cores(), examine_memory()]);
+    findings
 }
 
 /// Looks for a busybox that needs no library: for guests that a person works in.
@@ -190,10 +192,23 @@ fn lacks(name: &str, seen: String, package: &str) -> Finding {
     Finding { name: name.to_owned(), seen, state: State::Lacks { package: package.to_owned() } }
 }
 
-fn examine_qemu() -> Finding {
+fn examine_qemu() -> Vec<Finding> {
     match qemu_version() {
-        Some(version) => fine("QEMU", version),
-        None => lacks("QEMU", format!("no {QEMU}"), "qemu-system-x86"),
+        Some(version) => vec![fine("QEMU", version), examine_walls(Walls::of_host())],
+        None => vec![lacks("QEMU", format!("no {QEMU}"), "qemu-system-x86")],
+    }
+}
+
+/// How far guests are shut off from this host. One without a wall boots them all the same, and says so.
+fn examine_walls(walls: &Walls) -> Finding {
+    let standing = match walls.standing() {
+        none if none.is_empty() => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    let name = "guests shut off".to_owned();
+    match walls.open() {
+        all if all.is_empty() => Finding { name, seen: standing, state: State::Fine },
+        open => Finding { name, seen: standing, state: State::Mind(open.join("; ")) },
     }
 }
 

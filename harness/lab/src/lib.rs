@@ -15,6 +15,7 @@ pub mod guest;
 pub mod history;
 pub mod host;
 pub mod kernel;
+pub mod private;
 pub mod run;
 pub mod shell;
 pub mod validators;

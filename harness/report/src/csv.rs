@@ -2,6 +2,7 @@
 
 use crate::document::{BootEntry, Document, FactsEntry, TestDocument, TestResult};
 use crate::findings::Found;
+use evidence::plain::plain;
 
 /// As CSV (RFC 4180), with a head. Times are in microseconds; what is not known is empty.
 pub fn render(found: &Found) -> String {
@@ -51,7 +52,7 @@ fn bench(writer: &mut csv::Writer<Vec<u8>>, document: &Document) -> csv::Result<
             let mut row = vec![result.case.clone(), result.kernel.clone(), release.to_owned()];
             row.push(document.accel.clone());
             row.extend(of_boot(boot));
-            writer.write_record(row)?;
+            writer.write_record(row.iter().map(|text| cell(text)))?;
         }
     }
     Ok(())
@@ -107,6 +108,13 @@ fn of_boot(boot: &BootEntry) -> Vec<String> {
     ]
 }
 
+/// As plain text that no spreadsheet takes for a formula, with or without a blank before it: that would be carried out
+/// (owasp.org, "CSV Injection"). None of our numbers is negative.
+fn cell(text: &str) -> String {
+    let formula = text.trim_start().starts_with(['=', '+', '-', '@']);
+    format!("{}{}", if formula { "'" } else { "" }, plain(text))
+}
+
 fn known(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
@@ -118,7 +126,7 @@ fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Res
         let kernel = check.kernel.clone().unwrap_or_default();
         let entry = document.results.iter().find(|entry| entry.case == check.group && entry.kernel == kernel);
         let name = if entry.is_some() { check.group.clone() } else { check.name.clone() };
-        writer.write_record([
+        let row = [
             name,
             kernel,
             word(check.result).to_owned(),
@@ -127,7 +135,8 @@ fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Res
             known(entry.and_then(|entry| entry.limit.as_ref()).map(|limit| limit.ideal_us)),
             known(entry.and_then(|entry| entry.spent.as_ref()?.efficiency)),
             check.seen,
-        ])?;
+        ];
+        writer.write_record(row.iter().map(|text| cell(text)))?;
     }
     Ok(())
 }

@@ -15,9 +15,12 @@ use evidence::boot::{Boot, Facts};
 use evidence::judge::{Finding, Outcome};
 use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
+use evidence::plain::plain;
 use evidence::stats::Ratio;
 use evidence::units::micros;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use bisect::{
     Answer, BISECT_SCHEMA, BisectDocument, CommitEntry, Ended, MetricEntry, RatioEntry, Role, StepEntry,
@@ -97,6 +100,9 @@ pub struct Host {
     pub qemu: String,
     /// Cores that the harness may use.
     pub cores: u32,
+    /// What its guests were not shut off by, and why: a filter or a rule that this host or its QEMU lacks.
+    #[serde(default)]
+    pub open: Vec<String>,
 }
 
 /// A kernel.
@@ -395,6 +401,28 @@ impl From<&Facts> for FactsEntry {
 impl Document {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        json(self)
     }
+}
+
+/// The document, with the further lines of its texts moved in: what a guest said shall not look like a line of ours.
+pub(crate) fn hung<T: Serialize + DeserializeOwned + Clone>(document: &T) -> T {
+    fn move_in(value: &mut Value) {
+        match value {
+            Value::String(text) if text.contains('\n') => *text = text.trim_end().replace('\n', "\n      "),
+            Value::Array(all) => all.iter_mut().for_each(move_in),
+            Value::Object(all) => all.values_mut().for_each(move_in),
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let Ok(mut value) = serde_json::to_value(document) else { return document.clone() };
+    move_in(&mut value);
+    // What was written is read: it has the same shape.
+    serde_json::from_value(value).unwrap_or_else(|_| document.clone())
+}
+
+/// As JSON, indented, that may be looked at on a terminal: what JSON lets stand that is not plain text is escaped, which
+/// changes nothing of what it says.
+pub(crate) fn json(document: &impl Serialize) -> String {
+    plain(&serde_json::to_string_pretty(document).unwrap_or_default()).into_owned()
 }

@@ -66,13 +66,12 @@ pub struct Check {
 impl Found {
     /// Everything that was checked, groups together.
     ///
-    /// Their texts have no control characters but line ends: what a kernel said is shown on terminals.
+    /// Their texts are as they came: whoever shows them makes them plain.
     pub fn checks(&self) -> Vec<Check> {
-        let checks = match self {
+        match self {
             Self::Bench(document) => of_bench(document),
             Self::Tests(document) => of_tests(document),
-        };
-        checks.into_iter().map(Check::without_controls).collect()
+        }
     }
 
     /// All claims together.
@@ -128,24 +127,6 @@ impl Check {
         match &self.kernel {
             Some(kernel) => format!("{kernel}: {}", self.name),
             None => self.name.clone(),
-        }
-    }
-
-    fn without_controls(self) -> Self {
-        let clean = |text: String| -> String {
-            let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-            text.chars().map(shown).collect()
-        };
-        let Self { group, kernel, candidate, name, result, seen, evidence, took } = self;
-        Self {
-            group: clean(group),
-            kernel: kernel.map(clean),
-            candidate: candidate.map(clean),
-            name: clean(name),
-            result,
-            seen: clean(seen),
-            evidence: evidence.into_iter().map(clean).collect(),
-            took,
         }
     }
 

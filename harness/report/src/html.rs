@@ -8,6 +8,7 @@ mod samples;
 mod timeline;
 mod verdicts;
 
+use evidence::plain::plain;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::findings::{Found, Made};
@@ -61,7 +62,8 @@ pub fn render(page: &Page<'_>) -> String {
             }
         }
     };
-    markup.into_string()
+    // The same in the JSON, where it is an escape, and elsewhere, where it is text.
+    plain(&markup.into_string()).into_owned()
 }
 
 fn legend(timelines: &[Timeline]) -> Markup {

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use evidence::plain::plain;
 use quick_xml::Writer;
 use quick_xml::events::BytesText;
 
@@ -118,8 +119,7 @@ fn seconds(took: Duration) -> String {
     format!("{:.3}", took.as_secs_f64())
 }
 
-/// Without what XML 1.0 cannot have at all, escaped or not: a log may have any byte.
+/// As plain text, and without what else XML 1.0 cannot have at all, escaped or not: a log may have any byte.
 fn text(text: &str) -> String {
-    let allowed = |c: char| c >= ' ' && c != '\u{fffe}' && c != '\u{ffff}' || matches!(c, '\t' | '\n' | '\r');
-    text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect()
+    plain(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }

@@ -46,7 +46,7 @@ pub fn render(found: &Found, kernels: &[Made]) -> String {
     let document = json!({
         "version": { "major": 5, "minor": 3 }, "checkouts": checkouts, "builds": builds, "tests": tests
     });
-    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+    crate::document::json(&document) + "\n"
 }
 
 /// The kernel that a check is of.

@@ -3,6 +3,7 @@
 
 use crate::document::TestResult;
 use crate::findings::{Check, Found};
+use evidence::plain::plain;
 
 /// As KTAP, version 1.
 pub fn render(found: &Found) -> String {
@@ -25,7 +26,7 @@ pub fn render(found: &Found) -> String {
         }
         out.push_str(&format!("{}\n", line(number + 1, group, worst, "")));
     }
-    out
+    plain(&out).into_owned()
 }
 
 fn line(number: usize, text: &str, result: TestResult, why: &str) -> String {

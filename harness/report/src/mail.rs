@@ -8,6 +8,7 @@ use crate::document::{Comparison, Document, TestDocument, TestResult};
 use crate::findings::{Check, Found};
 use crate::table::Table;
 use crate::text::Cells;
+use evidence::plain::plain;
 
 /// What a line of a mail has at most.
 const COLUMNS: usize = 72;
@@ -36,7 +37,7 @@ pub fn render(found: &Found) -> String {
     // Lines that a shell takes as one.
     let command = fill_to(COLUMNS - 2, found.command(), "", "  ");
     out.push_str(&(command.trim_end().replace('\n', " \\\n") + "\n"));
-    out
+    plain(&out).into_owned()
 }
 
 fn word_of(result: TestResult) -> &'static str {

@@ -4,6 +4,7 @@
 //! a worker a thread, a probe a complete event ("X"), and how many are in flight a counter ("C"). Times are
 //! microseconds.
 
+use evidence::plain::plain;
 use serde_json::{Value, json};
 
 use crate::lanes::{Bar, Timeline};
@@ -11,7 +12,7 @@ use crate::lanes::{Bar, Timeline};
 /// As JSON, an object with `traceEvents`.
 pub fn render(timelines: &[Timeline]) -> String {
     let events: Vec<Value> = timelines.iter().enumerate().flat_map(|(at, of)| boot(at + 1, of)).collect();
-    json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
+    plain(&json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()).into_owned()
 }
 
 fn boot(pid: usize, timeline: &Timeline) -> Vec<Value> {

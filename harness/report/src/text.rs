@@ -12,11 +12,12 @@ use std::time::Duration;
 use evidence::judge::Outcome;
 use evidence::memory::Memory;
 use evidence::neighbours::BUSY;
+use evidence::plain::plain;
 use evidence::stats::median;
 
 use crate::document::{
     BootEntry, Comparison, Document, FactsEntry, IntervalKind, ResultEntry, TestDocument, TestEntry,
-    TimeEntry,
+    TimeEntry, hung,
 };
 use crate::table::Table;
 
@@ -28,8 +29,8 @@ pub use nightly::{render_night, render_trends};
 pub fn render(document: &Document) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write(document, &mut out);
-    out
+    let _ = write(&hung(document), &mut out);
+    plain(&out).into_owned()
 }
 
 fn write(document: &Document, out: &mut String) -> std::fmt::Result {
@@ -40,6 +41,9 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         writeln!(out, "guest:  {}", document.topology)?;
         writeln!(out, "host:   {}, {} cores", document.host.qemu, document.host.cores)?;
         writeln!(out, "        {} ({})", document.accel.to_uppercase(), document.accel_reason)?;
+        for open in &document.host.open {
+            writeln!(out, "        guests were not quite shut off from it: {open}")?;
+        }
         writeln!(out)?;
 
         let results: Vec<&ResultEntry> =
@@ -308,7 +312,7 @@ fn forked(forks: usize) -> String {
 pub fn render_unknown(document: &TestDocument) -> String {
     let mut out = String::new();
     let known = |entry: &&TestEntry| entry.behaves.is_none() && entry.skipped.is_none();
-    for entry in document.results.iter().filter(known) {
+    for entry in hung(document).results.iter().filter(known) {
         out.push_str(&format!("{} on {}: {}\n", entry.case, entry.kernel, entry.situation));
         for (finding, of) in entry
             .findings
@@ -320,7 +324,7 @@ pub fn render_unknown(document: &TestDocument) -> String {
             out.push_str(&format!("  {kept:<13}  {of}: {}: {}\n", finding.expected, finding.seen));
         }
     }
-    out
+    plain(&out).into_owned()
 }
 
 /// What to say of a promise that nobody made for this kernel.

@@ -26,6 +26,15 @@ fn a_bench_of_one_boot_says_what_is_possible_and_where_the_rest_is_lost() {
 }
 
 #[test]
+fn a_wall_that_did_not_stand_is_said_and_none_is_said_where_all_did() {
+    let mut document = of_one_boot();
+    assert!(!report::text::render(&document).contains("shut off"));
+    document.host.open = vec!["no seccomp filter: -sandbox support is not enabled".to_owned()];
+    let text = report::text::render(&document);
+    assert!(text.contains("guests were not quite shut off from it: no seccomp filter: -sandbox"), "{text}");
+}
+
+#[test]
 fn where_time_and_memory_went_stands_below_the_verdict() {
     let mut document = of_one_boot();
     let time = TimeEntry { wall_us: 21_900_000, until_boot_us: 100_000, measured_us: 13_000_000, guests: 8 };

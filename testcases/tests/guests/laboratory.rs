@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use evidence::plain::plain;
 use lab::accelerator::{Accelerator, Wish};
 use lab::failure::{Failure, Kind};
 use lab::kernel::{Catalogue, Recipe, Store, Wanted};
@@ -127,12 +128,12 @@ impl Watch for Log {
     #[allow(clippy::print_stderr)]
     fn stage(&self, what: &str) {
         if std::env::var_os("PARPROBE_QUIET").is_none() {
-            eprintln!("{what}");
+            eprintln!("{}", plain(what));
         }
     }
 
     #[allow(clippy::print_stderr)]
     fn note(&self, text: &str) {
-        eprintln!("{text}");
+        eprintln!("{}", plain(text));
     }
 }

@@ -1,6 +1,7 @@
 //! Tests that boot guests. Names filter, `--list` is instant: nothing is built before a test needs it.
 
 mod cases;
+mod closed;
 mod deaths;
 mod elsewhere;
 mod endings;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Ok(trials) => trials,
         Err(failure) => return complain(&failure.to_string()),
     };
+    trials.extend(closed::trials());
     trials.extend(deaths::trials());
     trials.extend(elsewhere::trials());
     trials.extend(endings::trials());
@@ -63,6 +65,6 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stderr)]
 fn complain(text: &str) -> ExitCode {
-    eprintln!("{text}");
+    eprintln!("{}", evidence::plain::plain(text));
     ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@ use std::num::TryFromIntError;
 use std::path::Path;
 use std::time::Instant;
 
+use evidence::plain::plain;
 use lab::failure::{Failure, Kind};
 use lab::guest::{Cause, Lost, Trouble};
 use lab::kernel::Store;
@@ -49,7 +50,8 @@ impl Wrong {
 
 impl From<Wrong> for Failed {
     fn from(wrong: Wrong) -> Self {
-        wrong.why().into()
+        // What the test harness prints as it is.
+        plain(&wrong.why()).into()
     }
 }
 
@@ -154,7 +156,7 @@ pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str>
 /// Hands a result to whoever started the tests and wants them as data.
 pub(crate) fn note(line: &TestLine) -> io::Result<()> {
     let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
-    std::fs::create_dir_all(&run)?;
+    lab::private::folder(Path::new(&run))?;
     let mut file = File::options().create(true).append(true).open(Path::new(&run).join(TEST_LINES))?;
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }
@@ -171,5 +173,9 @@ pub(crate) fn note_part() -> io::Result<()> {
         return Ok(());
     }
     let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
-    note(&TestLine::Part { archive, host: Host { qemu, cores }, tests: kit.tests().to_vec() })
+    note(&TestLine::Part {
+        archive,
+        host: Host { qemu, cores, open: lab::guest::Walls::of_host().open() },
+        tests: kit.tests().to_vec(),
+    })
 }

@@ -1,7 +1,7 @@
 //! The folder of a run to what reports are made of: its document, its kernels, and probes of its boots.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use evidence::boot::Boot;
 use lab::failure::{Failure, Kind};
@@ -153,6 +153,11 @@ pub(super) fn timelines(run: &Path, found: &Found) -> (Vec<Timeline>, Vec<String
     let (mut timelines, mut remarks) = (Vec::new(), Vec::new());
     for drawn in drawn(found) {
         let folder = &drawn.folder;
+        // A run may come from elsewhere: its report shows what is in it.
+        if !Path::new(folder).components().all(|part| matches!(part, Component::Normal(_))) {
+            remarks.push(format!("{folder} is not drawn: it is not in the folder of the run"));
+            continue;
+        }
         match Record::load(&run.join(folder)) {
             Ok(record) => {
                 let boots = record.read(&[]);

@@ -59,7 +59,13 @@ pub(crate) struct Machine<'a> {
     pub(crate) topology: &'a Topology,
     /// TCG or KVM.
     pub(crate) accelerator: Accelerator,
+    /// Whether this QEMU has its seccomp filter.
+    pub(crate) filtered: bool,
 }
+
+/// QEMU's seccomp filter: no system call that nobody uses any more, no other user, no other program, and no CPUs but those
+/// it was started on, all of which it is given before it begins (qemu(1), -sandbox).
+const FILTER: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Kernel parameters of every guest.
 ///
@@ -85,16 +91,14 @@ fn kernel_parameters(machine: &Machine<'_>) -> String {
     if machine.parameters.is_empty() { base } else { format!("{base} {}", machine.parameters) }
 }
 
-/// The arguments for a QEMU that sets up a vCPU under KVM, stopped and with nothing to boot.
-pub(crate) fn idle_under_kvm(qmp: i32) -> Vec<OsString> {
+/// The arguments for a QEMU that sets up a vCPU, stopped and with nothing to boot.
+pub(crate) fn idle(accelerator: Accelerator, filtered: bool, qmp: i32) -> Vec<OsString> {
     let mut args = Arguments::default();
-    for option in ["-nodefaults", "-no-user-config", "-S"] {
-        args.add(option, None);
-    }
+    args.closed(filtered);
+    args.add("-S", None);
     args.add("-display", Some("none"));
     args.add("-machine", Some("q35"));
-    args.add("-accel", Some("kvm"));
-    args.add("-cpu", Some("host"));
+    args.processor(accelerator);
     args.add("-chardev", Some(&format!("socket,id=qmp,fd={qmp}")));
     args.add("-mon", Some("chardev=qmp,mode=control"));
     args.0
@@ -105,22 +109,11 @@ pub(crate) fn qemu_arguments(machine: &Machine<'_>, wires: Wires) -> Vec<OsStrin
     let mut args = Arguments::default();
     let topology = machine.topology;
 
-    args.add("-nodefaults", None);
-    args.add("-no-user-config", None);
+    args.closed(machine.filtered);
     args.add("-no-reboot", None);
     args.add("-display", Some("none"));
     args.add("-machine", Some("q35,hpet=off"));
-    match machine.accelerator {
-        Accelerator::Tcg => {
-            args.add("-accel", Some("tcg,thread=multi"));
-            // QEMU's default, and a source of randomness: see `random.trust_cpu` above.
-            args.add("-cpu", Some("qemu64,+rdrand"));
-        }
-        Accelerator::Kvm => {
-            args.add("-accel", Some("kvm"));
-            args.add("-cpu", Some("host"));
-        }
-    }
+    args.processor(machine.accelerator);
     args.add("-smp", Some(&format!("{0},sockets={0},cores=1,threads=1", topology.vcpus)));
     args.add("-m", Some(&format!("{}M", topology.node_mib() * topology.all_nodes())));
     args.path("-kernel", &machine.kernel.path);
@@ -243,6 +236,30 @@ impl Arguments {
         self.0.extend(value.map(OsString::from));
     }
 
+    /// No device, file or network that was not asked for.
+    fn closed(&mut self, filtered: bool) {
+        self.add("-nodefaults", None);
+        self.add("-no-user-config", None);
+        self.add("-nic", Some("none"));
+        if filtered {
+            self.add("-sandbox", Some(FILTER));
+        }
+    }
+
+    fn processor(&mut self, accelerator: Accelerator) {
+        match accelerator {
+            Accelerator::Tcg => {
+                self.add("-accel", Some("tcg,thread=multi"));
+                // QEMU's default, and a source of randomness: see `random.trust_cpu` above.
+                self.add("-cpu", Some("qemu64,+rdrand"));
+            }
+            Accelerator::Kvm => {
+                self.add("-accel", Some("kvm"));
+                self.add("-cpu", Some("host"));
+            }
+        }
+    }
+
     fn path(&mut self, option: &str, path: &Path) {
         self.0.push(option.into());
         self.0.push(path.into());
@@ -267,6 +284,7 @@ mod tests {
             parameters: "",
             topology,
             accelerator: Accelerator::Tcg,
+            filtered: true,
         }
     }
 

@@ -15,7 +15,7 @@ mod wire;
 pub use arguments::QEMU;
 pub use lost::{Cause, Lost, Trouble};
 pub(crate) use qemu::try_kvm;
-pub use qemu::{boot_on_terminal, qemu_version, time_to_line};
+pub use qemu::{Walls, boot_on_terminal, qemu_version, time_to_line};
 pub use running::{CallError, Guest, Image, Order, Patience};
 pub(crate) use running::{Pending, Restoring};
 pub use snapshot::Snapshot;

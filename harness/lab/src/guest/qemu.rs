@@ -1,6 +1,7 @@
 //! QEMU and the wires to it: listened to, asked, and found out how it ended.
 
 mod launch;
+mod walls;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,7 @@ use crate::guest::wire::{Event, LastLine};
 pub(super) use launch::Restoring;
 pub(crate) use launch::try_kvm;
 pub use launch::{boot_on_terminal, qemu_version, time_to_line};
+pub use walls::Walls;
 
 /// How long a call may go unanswered before the agent is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(5);

@@ -147,6 +147,12 @@ impl Monitor {
         self.0.read_response::<qmp::getfd>().map(drop).map_err(io::Error::from)
     }
 
+    /// Says a line to the monitor that QEMU has for people, and returns what it says to it.
+    pub(crate) fn human(&mut self, line: &str) -> io::Result<String> {
+        let command = qmp::human_monitor_command { command_line: line.to_owned(), cpu_index: None };
+        self.0.execute(&command).map_err(io::Error::from)
+    }
+
     /// Plugs a device in.
     pub(crate) fn plug(&mut self, device: &qmp::device_add) -> io::Result<()> {
         self.0.execute(device).map(drop).map_err(io::Error::from)

@@ -290,6 +290,14 @@ impl Guest {
         self.monitor()?.unplug(&luns::disk_id(lun))
     }
 
+    /// Says a line to QEMU's monitor for people, as somebody who has taken QEMU over could; what it says to that.
+    ///
+    /// # Errors
+    /// QEMU does not answer: it may have ended for it.
+    pub fn ask_qemu(&mut self, line: &str) -> io::Result<String> {
+        self.monitor()?.human(line)
+    }
+
     fn monitor(&mut self) -> io::Result<&mut Monitor> {
         self.qemu.qmp.as_mut().ok_or_else(|| io::Error::other("QEMU does not listen"))
     }

@@ -65,13 +65,15 @@ impl Found {
     /// `Asked` where it is not a kernel with its modules; `Files`, `Interrupted`.
     pub(super) fn bring_to(&self, folder: &Path) -> Result<String, Failure> {
         match self {
-            Self::Files { image, modules, .. } => bring(image, modules, folder),
+            Self::Files { image, modules, .. } => bring(image, modules, folder, Trust::AsNamed),
             Self::Deb(path, _) => {
                 let unpacked =
                     TempDir::new_in(folder).map_err(|e| Failure::file("create a folder in", folder, &e))?;
                 debian::unpack(path, unpacked.path())?;
                 let (image, modules) = inside(unpacked.path()).ok_or_else(|| no_kernel(path))?;
-                bring(&image, &modules, folder)
+                let root = unpacked.path().canonicalize();
+                let root = root.map_err(|e| Failure::file("find", unpacked.path(), &e))?;
+                bring(&image, &modules, folder, Trust::Within(&root))
             }
         }
     }
@@ -131,9 +133,38 @@ fn stands_for(path: &Path) -> Result<Option<String>, Failure> {
     Ok(names.into_iter().find(|name| name.starts_with(spec::IMAGES)).map(str::to_owned))
 }
 
+/// Where links may lead.
+#[derive(Clone, Copy, Debug)]
+enum Trust<'a> {
+    /// Anywhere: a person has named the place, and distributions have links there.
+    AsNamed,
+    /// To what is in this folder, which a package has filled: else it could bring files of the host into a guest, or
+    /// onto a page.
+    Within(&'a Path),
+}
+
+impl Trust<'_> {
+    /// What is in a file, as it is; nothing else can be read to its end.
+    fn read(self, path: &Path) -> io::Result<Vec<u8>> {
+        self.checked(path)?;
+        fs::read(path)
+    }
+
+    fn checked(self, path: &Path) -> io::Result<()> {
+        let real = path.canonicalize()?;
+        match self {
+            Self::Within(root) if !real.starts_with(root) => {
+                Err(io::Error::other("it leads out of the package: do not trust that"))
+            }
+            _ if !fs::metadata(&real)?.is_file() => Err(io::Error::other("it is no file")),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Brings image and modules to a folder.
-fn bring(image: &Path, from: &Path, folder: &Path) -> Result<String, Failure> {
-    let read = fs::read(image).map_err(|e| Failure::file("read", image, &e))?;
+fn bring(image: &Path, from: &Path, folder: &Path, trust: Trust<'_>) -> Result<String, Failure> {
+    let read = trust.read(image).map_err(|e| Failure::file("read", image, &e))?;
     let release = release(&read).ok_or_else(|| {
         let attempt = format!("read the release of {}", image.display());
         Failure::new(Kind::Asked, attempt, "it is no bzImage", "name what distributions call vmlinuz")
@@ -144,15 +175,18 @@ fn bring(image: &Path, from: &Path, folder: &Path) -> Result<String, Failure> {
     };
     copied(BZIMAGE, &read)?;
     // For people to read. Empty, where it is not known.
-    copied("config", &config(image, from, &release).unwrap_or_default())?;
-    copied("modules.builtin", &fs::read(from.join("modules.builtin")).unwrap_or_default())?;
+    copied("config", &config(image, from, &release, trust).unwrap_or_default())?;
+    copied("modules.builtin", &trust.read(&from.join("modules.builtin")).unwrap_or_default())?;
 
     let to = folder.join("modules");
     fs::create_dir_all(&to).map_err(|e| Failure::file("create", &to, &e))?;
     let files = module_files(from)?;
     for path in &files {
         cancel::check("copy the modules of a kernel")?;
-        let module = compression::read(path).map_err(|e| Failure::file("read", path, &e))?;
+        let module = trust
+            .checked(path)
+            .and_then(|()| compression::read(path))
+            .map_err(|e| Failure::file("read", path, &e))?;
         let name = file_name(path);
         let stem = name.split_once(".ko").map_or(name.as_str(), |(stem, _)| stem);
         copied(&format!("modules/{stem}.ko"), &module)?;
@@ -166,14 +200,14 @@ fn bring(image: &Path, from: &Path, folder: &Path) -> Result<String, Failure> {
 
 /// The configuration, where distributions keep it: Debian beside the image, Fedora beside the modules too; or at the top
 /// of the tree in which the image was built, as `arch/x86/boot/bzImage`.
-fn config(image: &Path, modules: &Path, release: &str) -> Option<Vec<u8>> {
+fn config(image: &Path, modules: &Path, release: &str, trust: Trust<'_>) -> Option<Vec<u8>> {
     let built = image.parent().filter(|folder| folder.ends_with("arch/x86/boot"));
     let places = [
         Some(image.with_file_name(format!("config-{release}"))),
         Some(modules.join("config")),
         built.and_then(|folder| folder.ancestors().nth(3)).map(|top| top.join(".config")),
     ];
-    places.into_iter().flatten().find_map(|path| fs::read(path).ok())
+    places.into_iter().flatten().find_map(|path| trust.read(&path).ok())
 }
 
 /// Modules of another kernel would not load.
@@ -207,7 +241,10 @@ fn module_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
                 .iter()
                 .any(|end| entry.file_name().to_string_lossy().ends_with(end))
             {
-                found.push(entry.path());
+                // A pipe would be read for ever. What is not there is found out when it is read.
+                if fs::metadata(entry.path()).map_or(true, |meta| meta.is_file()) {
+                    found.push(entry.path());
+                }
             }
         }
         Ok(())
@@ -228,7 +265,9 @@ fn release(image: &[u8]) -> Option<String> {
     let text = image.get(usize::from(pointer) + 0x200..)?;
     let text = &text[..text.iter().position(|byte| *byte == 0)?];
     let word = std::str::from_utf8(text).ok()?.split(' ').next()?;
-    (!word.is_empty()).then(|| word.to_owned())
+    // It becomes part of names of files.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    (!word.is_empty() && word.chars().all(plain)).then(|| word.to_owned())
 }
 
 #[cfg(test)]
@@ -242,6 +281,8 @@ mod tests {
         image[0x20e..0x210].copy_from_slice(&0x40u16.to_le_bytes());
         image[0x240..0x25c].copy_from_slice(b"6.1.0-9-cloud-amd64 (a@b) #1");
         assert_eq!(release(&image).as_deref(), Some("6.1.0-9-cloud-amd64"));
+        image[0x240..0x244].copy_from_slice(b"../x");
+        assert_eq!(release(&image), None);
         image[0x202] = 0;
         assert_eq!(release(&image), None);
         assert_eq!(release(b"short"), None);

@@ -28,6 +28,7 @@ use crate::kernel::recipe::{Behaviour, Build, Origin, Patch, Ready, Recipe, Sour
 use crate::kernel::source::{self, Found};
 use crate::kernel::upkeep;
 use crate::kernel::workshop::Workshop;
+use crate::private;
 use crate::watch::Watch;
 
 /// Part of every id: to be raised when the way kernels are made changes.
@@ -171,7 +172,7 @@ impl Store {
             failure.next = "set PARPROBE_STORE to a folder that can be written, with 2 GiB free".to_owned();
             failure
         };
-        fs::create_dir_all(root.join("kernels")).map_err(unusable)?;
+        private::folder(&root.join("kernels")).map_err(unusable)?;
         let root = root.canonicalize().map_err(unusable)?;
         // Found out now, and not after a build: the folder may be there and belong to somebody else.
         tempfile::tempfile_in(&root).map_err(unusable)?;

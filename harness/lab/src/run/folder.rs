@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use evidence::plain::plain;
+
 use crate::failure::{Failure, Kind};
+use crate::private;
 
 /// Where a run is to be written.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// To this folder, which has to be empty or new.
+    /// To this folder, which has to be empty or new. It is closed to other users.
     Named(PathBuf),
     /// To a new folder of this kind of run, named after the time, in this one.
     Dated {
@@ -52,7 +55,7 @@ impl Place {
         self.check()?;
         match self {
             Self::Named(path) => {
-                fs::create_dir_all(path).map_err(|e| Failure::file("create", path, &e))?;
+                private::closed_folder(path).map_err(|e| Failure::file("create", path, &e))?;
                 path.canonicalize().map_err(|e| Failure::file("find", path, &e))
             }
             Self::Dated { runs, kind } => dated_folder(runs, kind),
@@ -75,11 +78,11 @@ fn writable(folder: &Path) -> Result<(), Failure> {
 /// begin in the same second.
 fn dated_folder(runs: &Path, kind: &str) -> Result<PathBuf, Failure> {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-    fs::create_dir_all(runs).map_err(|e| Failure::file("create", runs, &e))?;
+    private::folder(runs).map_err(|e| Failure::file("create", runs, &e))?;
     for number in 1.. {
         let name = if number == 1 { format!("{now}-{kind}") } else { format!("{now}-{kind}-{number}") };
         let path = runs.join(name);
-        match fs::create_dir(&path) {
+        match private::new_folder(&path) {
             Ok(()) => return path.canonicalize().map_err(|e| Failure::file("find", &path, &e)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(Failure::file("create", &path, &e)),
@@ -99,7 +102,7 @@ pub fn boot_name(number: usize, kernel: &str) -> String {
 /// `Files`.
 pub fn make_boot_folder(run: &Path, name: &str) -> Result<PathBuf, Failure> {
     let path = run.join(name);
-    fs::create_dir_all(&path).map_err(|e| Failure::file("create", &path, &e))?;
+    private::folder(&path).map_err(|e| Failure::file("create", &path, &e))?;
     Ok(path)
 }
 
@@ -111,7 +114,7 @@ pub fn unfinished(run: &Path, mut failure: Failure) -> Failure {
         failure.next.push_str(", to be read, not to go on from");
     }
     // As far as it goes: the failure is told on the screen as well, and may be that nothing can be written here.
-    let _ = fs::write(run.join("unfinished.txt"), format!("{failure}\n"));
+    let _ = fs::write(run.join("unfinished.txt"), plain(&format!("{failure}\n")).as_bytes());
     failure
 }
 

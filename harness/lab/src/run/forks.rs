@@ -1,6 +1,5 @@
 //! Guests that were saved on the way, carried on from there.
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use super::session::{Progress, Session};
 use super::{Asked, Boot, Ending, Step, ending, finish, write};
 use crate::failure::Failure;
 use crate::guest::{Guest, Restoring, Snapshot};
+use crate::private;
 
 /// A guest that was saved where its first phase begins, to be carried on from there as often as wanted.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct Fork {
 }
 
 fn begin(saved: &Saved, boot: &Boot<'_>) -> Result<Fork, Failure> {
-    fs::create_dir_all(boot.folder).map_err(|e| Failure::file("create", boot.folder, &e))?;
+    private::folder(boot.folder).map_err(|e| Failure::file("create", boot.folder, &e))?;
     write(&boot.folder.join("boot.json"), &Asked::of(boot, Some(&saved.folder)))?;
     let restoring = Guest::begin_restore(&boot.order(boot.parameters), &saved.snapshot)?;
     Ok(Fork { restoring, at: saved.at.clone() })

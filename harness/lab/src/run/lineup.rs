@@ -9,6 +9,7 @@ use crate::guest::{Image, image};
 use crate::host;
 use crate::kernel::modules::{self, Module, Modules};
 use crate::kernel::{Behaviour, Kernel, Recipe, Store};
+use crate::private;
 use crate::run::{Place, kept};
 use crate::watch::Watch;
 
@@ -126,7 +127,7 @@ impl Lineup {
     /// # Errors
     /// `Files`.
     pub fn among(&self, names: &[&str], run: PathBuf) -> Result<Self, Failure> {
-        fs::create_dir_all(&run).map_err(|e| Failure::file("create", &run, &e))?;
+        private::folder(&run).map_err(|e| Failure::file("create", &run, &e))?;
         let find = |name: &&str| self.kernels.iter().find(|(kernel, _)| kernel.name == *name).cloned();
         Ok(Self { kernels: names.iter().filter_map(find).collect(), run, boots: 0, ..self.clone() })
     }

@@ -19,7 +19,7 @@ use crate::accelerator::Accelerator;
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Lost, Order, Patience, Trouble};
+use crate::guest::{Guest, Lost, Order, Patience, Trouble, Walls};
 use crate::kernel::initcalls;
 use record::as_text;
 use session::Session;
@@ -66,6 +66,9 @@ pub struct Asked {
     pub seed: u64,
     /// TCG or KVM.
     pub accelerator: Accelerator,
+    /// What the guest was not shut off from the host by, and why.
+    #[serde(default)]
+    pub open: Vec<String>,
     /// The folder of the boot that was saved, where this one goes on from there.
     #[serde(default)]
     pub fork_of: Option<PathBuf>,
@@ -195,6 +198,7 @@ impl Asked {
             parameters: boot.parameters.to_owned(),
             seed: boot.seed,
             accelerator: boot.accelerator,
+            open: Walls::of_host().open(),
             fork_of: fork_of.map(Path::to_owned),
         }
     }

@@ -155,6 +155,6 @@ pub struct CommitEntry {
 impl BisectDocument {
     /// As JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        super::json(self)
     }
 }

@@ -109,7 +109,7 @@ impl MutantEntry {
 impl MutantsDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        super::json(self)
     }
 
     /// Runs of a kernel against itself that cannot tell whether it is as fast: an interval that wide hardly alarms.

@@ -337,14 +337,14 @@ pub struct FlakyEntry {
 impl NightDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        super::json(self)
     }
 }
 
 impl TrendsDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        super::json(self)
     }
 }
 

@@ -164,6 +164,6 @@ pub enum TestLine {
 impl TestDocument {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        super::json(self)
     }
 }

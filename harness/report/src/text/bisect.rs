@@ -3,23 +3,25 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::document::{Answer, BisectDocument, CommitEntry, Ended, Role, StepEntry};
+use crate::document::{Answer, BisectDocument, CommitEntry, Ended, Role, StepEntry, hung};
 use crate::table::Table;
+use evidence::plain::plain;
 
 /// Renders what was examined, and what was found.
 pub fn render_bisect(document: &BisectDocument) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write(document, &mut out);
-    out
+    let _ = write(&hung(document), &mut out);
+    plain(&out).into_owned()
 }
 
 /// A line about one step.
 pub fn render_step(step: &StepEntry) -> String {
     // The bad end without the commit is another kernel.
     let without = if step.role == Role::Reverted { ", without the commit" } else { "" };
-    let StepEntry { subject, why, .. } = step;
-    format!("{} \"{subject}\"{without}: {}: {why}", short(&step.commit), answer(step.answer))
+    let StepEntry { subject, why, .. } = &hung(step);
+    let text = format!("{} \"{subject}\"{without}: {}: {why}", short(&step.commit), answer(step.answer));
+    plain(&text).into_owned()
 }
 
 fn write(document: &BisectDocument, out: &mut String) -> std::fmt::Result {

@@ -3,14 +3,15 @@
 use std::fmt::Write;
 
 use super::compare;
-use crate::document::{Fate, MutantEntry, MutantsDocument, SelfEntry, Untold};
+use crate::document::{Fate, MutantEntry, MutantsDocument, SelfEntry, Untold, hung};
+use evidence::plain::plain;
 
 /// Renders what became of known faults: a line each, then what caught it and where that can be read.
 pub fn render_mutants(document: &MutantsDocument) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write_mutants(document, &mut out);
-    out
+    let _ = write_mutants(&hung(document), &mut out);
+    plain(&out).into_owned()
 }
 
 fn write_mutants(document: &MutantsDocument, out: &mut String) -> std::fmt::Result {
@@ -89,5 +90,5 @@ pub fn render_mutant(mutant: &MutantEntry) -> String {
     if let Some(why) = survives {
         text.push_str(&format!("\n          known to survive: {why}"));
     }
-    text
+    plain(&text).into_owned()
 }

@@ -7,6 +7,7 @@ use crate::document::{
     StructureEntry, ToldEntry, TrendsDocument, TryEntry,
 };
 use crate::table::Table;
+use evidence::plain::plain;
 
 /// The widest line.
 const WIDTH: usize = 100;
@@ -18,7 +19,7 @@ pub fn render_night(document: &NightDocument) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = write_night(document, &mut out);
-    out
+    plain(&out).into_owned()
 }
 
 fn write_night(document: &NightDocument, out: &mut String) -> std::fmt::Result {
@@ -110,7 +111,7 @@ pub fn render_trends(document: &TrendsDocument) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = write_trends(document, &mut out);
-    out
+    plain(&out).into_owned()
 }
 
 fn write_trends(document: &TrendsDocument, out: &mut String) -> std::fmt::Result {
@@ -232,7 +233,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 /// A line, cut where it is too wide: the document has it all. Any runner may have written it: it has no control
 /// characters, which a terminal obeys.
 fn line(out: &mut String, text: &str) -> std::fmt::Result {
-    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let text = evidence::plain::line(text);
     if text.chars().count() <= WIDTH {
         return writeln!(out, "{}", text.trim_end());
     }

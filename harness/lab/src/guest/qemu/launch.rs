@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Qemu;
+use super::walls::{Needs, Walls};
+use crate::accelerator::Accelerator;
 use crate::child;
 use crate::cores;
 use crate::failure::{Failure, Kind};
@@ -24,6 +26,9 @@ use crate::guest::running::Order;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
 use crate::guest::wire::{self, LastLine};
+
+/// What to do where a QEMU cannot be shut off from the host although another one of this process was.
+const WALLS_FAIL: &str = "see whether the kernel image and the initramfs can be read, and try again";
 
 /// How often a console is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -54,9 +59,15 @@ pub fn boot_on_terminal(order: &Order<'_>, gdb: Option<u16>) -> Result<(), Failu
         parameters: order.parameters,
         topology: order.topology,
         accelerator: order.accelerator,
+        filtered: Walls::of_host().seccomp.is_ok(),
     };
     let mut command = Command::new(QEMU);
     command.args(arguments::qemu_arguments(&machine, Wires::Terminal { gdb }));
+    let boots = [order.kernel.path.as_path(), order.initramfs];
+    let needs = Needs { listens: gdb, ..Needs::of(&boots, order.topology) };
+    Walls::of_host()
+        .put_around(&mut command, &needs)
+        .map_err(|e| Failure::new(Kind::Host, &attempt, e.to_string(), WALLS_FAIL))?;
     match child::run_on_terminal(&mut command) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new(Kind::Guest, attempt, "QEMU failed", "what it said stands above")),
@@ -74,10 +85,19 @@ pub fn boot_on_terminal(order: &Order<'_>, gdb: Option<u16>) -> Result<(), Failu
 /// # Errors
 /// What QEMU said.
 pub(crate) fn try_kvm() -> Result<(), String> {
+    idle(Accelerator::Kvm, Walls::of_host())
+}
+
+/// Starts a QEMU with a vCPU and nothing to boot, behind these walls, and ends it again.
+///
+/// # Errors
+/// What QEMU said.
+pub(super) fn idle(accelerator: Accelerator, walls: &Walls) -> Result<(), String> {
     let (ours, theirs) = UnixStream::pair().map_err(|e| e.to_string())?;
     let mut command = Command::new(QEMU);
-    command.args(arguments::idle_under_kvm(theirs.as_raw_fd()));
+    command.args(arguments::idle(accelerator, walls.seccomp.is_ok(), theirs.as_raw_fd()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    walls.put_around(&mut command, &Needs::default()).map_err(|e| e.to_string())?;
     let mut qemu =
         child::spawn(&mut command, Signal::SIGKILL, vec![theirs.into()]).map_err(|e| e.to_string())?;
     let stderr = qemu.child().stderr.take();
@@ -187,6 +207,7 @@ impl Qemu {
             parameters: order.parameters,
             topology: order.topology,
             accelerator: order.accelerator,
+            filtered: Walls::of_host().seccomp.is_ok(),
         };
         let in_folder = |name: &str| order.folder.join(name);
         let file = |name: &str| {
@@ -218,6 +239,9 @@ impl Qemu {
             .stderr(file("qemu.log")?);
         let cpus = cores::lease(order.cpus)?;
         cpus.confine(&mut command).map_err(not_started)?;
+        Walls::of_host()
+            .put_around(&mut command, &Needs::of(&[&order.kernel.path, order.initramfs], order.topology))
+            .map_err(|e| Failure::new(Kind::Host, format!("start {QEMU}"), e.to_string(), WALLS_FAIL))?;
         let mut inherited = vec![OwnedFd::from(qmp_there), OwnedFd::from(calls_there)];
         inherited.extend(files);
         let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;

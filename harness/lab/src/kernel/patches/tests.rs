@@ -200,6 +200,34 @@ fn a_quilt_series_is_read_in_its_order() {
         "a.patch is to be applied with -p0: only -p1 is understood"
     );
     assert!(read_series("c.patch\n").unwrap_err().starts_with("it lists c.patch: No such file"));
+    for outside in ["../a.patch", "/etc/passwd", "base/../../a.patch"] {
+        assert_eq!(
+            read_series(&format!("{outside} -p1\n")).unwrap_err(),
+            format!("it lists {outside}, outside of its folder")
+        );
+    }
+}
+
+#[test]
+fn no_subject_and_no_name_is_a_place_for_a_patch() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = folder.path().join("a/keep");
+    for subject in
+        ["[PATCH] ../../../evil", "[PATCH] /etc/evil", "[PATCH 1/1] ..", "[PATCH] a/\u{0}b", "[PATCH]"]
+    {
+        let path = folder.path().join("mbox");
+        fs::write(&path, mail(subject, &patch("one"))).unwrap();
+        for patch in read(&path, &keep, &Notes::default()).unwrap() {
+            assert!(patch.path.starts_with(&keep) && patch.path.is_file(), "{subject}: {patch:?}");
+            let depth = patch.path.strip_prefix(&keep).unwrap().components().count();
+            assert_eq!(depth, 2, "{subject}: {patch:?}");
+        }
+    }
+    let left: Vec<String> = fs::read_dir(folder.path().join("a"))
+        .unwrap()
+        .map(|entry| file_name(&entry.unwrap().path()))
+        .collect();
+    assert_eq!(left, ["keep"]);
 }
 
 /// What is kept of the patches in a file with this content.

@@ -250,6 +250,25 @@ fn a_patch_that_leads_out_of_the_tree_is_refused() {
         let failure = fixture.tree().apply(&fixture.series()).unwrap_err();
         assert!(failure.seen.contains("outside of the tree"), "{failure}");
     }
+    // git's own ways to name a file: what it is moved or copied from and to, what goes, and a quoted name.
+    let outside = fixture.folder.path().join("outside.c");
+    fs::write(&outside, "x\n").unwrap();
+    for patch in [
+        "diff --git a/dir/file.c b/../outside.c\nsimilarity index 100%\nrename from dir/file.c\nrename to ../outside.c\n",
+        "diff --git a/../outside.c b/mine.c\nsimilarity index 100%\ncopy from ../outside.c\ncopy to mine.c\n",
+        "diff --git a/../outside.c b/../outside.c\ndeleted file mode 100644\n--- a/../outside.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n",
+        "--- /dev/null\n+++ \"b/..\\057outside.c\"\n@@ -0,0 +1 @@\n+y\n",
+        "--- a//outside.c\n+++ b/../outside.c\n@@ -1 +1 @@\n-x\n+y\n",
+    ] {
+        fs::write(fixture.folder.path().join("a.patch"), patch).unwrap();
+        assert!(fixture.tree().apply(&fixture.series()).is_err(), "{patch}");
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "x\n", "{patch}");
+        assert_eq!(
+            (fixture.read("mine.c"), fixture.read("dir/file.c").as_deref()),
+            (None, Some(PRISTINE)),
+            "{patch}"
+        );
+    }
 }
 
 /// A diff that makes, or removes, a link.
@@ -329,4 +348,62 @@ fn a_link_out_of_the_tree_is_refused_and_what_it_leads_to_is_left_alone() {
         assert_eq!(fixture.read("dir/file.c").as_deref(), Some(PRISTINE));
         assert!(!fixture.folder.path().join("tree/dir/file.c").is_symlink());
     }
+}
+
+#[test]
+fn nothing_is_written_through_a_link() {
+    let fixture = Fixture::new(PRISTINE);
+    let tree = fixture.folder.path().join("tree");
+    let victim = fixture.folder.path().join("victim");
+    fs::create_dir(&victim).unwrap();
+    fs::write(victim.join("file.c"), PRISTINE).unwrap();
+    for (name, to) in [("out", "../victim"), ("file-out", "../victim/file.c")] {
+        std::os::unix::fs::symlink(to, tree.join(name)).unwrap();
+    }
+    let before = all_of(fixture.folder.path());
+    let new = |name: &str| format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n");
+    let change =
+        |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n");
+    let moved = |from: &str, to: &str| {
+        format!("diff --git a/{from} b/{to}\nsimilarity index 100%\nrename from {from}\nrename to {to}\n")
+    };
+    let series: [&[String]; 9] = [
+        // One that the source has, to a folder and to a file.
+        &[new("out/evil.c")],
+        &[change("out/file.c")],
+        &[change("file-out")],
+        &[moved("dir/file.c", "out/evil.c")],
+        &[moved("out/file.c", "dir/stolen.c")],
+        // One that the patch makes, or the one before it, or by a turn.
+        &[link('+', "mine", "../victim") + &new("mine/evil.c")],
+        &[link('+', "mine", "../victim"), new("mine/evil.c")],
+        &[link('+', "mine", "../victim/file.c"), change("mine")],
+        &[link('+', "one", "out") + &link('+', "two", "one") + &new("two/evil.c")],
+    ];
+    for patches in series {
+        let named = |(number, text): (usize, &String)| {
+            let path = fixture.folder.path().join(format!("{number}.patch"));
+            fs::write(&path, text).unwrap();
+            Patch::file(path)
+        };
+        let listed: Vec<Patch> = patches.iter().enumerate().map(named).collect();
+        let applied = fixture.tree().apply(&listed);
+        assert!(applied.is_err(), "{patches:?}");
+        for patch in &listed {
+            fs::remove_file(&patch.path).unwrap();
+        }
+        assert_eq!(all_of(fixture.folder.path()), before, "{patches:?}");
+    }
+}
+
+#[test]
+fn a_file_that_has_another_name_outside_is_not_changed_there() {
+    let fixture = Fixture::new(PRISTINE);
+    let outside = fixture.folder.path().join("outside.c");
+    fs::hard_link(fixture.folder.path().join("tree/dir/file.c"), &outside).unwrap();
+    fixture.tree().apply(&fixture.series()).unwrap();
+    assert!(fixture.read("dir/file.c").unwrap().contains("TWO"));
+    assert_eq!(fs::read_to_string(&outside).unwrap(), PRISTINE);
+    fixture.tree().restore().unwrap();
+    assert_eq!(fs::read_to_string(&outside).unwrap(), PRISTINE);
 }
