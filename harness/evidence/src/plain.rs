@@ -44,7 +44,8 @@ fn does_something(c: char) -> bool {
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         // Separators of lines and paragraphs.
         '\u{2028}' | '\u{2029}' => true,
-        // What nobody sees: soft hyphen, zero width space, word joiner and its like, byte order mark, annotations, tags.
+        // What nobody sees: soft hyphen, zero width space, word joiner and its like, byte order mark, annotations,
+        // tags.
         '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => true,
         '\u{e0000}'..='\u{e007f}' => true,
         _ => false,

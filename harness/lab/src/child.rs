@@ -91,6 +91,8 @@ pub(crate) fn output_on(
     let stdout = child.child().stdout.take().map(read_all);
     let stderr = child.child().stderr.take().map(read_all);
     let status = ended(&mut child, at_most)?;
+    // Whatever it has left behind would hold the pipes open.
+    drop(child);
     let text = |reader: Option<JoinHandle<Vec<u8>>>| {
         let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -294,6 +296,18 @@ mod tests {
         let e = run("sleep 1000; true", Duration::from_millis(100)).unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::TimedOut);
         assert!(asked.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_keeps_nobody_waiting() {
+        let asked = Instant::now();
+        let said = output(
+            Command::new("sh").args(["-c", "sleep 1000 & echo done"]),
+            Duration::from_secs(60),
+            vec![],
+        );
+        assert_eq!(said.unwrap().stdout, "done\n");
+        assert!(asked.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use report::lanes::{Bar, Timeline};
 use report::{csv, junit, kcidb, ktap, mail, perfetto, text};
 use serde_json::Value;
 
-/// A formula, sequences of a terminal in 7 and 8 bits, a bell, a line overwritten, a line forged, an order turned around,
-/// and markup.
+/// A formula, sequences of a terminal in 7 and 8 bits, a bell, a line overwritten, a line forged, an order turned
+/// around, and markup.
 const BEFORE: &str = "=cmd|' /C calc'!A0 ";
 const AFTER: &str = " \u{1b}]0;mine\u{7}\u{1b}[2J\rok 1 - all\nverdict:  supported\n\u{9b}31m\u{7f} \u{202e}\u{2066}\u{200b}<script>alert(1)</script>\"'&]]>--><i id=x>";
 

@@ -41,6 +41,8 @@ pub(super) struct Qemu {
     calls: UnixStream,
     events: Receiver<Event>,
     last_line: LastLine,
+    /// Calls that have no reply yet; whether raw bytes may follow it.
+    asked: HashMap<u64, bool>,
     /// Replies that came while another was waited for.
     early: HashMap<u64, (Result<Answer, String>, Vec<u8>)>,
     next_id: u64,
@@ -83,8 +85,12 @@ impl Qemu {
     pub(super) fn send(&mut self, doing: &str, request: Request) -> Result<u64, Lost> {
         let id = self.next_id;
         self.next_id += 1;
+        let bytes = matches!(request, Request::ReadKmsg | Request::ReadKmsgOn | Request::ReadFile { .. });
         match protocol::write_line(&mut self.calls, &Call { id, request }, &[]) {
-            Ok(()) => Ok(id),
+            Ok(()) => {
+                self.asked.insert(id, bytes);
+                Ok(id)
+            }
             // Only QEMU can close the other end: what happened to it is in the queue.
             Err(e) => match self.next_event(doing, Instant::now() + LAST_WORDS) {
                 Err(lost) => Err(lost),
@@ -118,7 +124,16 @@ impl Qemu {
             match self.next_event(doing, deadline.min(now + PING_AFTER))? {
                 Some((Word::Reply(Reply { id, result }), body)) => {
                     heard = Instant::now();
-                    self.early.insert(id, (result, body));
+                    match self.asked.remove(&id) {
+                        Some(false) if !body.is_empty() => {
+                            let what = format!("{} bytes after a reply that has none", body.len());
+                            return Err(self.lost(doing, Cause::AgentRubbish(what)));
+                        }
+                        Some(_) => drop(self.early.insert(id, (result, body))),
+                        // To nobody here: it would be kept for ever. A guest that was restored may still answer what it
+                        // was asked before it was saved.
+                        None => {}
+                    }
                 }
                 Some((Word::Hello(_), _)) => {
                     let line = "the agent said hello again".to_owned();
@@ -196,7 +211,13 @@ impl Qemu {
             Some(status) => status.to_string(),
             None => "still running".to_owned(),
         };
-        let log = std::fs::read_to_string(self.folder.join("qemu.log")).unwrap_or_default();
+        /// It says first why.
+        const SHOWN: u64 = 4096;
+        let mut log = Vec::new();
+        if let Ok(file) = std::fs::File::open(self.folder.join("qemu.log")) {
+            let _ = std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN), &mut log);
+        }
+        let log = String::from_utf8_lossy(&log);
         let parts = [reason, &status, log.trim()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -230,6 +230,8 @@ impl Qemu {
         };
         let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
         let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
+        // To a guest that does not listen nobody speaks for ever.
+        calls.set_write_timeout(Some(order.patience.silence)).map_err(not_started)?;
         let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd(), incoming };
         let mut command = Command::new(QEMU);
         command
@@ -247,7 +249,7 @@ impl Qemu {
         let mut qemu = child::spawn(&mut command, Signal::SIGKILL, inherited).map_err(not_started)?;
         let lookout = Lookout::begin(cpus.cpus().clone(), qemu.child().id());
 
-        let (sender, events) = channel();
+        let (sender, events) = sync_channel(wire::WORDS_AT_ONCE);
         let last_line = LastLine::default();
         if let Some(console) = qemu.child().stdout.take() {
             wire::listen_to_console(console, file("console.log")?, sender.clone(), last_line.clone());
@@ -260,6 +262,7 @@ impl Qemu {
             calls,
             events,
             last_line,
+            asked: HashMap::new(),
             early: HashMap::new(),
             next_id: 1,
             patience: order.patience,

@@ -1,9 +1,9 @@
 //! What QEMU may do on the host: read what it is made of and what it boots, and nothing else.
 //!
 //! Three walls, each on its own, so that a host without one has the others. QEMU's own seccomp filter lets it start no
-//! process. Landlock (Documentation/userspace-api/landlock.rst of the kernel) lets it open no file but those named here,
-//! write none, and reach no network. And its files and memory are bounded, so that whatever goes wrong in it stays small.
-//! Consoles, logs and sockets are opened by the harness, and QEMU inherits them.
+//! process. Landlock (Documentation/userspace-api/landlock.rst of the kernel) lets it open no file but those named
+//! here, write none, and reach no network. And its files and memory are bounded, so that whatever goes wrong in it stays
+//! small. Consoles, logs and sockets are opened by the harness, and QEMU inherits them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -34,8 +34,7 @@ use crate::guest::topology::Topology;
 /// Largest file that QEMU may write, in bytes: its errors, which go to a file of the run.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// Memory besides the guest's own, in bytes: translated code (1 GiB at most in tcg/region.c), stacks, devices. With 20,000
-/// LUNs it is 1.2 GiB (`cargo xtask perf`).
+/// Memory besides the guest's own, in bytes: translated code (1 GiB at most in tcg/region.c), stacks, devices.
 const OWN_MEMORY: u64 = 8 << 30;
 
 /// Makes it more likely that QEMU is ended where memory is short than the harness (proc_pid_oom_score_adj(5)).
@@ -221,8 +220,8 @@ fn rules(needs: &Needs<'_>) -> Result<Option<OwnedFd>, RulesetError> {
     Ok(rules.into())
 }
 
-/// Where a QEMU that somebody has built for himself keeps firmware and libraries: beside its binary, and beside the folder
-/// of that.
+/// Where a QEMU that somebody has built for himself keeps firmware and libraries: beside its binary, and beside the
+/// folder of that.
 fn homes_of(program: &Path) -> Vec<PathBuf> {
     let Some(folder) = program.parent() else { return Vec::new() };
     let above = folder.parent().unwrap_or(folder);
