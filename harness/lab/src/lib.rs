@@ -11,6 +11,7 @@ pub mod copy;
 mod cores;
 pub mod debian;
 pub mod failure;
+pub mod footprint;
 pub mod guest;
 pub mod history;
 pub mod host;
