@@ -64,7 +64,7 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// Runs a command to its end and returns what it said.
+/// Runs a command to its end and returns what it said, in the words that we know, whatever language people here speak.
 ///
 /// # Errors
 /// Of starting it; `TimedOut`; `Interrupted` where a stop was asked for.
@@ -86,7 +86,7 @@ pub(crate) fn output_on(
     at_most: Duration,
     inherited: Vec<OwnedFd>,
 ) -> io::Result<Output> {
-    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C");
     let mut child = spawn(command, Signal::SIGTERM, inherited)?;
     let stdout = child.child().stdout.take().map(read_all);
     let stderr = child.child().stderr.take().map(read_all);

@@ -17,6 +17,7 @@ pub mod history;
 pub mod host;
 pub mod kernel;
 pub mod run;
+mod scarce;
 pub mod shell;
 pub mod validators;
 pub mod watch;

@@ -1,0 +1,85 @@
+//! Faults of the host while a kernel is built, or afterwards: each has its name, and leaves a store that works.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use lab::failure::{Failure, Kind};
+use lab::footprint::at_work_in;
+use lab::watch::Nobody;
+
+use crate::fixture::{Fixture, Notes, image};
+
+/// What other jobs of make say after one has failed.
+const OTHERS: &str = "for n in $(seq 40); do echo \"drivers/base/dd.c:$n:1: warning: unused\" >&2; done";
+
+/// Builds a kernel while this happens, and then once more; how it failed.
+fn failed_once(fixture: &Fixture, script: &str) -> Failure {
+    fixture.fault(script);
+    let recipe = fixture.recipe("mainline", &[]);
+    let failure = fixture.store().ensure(std::slice::from_ref(&recipe), &Nobody).unwrap_err();
+    assert!(fixture.root().join("fault.done").exists(), "it did not happen: {failure}");
+    assert!(failure.seen.contains("build-"), "it does not name the log: {failure}");
+    assert_eq!(at_work_in(&fixture.root()), Vec::<String>::new());
+    assert!(entries(&fixture.root().join("kernels")).is_empty(), "there is no kernel, or half of one");
+    // The same is built as if nothing had been.
+    assert_eq!(image(&fixture.ensure(&[recipe])[0]), "pristine\n");
+    assert_eq!(fixture.source_says(), "pristine\n");
+    assert_eq!(entries(&fixture.root().join("kernels")).len(), 1);
+    failure
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn a_make_that_is_killed_is_the_hosts_fault_and_what_it_had_half_written_is_discarded() {
+    let failure = failed_once(&Fixture::new(), "printf prist > $1/vmlinux; kill -KILL $2; sleep 1000");
+    assert_eq!(failure.kind, Kind::Host, "{failure}");
+    assert!(failure.seen.contains("the host ran out of memory, or somebody killed it"), "{failure}");
+}
+
+#[test]
+fn a_compiler_that_is_killed_for_want_of_memory_is_no_broken_source() {
+    let said = "gcc: fatal error: Killed signal terminated program cc1";
+    let failure = failed_once(&Fixture::new(), &format!("echo '{said}' >&2; {OTHERS}; exit 1"));
+    assert_eq!(failure.kind, Kind::Host, "{failure}");
+    assert!(failure.seen.contains(said) && failure.next.contains("dmesg"), "{failure}");
+    // The linker, of which only the shell around it tells.
+    let failure = failed_once(&Fixture::new(), &format!("{OTHERS}; kill -KILL $$"));
+    assert_eq!(failure.kind, Kind::Host, "{failure}");
+}
+
+#[test]
+fn a_full_disk_under_a_build_is_named_and_no_broken_source() {
+    // The kernel itself says that there is no room.
+    let write = "ln -s /dev/full $1/vmlinux; cp code.c $1/vmlinux; rm $1/vmlinux; printf prist > $1/vmlinux";
+    let failure = failed_once(&Fixture::new(), &format!("{write}; {OTHERS}; exit 1"));
+    assert_eq!(failure.kind, Kind::Files, "{failure}");
+    assert!(failure.seen.contains("vmlinux': No space left on device"), "{failure}");
+    assert!(failure.next.contains("free some space") && failure.next.contains("PARPROBE_STORE"), "{failure}");
+}
+
+#[test]
+fn a_clock_that_was_set_back_gives_no_kernel_the_objects_of_another() {
+    let fixture = Fixture::new();
+    fixture.ensure(&[fixture.recipe("mainline", &[])]);
+    // An hour ago, for whoever looks at these, the clock was set back by an hour.
+    let source = entries(&fixture.root().join("sources")).remove(0);
+    let objects = entries(&source).into_iter().find(|path| path.join("vmlinux").exists()).unwrap();
+    for file in entries(&objects).into_iter().filter(|path| path.is_file()) {
+        let file = fs::File::options().append(true).open(file).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    }
+    let notes = Notes::default();
+    let recipe = fixture.recipe("without", &[fixture.patch("without")]);
+    let kernel = fixture.store().ensure(&[recipe], &notes).unwrap().remove(0);
+    assert_eq!(image(&kernel), "without\n", "make took the objects of the other kernel for newer");
+    let notes = notes.0.into_inner().unwrap();
+    assert!(notes.iter().any(|note| note.contains("the clock was set back")), "{notes:?}");
+    assert_eq!(
+        image(&fixture.ensure(&[fixture.recipe("another", &[fixture.patch("another")])])[0]),
+        "another\n"
+    );
+}
