@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::failure::Failure;
 use crate::kernel::hold::{self, PARTIAL, Scratch};
 use crate::kernel::source::remove;
-use crate::kernel::store::{Identity, Store};
+use crate::kernel::store::{Identity, RECORD, Store};
 
 /// Something that the store holds.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Store {
     pub fn items(&self) -> Result<Vec<Item>, Failure> {
         let mut items = Vec::new();
         for path in entries(&self.root().join("kernels"))? {
-            let record = path.join("kernel.json");
+            let record = path.join(RECORD);
             let identity = fs::read(&record).ok().and_then(|read| serde_json::from_slice(&read).ok());
             items.push(item(What::Kernel(identity), path, &record)?);
         }
@@ -110,7 +110,7 @@ const KERNEL: std::mem::Discriminant<What> = std::mem::discriminant(&What::Kerne
 /// Notes that a kernel is used.
 pub(super) fn touch(kernel: &Path) {
     // For `gc` only: without it the kernel seems older than it is.
-    let _ = File::open(kernel.join("kernel.json")).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = File::open(kernel.join(RECORD)).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 fn item(what: What, path: PathBuf, used: &Path) -> Result<Item, Failure> {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use lab::failure::{Failure, Kind};
 use lab::footprint::at_work_in;
+use lab::kernel::Kernel;
 use lab::watch::Nobody;
 
 use crate::fixture::{Fixture, Notes, image};
@@ -59,6 +60,69 @@ fn a_full_disk_under_a_build_is_named_and_no_broken_source() {
     assert_eq!(failure.kind, Kind::Files, "{failure}");
     assert!(failure.seen.contains("vmlinux': No space left on device"), "{failure}");
     assert!(failure.next.contains("free some space") && failure.next.contains("PARPROBE_STORE"), "{failure}");
+}
+
+/// The half of it is gone; whether that changes anything.
+fn cut(path: &Path) -> bool {
+    let text = fs::read(path).unwrap();
+    fs::write(path, &text[..text.len() / 2]).unwrap();
+    !text.is_empty()
+}
+
+/// Another letter is in it: of a record one of a name, so that it can be read as before.
+fn changed(path: &Path) -> bool {
+    let mut text = fs::read(path).unwrap();
+    let at = text.windows(4).position(|word| word == b"fake").unwrap_or(0);
+    let Some(byte) = text.get_mut(at) else { return false };
+    *byte ^= 1;
+    fs::write(path, text).unwrap();
+    true
+}
+
+fn lost(path: &Path) -> bool {
+    fs::remove_file(path).is_ok()
+}
+
+fn one_more(path: &Path) -> bool {
+    fs::write(path.with_extension("more"), "").is_ok()
+}
+
+/// Does something to a file; whether that is a fault.
+type Inject = fn(&Path) -> bool;
+
+#[test]
+fn each_file_of_a_kernel_that_is_cut_changed_lost_or_one_too_many_has_it_built_again() {
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe("mainline", &[]);
+    let kernel = fixture.ensure(std::slice::from_ref(&recipe)).remove(0);
+    let digests = |kernel: &Kernel| kernel.identity.files.clone();
+    let whole = digests(&kernel);
+    let mut files: Vec<PathBuf> = whole.keys().map(|name| kernel.folder.join(name)).collect();
+    files.push(kernel.folder.join("kernel.json"));
+    assert!(files.len() >= 6, "{files:?}");
+    let faults: [(&str, Inject); 4] =
+        [("cut", cut), ("changed", changed), ("lost", lost), ("one more", one_more)];
+    let mut tried = 0;
+    for path in &files {
+        for (fault, inject) in &faults {
+            if !inject(path) {
+                continue;
+            }
+            tried += 1;
+            let notes = Notes::default();
+            let mended = fixture.store().ensure(std::slice::from_ref(&recipe), &notes).unwrap().remove(0);
+            let notes = notes.0.into_inner().unwrap();
+            let told = notes.iter().any(|note| note.contains("is damaged: it is built again"));
+            assert!(told, "{fault}: {}: {notes:?}", path.display());
+            assert_eq!(digests(&mended).keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
+            assert_eq!(
+                (image(&mended).as_str(), mended.identity.release.as_str()),
+                ("pristine\n", "6.1.0-fake")
+            );
+            assert_eq!(entries(&fixture.root().join("kernels")).len(), 1, "{fault}: {}", path.display());
+        }
+    }
+    assert!(tried >= 4 * files.len() - 4, "{tried}");
 }
 
 #[test]
