@@ -60,14 +60,28 @@ impl Store {
                 items.push(item(what.clone(), path.clone(), &path)?);
             }
         }
-        for path in entries(self.root())? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if [PARTIAL, "kvm-proof-", "perf-"].iter().any(|beginning| name.starts_with(beginning)) {
+        items.retain(|item| !is_leftover(&item.path));
+        items.extend(self.leftovers()?);
+        items
+            .sort_by_key(|item| (std::mem::discriminant(&item.what) != KERNEL, std::cmp::Reverse(item.used)));
+        Ok(items)
+    }
+
+    /// Removes what runs have left that were killed.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub(crate) fn sweep(&self) -> Result<(), Failure> {
+        self.leftovers()?.iter().try_for_each(|item| self.remove(item).map(drop))
+    }
+
+    fn leftovers(&self) -> Result<Vec<Item>, Failure> {
+        let mut items = Vec::new();
+        for folder in [self.root().to_owned(), self.root().join("downloads"), self.root().join("patches")] {
+            for path in entries(&folder)?.into_iter().filter(|path| is_leftover(path)) {
                 items.push(item(What::Leftover, path.clone(), &path)?);
             }
         }
-        items
-            .sort_by_key(|item| (std::mem::discriminant(&item.what) != KERNEL, std::cmp::Reverse(item.used)));
         Ok(items)
     }
 
@@ -106,6 +120,12 @@ impl Store {
 }
 
 const KERNEL: std::mem::Discriminant<What> = std::mem::discriminant(&What::Kernel(None));
+
+/// Whether it is a folder in which something is, or was, put together.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.is_dir() && [PARTIAL, "kvm-proof-", "perf-"].iter().any(|beginning| name.starts_with(beginning))
+}
 
 /// Notes that a kernel is used.
 pub(super) fn touch(kernel: &Path) {
