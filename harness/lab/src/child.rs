@@ -284,6 +284,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_is_in_words_that_we_know_whatever_language_people_here_speak() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $LC_ALL"]).env("LC_ALL", "de_DE.UTF-8");
+        assert_eq!(output(&mut command, Duration::from_secs(60), vec![]).unwrap().stdout, "C\n");
+    }
+
+    #[test]
     fn a_supervisor_passes_on_how_its_command_ended_and_ends_it_with_its_children() {
         let run = |script: &str, at_most| {
             output(supervised("sh").args(["-c", script]), at_most, vec![]).map(|output| output.status.code())

@@ -45,13 +45,14 @@ impl Held {
 }
 
 /// Other processes that work with something in a folder: they have a file of it open, a lock on it, stand in it, or
-/// name it on their command line. What they are called, with their numbers.
+/// name it on their command line or in their environment. What they are called, with their numbers.
 pub fn at_work_in(folder: &Path) -> Vec<String> {
     let named = folder.display().to_string();
     let leads_here = |link: &Path| fs::read_link(link).is_ok_and(|to| to.starts_with(folder));
     let at_work = |process: &&Process| {
         let open = fs::read_dir(process.place.join("fd")).into_iter().flatten().flatten();
         process.command.contains(&named)
+            || process.environment.contains(&named)
             || leads_here(&process.place.join("cwd"))
             || open.into_iter().any(|entry| leads_here(&entry.path()))
     };
@@ -68,6 +69,7 @@ struct Process {
     place: PathBuf,
     status: String,
     command: String,
+    environment: String,
 }
 
 /// All that there are. One that ends meanwhile is left out.
@@ -75,9 +77,13 @@ fn processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbered = entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
     let read = |place: PathBuf| {
-        let status = fs::read_to_string(place.join("status")).ok()?;
-        let command = fs::read(place.join("cmdline")).ok()?;
-        Some(Process { place, status, command: String::from_utf8_lossy(&command).replace('\0', " ") })
+        let text = |name: &str| {
+            fs::read(place.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        };
+        let (status, command) = (text("status").ok()?, text("cmdline").ok()?);
+        // That of another user's process is not for us.
+        let environment = text("environ").unwrap_or_default();
+        Some(Process { place, status, command, environment })
     };
     numbered.filter_map(|entry| read(entry.path())).collect()
 }
@@ -87,8 +93,7 @@ fn value<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim()))
 }
 
-/// What stands in shared memory, in the folder for temporary files and in some others, at one time: to be held against
-/// what stands there later.
+/// What stands in shared memory and in some other folders at one time: to be held against what stands there later.
 #[derive(Clone, Debug)]
 pub struct Standing {
     folders: Vec<PathBuf>,
@@ -96,9 +101,9 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Looks now; at these folders, too.
+    /// Looks now.
     pub fn now(others: &[&Path]) -> Self {
-        let mut folders = vec![PathBuf::from("/dev/shm"), std::env::temp_dir()];
+        let mut folders = vec![PathBuf::from("/dev/shm")];
         folders.extend(others.iter().map(|folder| folder.to_path_buf()));
         let there = list(&folders);
         Self { folders, there }
@@ -142,6 +147,7 @@ mod tests {
         let mut all = [
             start(Command::new("sleep").arg("1000").current_dir(at)),
             start(Command::new("sleep").arg("1000").stdin(file)),
+            start(Command::new("sleep").arg("1000").env("SOMETHING", at.join("none"))),
             start(Command::new("tail").arg("-F").arg(at.join("none")).stderr(Stdio::null())),
         ];
         let seen = at_work_in(at);

@@ -4,6 +4,7 @@ mod cases;
 mod deaths;
 mod elsewhere;
 mod endings;
+mod faults;
 mod forks;
 mod laboratory;
 mod needs;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(deaths::trials());
     trials.extend(elsewhere::trials());
     trials.extend(endings::trials());
+    trials.extend(faults::trials());
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());

@@ -36,7 +36,7 @@ pub(super) fn measure(lineup: &Lineup, samples: u32, watch: &dyn Watch) -> Resul
     let topology = Topology::new(2, 2, LUNS, Duration::from_millis(20));
     let lineup = lineup.among(&[super::bootable(lineup)?.name.as_str()], lineup.run.join("long"))?;
     let rounds = samples.div_ceil(OF_A_BOOT) as usize;
-    let standing = Standing::now(&[store.root()]);
+    let standing = Standing::now(&[store.root(), &std::env::temp_dir()]);
     let looks = RefCell::new(Vec::new());
     let look = |results: &[KernelResult]| {
         let mut looks = looks.borrow_mut();
