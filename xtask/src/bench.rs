@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evidence::boot::Boot;
-use evidence::judge::{self, Outcome};
+use evidence::judge::{self, Finding, Outcome};
 use evidence::limit::{Limit, Schedule};
 use evidence::stats::Ratio;
 use evidence::units::micros;
@@ -17,7 +17,7 @@ use lab::run::{self, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
     BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
-    SCHEMA, SpentEntry, TimeEntry,
+    SCHEMA, SO_FAR, SpentEntry, TimeEntry,
 };
 use testcases::limit::schedule;
 use testcases::{
@@ -82,7 +82,17 @@ pub(crate) struct Plan<'a> {
 /// Boots, judges, and writes the verdict to the folder of the run.
 pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
     let Plan { case, topology, rounds, forks, command, begun } = *plan;
-    let standing = |results: &[KernelResult]| standing(&compared(case, rounds, results));
+    let so_far = lineup.run.join(SO_FAR);
+    let standing = |results: &[KernelResult]| {
+        let comparisons = compared(case, rounds, results);
+        let standing = standing(&comparisons);
+        let mut document = document(case, topology, lineup, results, comparisons, command);
+        not_finished(&mut document);
+        // Where it cannot be written, the next boot cannot be either, and that says why.
+        let partial = so_far.with_extension("partial");
+        let _ = fs::write(&partial, document.to_json()).and_then(|()| fs::rename(&partial, &so_far));
+        standing
+    };
     let until_boot = begun.elapsed();
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, standing, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
@@ -94,7 +104,24 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
         let path = lineup.run.join(name);
         fs::write(&path, content).map_err(|e| Failure::file("write", &path, &e))?;
     }
+    // Nobody looks at it where there is a verdict.
+    let _ = fs::remove_file(&so_far);
     Ok(document)
+}
+
+/// Says of a document that the bench goes on after it: of whoever ends it then, this is what is known. It is no verdict,
+/// and nothing in it is one.
+fn not_finished(document: &mut Document) {
+    for result in &mut document.results {
+        result.findings.push(Finding {
+            expected: "the bench comes to its end".to_owned(),
+            seen: format!("it did not, after {} boots and forks of {}", result.boots.len(), result.kernel),
+            outcome: Outcome::Inconclusive,
+            evidence: Vec::new(),
+        });
+        result.outcome = result.outcome.max(Outcome::Inconclusive);
+    }
+    document.outcome = document.outcome.max(Outcome::Inconclusive);
 }
 
 /// What comparisons say so far: all are clear, or how far the widest of the others has come.

@@ -243,9 +243,12 @@ pub(crate) struct MutantsArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct PerfArguments {
-    /// What to measure [default: all but `huge` and `pair`]
+    /// What to measure [default: all but `huge`, `long` and `pair`]
     #[arg(value_enum)]
     pub(crate) subjects: Vec<Subject>,
+    /// How many samples a long run is made of
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(40..=100_000))]
+    pub(crate) samples: u32,
     /// KVM where it is proven by a boot, or one of the two
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub(crate) accel: Accel,
@@ -265,6 +268,8 @@ pub(crate) enum Subject {
     Forks,
     /// A guest of 20,000 LUNs, with its memory: takes minutes
     Huge,
+    /// Many samples one after the other, with forks: what grows, and whether the verdict stays
+    Long,
     /// Two and four kernels from nothing, against one: takes as long as a full build
     Pair,
     /// What a LUN costs among 4096, against one among 256
@@ -282,6 +287,7 @@ impl Subject {
             Self::Edit => "time an edit of a patch",
             Self::Forks => "time forks against fresh boots",
             Self::Huge => "time a guest with very many LUNs",
+            Self::Long => "take many samples one after the other",
             Self::Pair => "time kernels from nothing",
             Self::Scale => "time guests with few and with many LUNs",
         }

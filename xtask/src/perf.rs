@@ -6,6 +6,7 @@ mod boot;
 mod edit;
 mod forks;
 mod huge;
+mod long;
 mod pair;
 mod scale;
 
@@ -87,6 +88,7 @@ pub(crate) fn run(arguments: &PerfArguments, workspace: &Path, watch: &dyn Watch
             Subject::Forks => forks::measure(&mut lineup, watch),
             Subject::Boot => boot::measure(workspace, &mut lineup, watch),
             Subject::Huge => huge::measure(&mut lineup),
+            Subject::Long => long::measure(&lineup, arguments.samples, watch),
             Subject::Pair => pair::measure(&catalogue, watch),
             Subject::Scale => scale::measure(&mut lineup, watch),
             Subject::Edit => edit::measure(workspace, &catalogue, arguments.accel.into(), &lineup.run, watch),

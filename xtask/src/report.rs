@@ -21,6 +21,9 @@ pub(crate) fn run(arguments: &ReportArguments, workspace: &Path) -> Result<u8, F
     };
     let run = kept::the_one(run)?;
     let found = kept::found(&run)?;
+    if kept::document(&run).is_none() {
+        complain("it did not come to its verdict: this is what was known when it ended");
+    }
     let text = render(arguments.format, &run, &found)?;
     match &arguments.output {
         Some(path) => write(path, &text)?,

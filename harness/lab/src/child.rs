@@ -64,7 +64,7 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// Runs a command to its end and returns what it said.
+/// Runs a command to its end and returns what it said, in the words that we know, whatever language people here speak.
 ///
 /// # Errors
 /// Of starting it; `TimedOut`; `Interrupted` where a stop was asked for.
@@ -86,7 +86,7 @@ pub(crate) fn output_on(
     at_most: Duration,
     inherited: Vec<OwnedFd>,
 ) -> io::Result<Output> {
-    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).env("LC_ALL", "C");
     let mut child = spawn(command, Signal::SIGTERM, inherited)?;
     let stdout = child.child().stdout.take().map(read_all);
     let stderr = child.child().stderr.take().map(read_all);
@@ -283,6 +283,13 @@ mod tests {
 
     fn is_zombie(pid: i32) -> bool {
         std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    #[test]
+    fn what_is_read_is_in_words_that_we_know_whatever_language_people_here_speak() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $LC_ALL"]).env("LC_ALL", "de_DE.UTF-8");
+        assert_eq!(output(&mut command, Duration::from_secs(60), vec![]).unwrap().stdout, "C\n");
     }
 
     #[test]

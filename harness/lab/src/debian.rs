@@ -191,7 +191,7 @@ pub(crate) fn depends(deb: &Path) -> Result<String, Failure> {
 
 fn run(attempt: &str, program: &str, arguments: &[&str], folder: &Path) -> Result<Output, Failure> {
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env("LC_ALL", "C");
+    command.args(arguments).current_dir(folder);
     child::output(&mut command, PATIENCE, vec![]).map_err(|e| match e.kind() {
         ErrorKind::Interrupted => Failure::interrupted(attempt),
         _ => {

@@ -10,6 +10,7 @@ use flate2::read::GzDecoder;
 use crate::child;
 use crate::debian::{self, find_program};
 use crate::failure::{Failure, Kind};
+use crate::kernel::Scratch;
 use crate::watch::Watch;
 
 /// What pip installs: KernelCI's own check of what is sent to it, and a validator for XML schemas.
@@ -49,10 +50,7 @@ impl Validators {
             debian::install(&["python3-venv"], watch)?;
         }
         watch.stage("install validators of report formats");
-        let partial = tempfile::Builder::new()
-            .prefix("partial-")
-            .tempdir_in(root)
-            .map_err(|e| Failure::file("create a folder in", root, &e))?;
+        let partial = Scratch::partial(root)?;
         let (to, python) = (partial.path(), partial.path().join("bin/python"));
         run(Command::new("python3").args(["-m", "venv"]).arg(to))?;
         let pip = || {

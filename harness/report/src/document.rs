@@ -39,6 +39,9 @@ pub use test::{
 /// Name and version of the document.
 pub const SCHEMA: &str = "parprobe.bench/1";
 
+/// In the folder of a bench until it has a verdict: the document as it was after the last round, inconclusive at best.
+pub const SO_FAR: &str = "so-far.json";
+
 /// A bench.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Document {

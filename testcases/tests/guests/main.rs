@@ -5,6 +5,7 @@ mod closed;
 mod deaths;
 mod elsewhere;
 mod endings;
+mod faults;
 mod forks;
 mod laboratory;
 mod needs;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     trials.extend(deaths::trials());
     trials.extend(elsewhere::trials());
     trials.extend(endings::trials());
+    trials.extend(faults::trials());
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());

@@ -6,7 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use evidence::boot::Boot;
 use lab::failure::{Failure, Kind};
 use lab::run::{Kept, Record};
-use report::document::{BootEntry, FactsEntry, ResultEntry, SCHEMA, TEST_SCHEMA, TestDocument, TestEntry};
+use report::document::{
+    BootEntry, FactsEntry, ResultEntry, SCHEMA, SO_FAR, TEST_SCHEMA, TestDocument, TestEntry,
+};
 use report::findings::{Found, Made};
 use report::lanes::{Left, Timeline, Title};
 use serde::Deserialize;
@@ -50,17 +52,18 @@ pub(super) fn the_one(run: PathBuf) -> Result<PathBuf, Failure> {
 }
 
 /// The document of a run, where it has one.
-fn document(run: &Path) -> Option<PathBuf> {
+pub(super) fn document(run: &Path) -> Option<PathBuf> {
     DOCUMENTS.iter().map(|name| run.join(name)).find(|path| path.is_file())
 }
 
 /// What a run found.
 ///
 /// # Errors
-/// `Asked` for a folder that is no run, or of one that did not come to its end; `Files` for a damaged document.
+/// `Asked` for a folder that is no run, or of one that ended before anything was known; `Files` for a damaged document.
 pub(super) fn found(run: &Path) -> Result<Found, Failure> {
     let attempt = format!("report on {}", run.display());
-    let Some(path) = document(run) else {
+    let so_far = || Some(run.join(SO_FAR)).filter(|path| path.is_file());
+    let Some(path) = document(run).or_else(so_far) else {
         let unfinished = fs::read_to_string(run.join("unfinished.txt")).ok();
         let (seen, next) = match unfinished {
             Some(why) => {
@@ -70,6 +73,10 @@ pub(super) fn found(run: &Path) -> Result<Found, Failure> {
             None if run.join("bisect.json").is_file() => {
                 ("it is a search".to_owned(), "its bisect.txt is what there is to read of it")
             }
+            None if run.join("agent").is_file() => (
+                "it did not come to its verdict: whoever carried it out was killed, or still does".to_owned(),
+                "carry it out again; what was booted is in its boots/",
+            ),
             None if run.is_file() => ("it is a file".to_owned(), "name the folder of a run"),
             None if !run.is_dir() => ("there is no such folder".to_owned(), "name the folder of a run"),
             None => {

@@ -15,6 +15,7 @@ use crate::cancel;
 use crate::child::{self, Offspring, Waited};
 use crate::failure::{Failure, Kind};
 use crate::kernel::{config, source, unfinished};
+use crate::scarce;
 use crate::watch::Watch;
 
 /// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
@@ -97,13 +98,9 @@ pub(crate) fn build(
     watch: &dyn Watch,
 ) -> Result<(), Failure> {
     let image = if bzimage { "bzImage" } else { "vmlinux" };
-    unfinished::begin(place.objects)?;
-    let made = make(place, &[image, "modules"], "build the kernel", &mut |now| {
+    make(place, &[image, "modules"], "build the kernel", &mut |now| {
         watch.count(now, expected.map(|expected| expected.max(now)), "objects");
-    });
-    // make is gone by now, also where it failed or was interrupted, and has removed what it had begun.
-    unfinished::end(place.objects)?;
-    made
+    })
 }
 
 /// Builds modules of our own for the kernel that was built last: copies their sources into a folder of the object
@@ -136,7 +133,8 @@ pub(crate) fn copy_objects(from: &Path, to: &Path, settled: &Path, lock: &File) 
     let lock = lock.try_clone().map_err(failed)?;
     let copied = child::output(&mut command, PATIENCE, vec![lock.into()]).map_err(failed)?;
     if !copied.status.success() {
-        return Err(failed(std::io::Error::other(copied.stderr)));
+        let of_host = scarce::of(&format!("{attempt} {}", to.display()), copied.status, &copied.stderr);
+        return Err(of_host.unwrap_or_else(|| failed(std::io::Error::other(copied.stderr))));
     }
     // Commands of the build's own tools have the folder in them. With another one they would be built anew, and
     // with objtool every object.
@@ -184,6 +182,7 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
         Failure::new(Kind::Host, attempt, format!("make: {e}"), "apt-get install make, or use --setup")
     };
     let (reader, writer) = std::io::pipe().map_err(no_make)?;
+    unfinished::begin(place.objects)?;
     let mut make = start(place, targets, writer).map_err(no_make)?;
     let log = File::options()
         .create(true)
@@ -207,19 +206,24 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
         }
     };
     drop(make);
-    // The pipe is closed now: all that make said is in the log.
+    // The pipe is closed now: all that make said is in the log. Had it not come to its end, or been killed, files that
+    // are half-written would still be there.
     let copied = copying.join().unwrap_or_else(|_| Err(std::io::Error::other("the copying thread died")));
     made(count.load(Ordering::Relaxed));
     copied.map_err(|e| Failure::file("write", place.log, &e))?;
     if status.success() {
-        return Ok(());
+        return unfinished::end(place.objects);
     }
-    let last = last_lines(place.log);
+    let said = fs::read(place.log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    // What the host ran out of may have ended make itself, or have kept it from removing what was half-written.
+    if let Some(mut failure) = scarce::of(attempt, status, &said) {
+        failure.seen = format!("{}\nthe whole log is {}", failure.seen, place.log.display());
+        return Err(failure);
+    }
+    unfinished::end(place.objects)?;
+    let last = last_lines(&said);
     let seen = format!("make {} ended with {status}; its last lines:\n{last}", targets.join(" "));
-    if last.contains("No space left on device") {
-        let next = "free some space there, or move the store with PARPROBE_STORE";
-        return Err(Failure::new(Kind::Files, attempt, seen, next));
-    }
     Err(failed(seen, &format!("the whole log is {}", place.log.display())))
 }
 
@@ -275,9 +279,7 @@ fn is_about_a_file(line: &[u8]) -> bool {
     [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "].iter().any(|prefix| line.starts_with(prefix))
 }
 
-fn last_lines(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }

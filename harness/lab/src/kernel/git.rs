@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
+use crate::scarce;
 
 pub(crate) use snapshot::Chosen;
 
@@ -77,7 +78,7 @@ impl Git {
     /// Runs it and returns what it said, whether it succeeded or not.
     ///
     /// # Errors
-    /// `Host` without git; `Interrupted`.
+    /// `Host` without git, or without memory for it; `Files` where the disk is full; `Interrupted`.
     pub(crate) fn run(&self, attempt: &str, arguments: &[&str]) -> Result<Output, Failure> {
         self.run_on(attempt, arguments, None)
     }
@@ -109,17 +110,22 @@ impl Git {
             git.env_remove(variable);
         }
         git.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        // No refresh of an index that is not ours, and words that we know.
-        git.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");
+        // No refresh of an index that is not ours.
+        git.env("GIT_OPTIONAL_LOCKS", "0");
         let input = input.map_or_else(Stdio::null, Stdio::from);
         let inherited = self.lock.iter().map(|lock| lock.try_clone().map(Into::into));
         let inherited = inherited
             .collect::<io::Result<Vec<_>>>()
             .map_err(|e| Failure::file("share the lock of", &self.folder, &e))?;
-        child::output_on(&mut git, input, PATIENCE, inherited).map_err(|e| match e.kind() {
+        let output = child::output_on(&mut git, input, PATIENCE, inherited).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => Failure::interrupted(attempt),
             _ => Failure::new(Kind::Host, attempt, format!("git: {e}"), "apt-get install git"),
-        })
+        })?;
+        // Whatever it was asked, this is no answer.
+        match scarce::of(attempt, output.status, &output.stderr) {
+            Some(failure) if !output.status.success() => Err(failure),
+            _ => Ok(output),
+        }
     }
 
     /// Runs it; what it wrote on its standard output, without the newline at the end.

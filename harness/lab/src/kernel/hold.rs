@@ -34,7 +34,11 @@ impl Hold {
         let failed = |e: io::Error| Failure::file("use", folder, &e);
         let asked = Instant::now();
         loop {
-            fs::create_dir_all(folder).map_err(failed)?;
+            match fs::create_dir_all(folder) {
+                // It was there, and has gone before that was looked at.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && !folder.exists() => continue,
+                made => made.map_err(failed)?,
+            }
             match locked(folder, File::try_lock_shared).map_err(failed)? {
                 Some(lock) => return Ok(Self { _lock: Arc::new(lock) }),
                 None if asked.elapsed() > PATIENCE => {

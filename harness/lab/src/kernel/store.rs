@@ -39,6 +39,9 @@ pub(super) const VMLINUX: &str = "vmlinux";
 /// The file of a finished kernel that is booted instead of it, where there is one.
 pub(super) const BZIMAGE: &str = "bzImage";
 
+/// What a finished kernel is made of, in its folder.
+pub(super) const RECORD: &str = "kernel.json";
+
 /// The store.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -113,6 +116,9 @@ pub struct Identity {
     pub release: String,
     /// BLAKE3 of each file of the finished kernel, by its path in the folder.
     pub files: BTreeMap<String, String>,
+    /// BLAKE3 of the record itself without this. Kernels that were built before there was one have none.
+    #[serde(default)]
+    pub seal: Option<String>,
 }
 
 /// Something that went into a kernel: mostly a file.
@@ -317,34 +323,49 @@ impl Identity {
     /// Writes `kernel.json` to the folder of a kernel, with a checksum for each file that is in it: they tell when
     /// the disk has lost some of it.
     pub(super) fn write(&mut self, folder: &Path) -> Result<(), Failure> {
-        fn add(folder: &Path, before: &str, files: &mut BTreeMap<String, String>) -> Result<(), Failure> {
-            let failed = |e: std::io::Error| Failure::file("list", folder, &e);
-            for entry in fs::read_dir(folder).map_err(failed)? {
-                let path = entry.map_err(failed)?.path();
-                let name = format!("{before}{}", file_name(&path));
-                if path.is_dir() {
-                    add(&path, &format!("{name}/"), files)?;
-                } else {
-                    files.insert(name, source::digest(&path)?);
-                }
-            }
-            Ok(())
-        }
-        add(folder, "", &mut self.files)?;
-        let record = folder.join("kernel.json");
+        digests(folder, "", &mut self.files)?;
+        self.seal = Some(self.sealed());
+        let record = folder.join(RECORD);
         let json = serde_json::to_string_pretty(self).unwrap_or_default();
         fs::write(&record, json).map_err(|e| Failure::file("write", &record, &e))
     }
+
+    /// What the seal has to be.
+    fn sealed(&self) -> String {
+        let bare = Self { seal: None, ..self.clone() };
+        blake3::hash(serde_json::to_string(&bare).unwrap_or_default().as_bytes()).to_hex().to_string()
+    }
+
+    /// Whether this is what was written, and the folder has the files that it names, as they were written.
+    fn holds(&self, folder: &Path) -> bool {
+        let mut there = BTreeMap::new();
+        let sealed = self.seal.as_ref().is_none_or(|seal| *seal == self.sealed());
+        sealed
+            && digests(folder, "", &mut there).is_ok()
+            && there.remove(RECORD).is_some()
+            && there == self.files
+    }
 }
 
-/// The identity in `kernel.json`, if every file it names is as it says.
+/// BLAKE3 of each file below a folder, by its path in it, which begins so.
+fn digests(folder: &Path, before: &str, files: &mut BTreeMap<String, String>) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::file("list", folder, &e);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = format!("{before}{}", file_name(&path));
+        if path.is_dir() {
+            digests(&path, &format!("{name}/"), files)?;
+        } else {
+            files.insert(name, source::digest(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// The identity in `kernel.json`, if that and all that is beside it is as it was written.
 pub(super) fn intact(folder: &Path) -> Option<Identity> {
-    let identity: Identity = serde_json::from_slice(&fs::read(folder.join("kernel.json")).ok()?).ok()?;
-    let whole = identity
-        .files
-        .iter()
-        .all(|(name, digest)| source::digest(&folder.join(name)).is_ok_and(|now| now == *digest));
-    whole.then_some(identity)
+    let identity: Identity = serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()?;
+    identity.holds(folder).then_some(identity)
 }
 
 /// What the kernel would be; `release` and `files` are not known yet and not part of the id.
@@ -366,7 +387,7 @@ fn identify(build: &Build, source: Piece, compiler: String) -> Result<Identity, 
     );
     let id = id_of(&serde_json::to_string(&parts).unwrap_or_default());
     let (compiler, release, files) = (Some(compiler), String::new(), BTreeMap::new());
-    Ok(Identity { id, source, patches, config, modules, compiler, release, files })
+    Ok(Identity { id, source, patches, config, modules, compiler, release, files, seal: None })
 }
 
 /// What a kernel is that somebody else has built.
@@ -380,6 +401,7 @@ fn identify_ready(source: Piece) -> Identity {
         compiler: None,
         release: String::new(),
         files: BTreeMap::new(),
+        seal: None,
     }
 }
 

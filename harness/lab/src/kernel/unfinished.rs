@@ -1,6 +1,7 @@
-//! Notices that a build was killed, and discards what it may have left half-written.
+//! Notices what make cannot, which goes by time stamps alone: that a build was killed, or the clock set back.
 //!
-//! make goes by time stamps: a file that was half-written when the power went looks finished to it.
+//! A file that was half-written when the power went looks finished to it. And a source that is patched after the clock
+//! was set back looks older than the object of what it was before.
 
 use std::fs;
 use std::io;
@@ -25,10 +26,23 @@ pub(super) fn begin(objects: &Path) -> Result<(), Failure> {
     fs::write(&mark, "").map_err(|e| Failure::file("write", &mark, &e))
 }
 
-/// To be called when make has ended, whatever came of it.
+/// To be called when make has ended by itself, whatever came of it: then it has removed what it could not finish.
 pub(super) fn end(objects: &Path) -> Result<(), Failure> {
     let mark = objects.join(MARK);
     fs::remove_file(&mark).map_err(|e| Failure::file("remove", &mark, &e))
+}
+
+/// By how much files may be from the future: the clock of a file server is another one.
+const SKEW: Duration = Duration::from_secs(1);
+
+/// Whether the clock was set back since something was built in an object tree.
+pub(super) fn clock_was_set_back(objects: &Path) -> io::Result<bool> {
+    let mut files = Vec::new();
+    if objects.exists() {
+        collect(objects, &mut files)?;
+    }
+    let now = SystemTime::now() + SKEW;
+    Ok(files.iter().any(|(written, _)| *written > now))
 }
 
 fn discard(objects: &Path) -> io::Result<()> {
@@ -62,6 +76,16 @@ fn collect(folder: &Path, files: &mut Vec<(SystemTime, PathBuf)>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_from_the_future_tells_that_the_clock_was_set_back() {
+        let objects = tempfile::tempdir().unwrap();
+        assert!(!clock_was_set_back(&objects.path().join("none")).unwrap());
+        let file = fs::File::create(objects.path().join("one.o")).unwrap();
+        assert!(!clock_was_set_back(objects.path()).unwrap());
+        file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+        assert!(clock_was_set_back(objects.path()).unwrap());
+    }
 
     #[test]
     fn what_was_written_last_before_a_kill_is_discarded_and_the_rest_kept() {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::failure::Failure;
 use crate::kernel::hold::{self, PARTIAL, Scratch};
 use crate::kernel::source::remove;
-use crate::kernel::store::{Identity, Store};
+use crate::kernel::store::{Identity, RECORD, Store};
 
 /// Something that the store holds.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Store {
     pub fn items(&self) -> Result<Vec<Item>, Failure> {
         let mut items = Vec::new();
         for path in entries(&self.root().join("kernels"))? {
-            let record = path.join("kernel.json");
+            let record = path.join(RECORD);
             let identity = fs::read(&record).ok().and_then(|read| serde_json::from_slice(&read).ok());
             items.push(item(What::Kernel(identity), path, &record)?);
         }
@@ -60,14 +60,28 @@ impl Store {
                 items.push(item(what.clone(), path.clone(), &path)?);
             }
         }
-        for path in entries(self.root())? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if [PARTIAL, "kvm-proof-", "perf-"].iter().any(|beginning| name.starts_with(beginning)) {
+        items.retain(|item| !is_leftover(&item.path));
+        items.extend(self.leftovers()?);
+        items
+            .sort_by_key(|item| (std::mem::discriminant(&item.what) != KERNEL, std::cmp::Reverse(item.used)));
+        Ok(items)
+    }
+
+    /// Removes what runs have left that were killed.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub(crate) fn sweep(&self) -> Result<(), Failure> {
+        self.leftovers()?.iter().try_for_each(|item| self.remove(item).map(drop))
+    }
+
+    fn leftovers(&self) -> Result<Vec<Item>, Failure> {
+        let mut items = Vec::new();
+        for folder in [self.root().to_owned(), self.root().join("downloads"), self.root().join("patches")] {
+            for path in entries(&folder)?.into_iter().filter(|path| is_leftover(path)) {
                 items.push(item(What::Leftover, path.clone(), &path)?);
             }
         }
-        items
-            .sort_by_key(|item| (std::mem::discriminant(&item.what) != KERNEL, std::cmp::Reverse(item.used)));
         Ok(items)
     }
 
@@ -107,10 +121,16 @@ impl Store {
 
 const KERNEL: std::mem::Discriminant<What> = std::mem::discriminant(&What::Kernel(None));
 
+/// Whether it is a folder in which something is, or was, put together.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.is_dir() && [PARTIAL, "kvm-proof-", "perf-"].iter().any(|beginning| name.starts_with(beginning))
+}
+
 /// Notes that a kernel is used.
 pub(super) fn touch(kernel: &Path) {
     // For `gc` only: without it the kernel seems older than it is.
-    let _ = File::open(kernel.join("kernel.json")).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = File::open(kernel.join(RECORD)).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 fn item(what: What, path: PathBuf, used: &Path) -> Result<Item, Failure> {

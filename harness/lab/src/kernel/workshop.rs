@@ -15,6 +15,7 @@ use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
 use crate::kernel::source::{self, Found};
 use crate::kernel::store::{self, BZIMAGE, Identity, VMLINUX};
+use crate::kernel::unfinished;
 use crate::watch::Watch;
 
 /// How long to wait for another process that builds from the same source.
@@ -144,6 +145,13 @@ impl Workshop {
                 removed.or_else(absent).map_err(|e| Failure::file("remove", &path, &e))?;
             }
             fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
+        }
+        let look = |e: std::io::Error| Failure::file("look at", &objects, &e);
+        if unfinished::clock_was_set_back(&objects).map_err(look)? {
+            watch.note(&format!(
+                "the clock was set back since {name} was compiled: all of it is compiled anew"
+            ));
+            source::remove(&objects)?;
         }
         // Another commit, or a patch, may know other symbols, and has other defaults for those that nobody asks for:
         // what was configured before must not show.

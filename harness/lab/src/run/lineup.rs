@@ -10,7 +10,7 @@ use crate::host;
 use crate::kernel::modules::{self, Module, Modules};
 use crate::kernel::{Behaviour, Kernel, Recipe, Store};
 use crate::private;
-use crate::run::{Place, kept};
+use crate::run::{Place, kept, unfinished};
 use crate::watch::Watch;
 
 /// A kernel, ready to boot.
@@ -88,6 +88,7 @@ impl Lineup {
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
+        store.sweep()?;
         let kit = store.kit();
         let findings = if kit.is_some() { host::examine_to_boot() } else { host::examine(request.recipes) };
         host::prepare(&findings, request.setup, watch)?;
@@ -111,13 +112,27 @@ impl Lineup {
         };
         // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
+        let of_run = run.clone();
+        let lineup = Self::packed(run, &agent, choice, store, built, request.modules, watch);
+        lineup.map_err(|failure| unfinished(&of_run, failure))
+    }
+
+    /// Lines up what is there in the folder of a run.
+    fn packed(
+        run: PathBuf,
+        agent: &Path,
+        choice: Choice,
+        store: Store,
+        built: Vec<Kernel>,
+        modules: Carried<'_>,
+        watch: &dyn Watch,
+    ) -> Result<Self, Failure> {
         // Of its own, as the kernels are: another harness may build another agent meanwhile.
         let kept = run.join("agent");
-        fs::copy(&agent, &kept).map_err(|e| Failure::file("write", &kept, &e))?;
-        let agent = kept;
-        let mut lineup = Self { kernels: Vec::new(), agent, choice, run, store, boots: 0 };
+        fs::copy(agent, &kept).map_err(|e| Failure::file("write", &kept, &e))?;
+        let mut lineup = Self { kernels: Vec::new(), agent: kept, choice, run, store, boots: 0 };
         for kernel in built {
-            lineup.pack(kernel, request.modules, watch)?;
+            lineup.pack(kernel, modules, watch)?;
         }
         Ok(lineup)
     }
