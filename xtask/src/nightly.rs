@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
 }
 
 /// Holds a night, which is in the history by now, against those before it.
-fn tell(entry: HistoryEntry, file: String, history: Nights) -> NightDocument {
+pub(crate) fn tell(entry: HistoryEntry, file: String, history: Nights) -> NightDocument {
     let Nights { entries, left_out } = history;
     let alike: Vec<&HistoryEntry> = entries.iter().filter(|night| night.machine == entry.machine).collect();
     let before: Vec<&HistoryEntry> = alike

@@ -15,6 +15,8 @@ pub mod guest;
 pub mod history;
 pub mod host;
 pub mod kernel;
+#[doc(hidden)]
+pub mod outside;
 pub mod run;
 pub mod shell;
 pub mod validators;

@@ -55,7 +55,8 @@ pub(super) fn found(run: &Path) -> Result<Found, Failure> {
     })
 }
 
-fn parse(text: &str) -> Result<Found, String> {
+/// The same for the text of its document; else what is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Found, String> {
     #[derive(Deserialize)]
     struct Which {
         schema: String,
@@ -173,7 +174,8 @@ fn tests(document: &TestDocument) -> Vec<Drawn> {
     entries.iter().filter_map(draw).collect()
 }
 
-fn of_record(record: &Record, case: &str, kernel: &str, folder: &str) -> Vec<Timeline> {
+/// Probes of a boot.
+pub(crate) fn of_record(record: &Record, case: &str, kernel: &str, folder: &str) -> Vec<Timeline> {
     let kmsg: Vec<&str> = record.kmsg.lines().collect();
     let trace: Vec<&str> = record.trace.as_deref().unwrap_or_default().lines().collect();
     let phases = &record.left.phases;

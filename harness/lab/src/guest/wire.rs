@@ -46,40 +46,50 @@ impl LastLine {
 /// Copies the console to a file, and tells of deaths. Ends with the stream.
 pub(crate) fn listen_to_console(
     stream: impl Read + Send + 'static,
-    mut copy: File,
+    copy: File,
     events: Sender<Event>,
     last_line: LastLine,
 ) {
     std::thread::spawn(move || {
-        let mut stream = BufReader::new(stream);
-        let mut watcher = Watcher::default();
-        let mut left = LARGEST_CONSOLE;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => {
-                    let kept = (n as u64).min(left);
-                    // A full disk must not end the watch for deaths.
-                    let _ = copy.write_all(&line[..usize::try_from(kept).unwrap_or(n)]);
-                    left -= kept;
-                }
-            }
-            let text: String =
-                String::from_utf8_lossy(&line).trim_end().chars().filter(|c| !c.is_control()).collect();
-            if text.is_empty() {
-                continue;
-            }
-            last_line.set(&text);
-            if let Some(death) = watcher.see(&text)
-                && events.send(Event::Death(death, text)).is_err()
-            {
-                break;
-            }
-        }
+        watch_console(stream, copy, &events, &last_line);
         let _ = events.send(Event::ConsoleClosed);
     });
+}
+
+/// The same until the stream ends.
+pub(crate) fn watch_console(
+    stream: impl Read,
+    mut copy: impl Write,
+    events: &Sender<Event>,
+    last_line: &LastLine,
+) {
+    let mut stream = BufReader::new(stream);
+    let mut watcher = Watcher::default();
+    let mut left = LARGEST_CONSOLE;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => {
+                let kept = (n as u64).min(left);
+                // A full disk must not end the watch for deaths.
+                let _ = copy.write_all(&line[..usize::try_from(kept).unwrap_or(n)]);
+                left -= kept;
+            }
+        }
+        let text: String =
+            String::from_utf8_lossy(&line).trim_end().chars().filter(|c| !c.is_control()).collect();
+        if text.is_empty() {
+            continue;
+        }
+        last_line.set(&text);
+        if let Some(death) = watcher.see(&text)
+            && events.send(Event::Death(death, text)).is_err()
+        {
+            break;
+        }
+    }
 }
 
 /// Turns what the agent says into events. Ends with the stream.
