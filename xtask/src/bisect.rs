@@ -5,6 +5,7 @@ mod examine;
 mod guests;
 mod kept;
 mod line;
+pub(crate) mod outside;
 #[cfg(test)]
 mod played;
 mod question;

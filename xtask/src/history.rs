@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lab::failure::Failure;
+use lab::history::Kept;
 use report::document::{
     HISTORY_SCHEMA, HistoryEntry, LeftOutEntry, MachineEntry, MachineTrend, StructureEntry, TRENDS_SCHEMA,
     TrendsDocument,
@@ -16,17 +17,18 @@ use crate::nightly::judge;
 use crate::screen::print;
 
 pub(crate) fn run(arguments: &HistoryArguments) -> Result<u8, Failure> {
-    let Nights { entries, left_out } = read(&arguments.history)?;
-    let machines: BTreeSet<&MachineEntry> = entries.iter().map(|entry| &entry.machine).collect();
-    let document = TrendsDocument {
-        schema: TRENDS_SCHEMA.to_owned(),
-        history: arguments.history.display().to_string(),
-        left_out,
-        machines: machines.into_iter().map(|machine| trend(machine, &entries)).collect(),
-    };
+    let document = trends(arguments.history.display().to_string(), read(&arguments.history)?);
     print(&if arguments.json { document.to_json() + "\n" } else { report::text::render_trends(&document) });
     // Of no night there is nothing to tell.
-    Ok(if entries.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
+    Ok(if document.machines.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
+}
+
+/// What these nights say together.
+pub(crate) fn trends(history: String, nights: Nights) -> TrendsDocument {
+    let Nights { entries, left_out } = nights;
+    let machines: BTreeSet<&MachineEntry> = entries.iter().map(|entry| &entry.machine).collect();
+    let machines = machines.into_iter().map(|machine| trend(machine, &entries)).collect();
+    TrendsDocument { schema: TRENDS_SCHEMA.to_owned(), history, left_out, machines }
 }
 
 fn trend(machine: &MachineEntry, entries: &[HistoryEntry]) -> MachineTrend {
@@ -56,8 +58,13 @@ pub(crate) struct Nights {
 
 /// Reads a history. A file that says nothing is named, and stops nothing.
 pub(crate) fn read(folder: &Path) -> Result<Nights, Failure> {
+    Ok(nights(lab::history::read(folder)?))
+}
+
+/// The same for what is in its files.
+pub(crate) fn nights(files: Vec<Kept>) -> Nights {
     let (mut entries, mut left_out) = (Vec::<HistoryEntry>::new(), Vec::new());
-    for kept in lab::history::read(folder)? {
+    for kept in files {
         // The same night, copied under another name. Two machines of a pool may begin in one second.
         let known = |entry: &HistoryEntry| entries.contains(entry);
         match kept.text.and_then(|text| parse(&text)) {
@@ -70,7 +77,7 @@ pub(crate) fn read(folder: &Path) -> Result<Nights, Failure> {
         }
     }
     entries.sort_by(|a, b| (&a.when, &a.runner).cmp(&(&b.when, &b.runner)));
-    Ok(Nights { entries, left_out })
+    Nights { entries, left_out }
 }
 
 fn parse(text: &str) -> Result<HistoryEntry, String> {

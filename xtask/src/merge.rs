@@ -94,7 +94,7 @@ fn of_one_archive(parts: &[PathBuf], noted: &[Noted]) -> Result<(), (String, &'s
 
 /// What all parts say.
 #[derive(Default)]
-struct Whole {
+pub(crate) struct Whole {
     /// Parts of names of tests: of others it is no loss that nobody ran them. Empty for all.
     only: Vec<String>,
     all: Vec<String>,
@@ -109,10 +109,11 @@ struct Whole {
 
 impl Whole {
     /// Adds a part, whose folder is in that of the whole now.
-    fn add(&mut self, noted: Noted, run: &Path, name: &str) {
+    pub(crate) fn add(&mut self, noted: Noted, run: &Path, name: &str) {
         let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
-        self.unknown += noted.ended.iter().sum::<u64>().saturating_sub(not_passed as u64);
-        self.unknown += noted.unreadable;
+        let ended = noted.ended.iter().fold(0, |sum: u64, failed| sum.saturating_add(*failed));
+        let unknown = ended.saturating_sub(not_passed as u64).saturating_add(noted.unreadable);
+        self.unknown = self.unknown.saturating_add(unknown);
         let Noted { cases, harness, ended: _, unreadable: _, parts } = noted;
         for Part { archive: _, host, tests } in parts {
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
@@ -146,7 +147,8 @@ impl Whole {
         }
     }
 
-    fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
+    /// What they say together.
+    pub(crate) fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
         let Self { only, all, hosts, cases, harness, unknown, twice: _ } = self;
         let seen: Vec<String> =
             cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();

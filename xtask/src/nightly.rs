@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
 }
 
 /// Holds a night against those before it, and has it keep what makes it red; it is not in the history yet.
-fn tell(mut entry: HistoryEntry, history: Nights) -> NightDocument {
+pub(crate) fn tell(mut entry: HistoryEntry, history: Nights) -> NightDocument {
     let Nights { entries, left_out } = history;
     let alike: Vec<&HistoryEntry> = entries.iter().filter(|night| night.machine == entry.machine).collect();
     let before: Vec<&HistoryEntry> = alike.iter().copied().filter(|night| night.when <= entry.when).collect();

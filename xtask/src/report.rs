@@ -1,6 +1,6 @@
 //! `report`: the folder of a run to a page, or to a format of other tools.
 
-mod kept;
+pub(crate) mod kept;
 
 use std::fs;
 use std::io::Write;

@@ -41,6 +41,11 @@ impl Noted {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read.map_err(|e| Failure::file("read", &path, &e))?,
         };
+        Ok(Self::parse(&text))
+    }
+
+    /// The same for the text of that file.
+    pub(crate) fn parse(text: &str) -> Self {
         let mut noted = Self::default();
         for line in text.lines() {
             match serde_json::from_str(line) {
@@ -54,7 +59,7 @@ impl Noted {
                 Err(_) => noted.unreadable += 1,
             }
         }
-        Ok(noted)
+        noted
     }
 
     /// What became of each test, and what it lacked.

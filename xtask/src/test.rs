@@ -242,7 +242,8 @@ fn install_validators(watch: &dyn Watch) -> Result<(), Failure> {
 /// Whether of all guest tests it is known what became of them: no process died, nor said otherwise than it had noted.
 fn all_known(guests: &[bool], noted: &Noted) -> bool {
     let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
-    usize::try_from(noted.ended.iter().sum::<u64>()) == Ok(not_passed)
+    usize::try_from(noted.ended.iter().fold(0, |sum: u64, failed| sum.saturating_add(*failed)))
+        == Ok(not_passed)
         && guests.contains(&false) == (not_passed > 0)
         && noted.ended.len() == guests.len()
 }

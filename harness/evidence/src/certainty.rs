@@ -21,7 +21,7 @@ impl Tally {
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { shown: self.shown + other.shown, clean: self.clean + other.clean }
+        Self { shown: self.shown.saturating_add(other.shown), clean: self.clean.saturating_add(other.clean) }
     }
 
     /// With one more boot.
@@ -32,7 +32,7 @@ impl Tally {
 
     /// How many boots.
     pub fn boots(self) -> u32 {
-        self.shown + self.clean
+        self.shown.saturating_add(self.clean)
     }
 }
 
@@ -108,5 +108,11 @@ mod tests {
         // Of many pairs the rates that are drawn are much alike, and nobody can tell within 60 boots.
         assert!(told > 1500, "{told} of 4000 told");
         assert!(wrong * 100 <= told, "{wrong} of {told} wrong");
+    }
+
+    #[test]
+    fn more_boots_than_can_be_counted_are_as_many_as_can() {
+        let most = Tally { shown: u32::MAX, clean: u32::MAX };
+        assert_eq!((most.and(most), most.boots()), (most, u32::MAX));
     }
 }

@@ -41,12 +41,18 @@ impl FromStr for Cpus {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "not a list of CPUs like 0-3,8";
+        /// More than any kernel can have: of a longer range no set is made.
+        const MOST: u32 = 1 << 16;
         let mut cpus = BTreeSet::new();
         // A node without CPUs has an empty line.
         for part in text.trim().split(',').filter(|part| !part.is_empty()) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.parse::<u32>().map_err(|_| WRONG);
-            cpus.extend(number(first)?..=number(last)?);
+            let (first, last) = (number(first)?, number(last)?);
+            if last >= MOST {
+                return Err(WRONG);
+            }
+            cpus.extend(first..=last);
         }
         Ok(Self(cpus))
     }
@@ -65,5 +71,10 @@ mod tests {
         for wrong in ["x", "1-", "-1", "1-2-3"] {
             assert!(wrong.parse::<Cpus>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_range_longer_than_any_host_has_cpus_is_refused() {
+        assert!("0-4294967295".parse::<Cpus>().is_err());
     }
 }

@@ -79,8 +79,9 @@ fn cpu_time(line: &str) -> Option<(u32, CpuTime)> {
     let (cpu, times) = line.strip_prefix("cpu")?.split_once(' ')?;
     let times: Vec<u64> = times.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let [user, nice, system, idle, iowait, irq, softirq, stolen, ..] = times[..] else { return None };
-    let busy = user + nice + system + irq + softirq + stolen;
-    Some((cpu.parse().ok()?, CpuTime { all: busy + idle + iowait, busy, stolen }))
+    let sum = |times: &[u64]| times.iter().try_fold(0u64, |sum, time| sum.checked_add(*time));
+    let busy = sum(&[user, nice, system, irq, softirq, stolen])?;
+    Some((cpu.parse().ok()?, CpuTime { all: sum(&[busy, idle, iowait])?, busy, stolen }))
 }
 
 /// The 14th and 15th field, utime and stime, of all threads, those that ended included. The second is the name in
@@ -88,7 +89,7 @@ fn cpu_time(line: &str) -> Option<(u32, CpuTime)> {
 fn process_time(stat: &str) -> Option<u64> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
     let mut time = || fields.next()?.parse::<u64>().ok();
-    Some(time()? + time()?)
+    time()?.checked_add(time()?)
 }
 
 /// "some avg10=13.19 avg60=9.84 avg300=6.58 total=76195757".
@@ -115,19 +116,21 @@ impl Neighbours {
     /// What happened on these CPUs between two readings; `None` where one lacks a CPU, or where too little time
     /// passed to tell.
     pub fn between(before: &Reading, after: &Reading, cpus: &Cpus) -> Option<Self> {
-        let (mut all, mut busy, mut stolen) = (0, 0, 0);
+        let (mut all, mut busy, mut stolen) = (0u64, 0u64, 0u64);
         for cpu in &cpus.0 {
             let (from, to) = (before.cpus.get(cpu)?, after.cpus.get(cpu)?);
             // The time spent idle may go back by a little (proc_stat(5)).
-            all += to.all.saturating_sub(from.all);
-            busy += to.busy.saturating_sub(from.busy);
-            stolen += to.stolen.saturating_sub(from.stolen);
+            all = to.all.saturating_sub(from.all).saturating_add(all);
+            busy = to.busy.saturating_sub(from.busy).saturating_add(busy);
+            stolen = to.stolen.saturating_sub(from.stolen).saturating_add(stolen);
         }
         let number = cpus.0.len() as u64;
         if number == 0 || all < number * LEAST_TICKS {
             return None;
         }
-        let ours = after.guest.saturating_sub(before.guest) + after.harness.saturating_sub(before.harness);
+        let (guest, harness) =
+            (after.guest.saturating_sub(before.guest), after.harness.saturating_sub(before.harness));
+        let ours = guest.saturating_add(harness);
         let share = |ticks: u64| (ticks as f64 / all as f64).min(1.0);
         let micros = all as f64 / number as f64 * (1_000_000 / TICKS) as f64;
         let pressure = after.waited.zip(before.waited);

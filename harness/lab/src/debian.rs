@@ -98,7 +98,7 @@ pub(crate) fn candidate(package: &str) -> Result<Option<String>, Failure> {
 }
 
 /// The candidate in what `apt-cache policy` says of a package.
-fn candidate_in(policy: &str) -> Option<&str> {
+pub(crate) fn candidate_in(policy: &str) -> Option<&str> {
     let version = policy.lines().find_map(|line| line.trim_start().strip_prefix("Candidate:"))?.trim();
     (version != "(none)").then_some(version)
 }

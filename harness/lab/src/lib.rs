@@ -16,6 +16,8 @@ pub mod guest;
 pub mod history;
 pub mod host;
 pub mod kernel;
+#[doc(hidden)]
+pub mod outside;
 pub mod private;
 pub mod run;
 mod scarce;

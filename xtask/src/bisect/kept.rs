@@ -63,7 +63,12 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Failu
             "name the folder of a `bisect` run",
         )
     })?;
-    serde_json::from_str(&text).map_err(|e| {
+    parse(&text, path)
+}
+
+/// The same for its text.
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|e| {
         let attempt = format!("read {}", path.display());
         Failure::new(Kind::Files, attempt, e.to_string(), "begin the search anew")
     })

@@ -89,7 +89,7 @@ impl Search<'_> {
             confirmed &= answer == expected;
         }
         let reverted = self.revert(bisection, commit, bad)?;
-        let sure = self.sure();
+        let sure = sure(&self.document);
         let commit = self.entry(bisection, commit)?;
         self.end(Ended::Found { commit, sure, confirmed, reverted })
     }
@@ -148,7 +148,8 @@ impl Search<'_> {
             return self.bench.lab.compare(metric, (&good, kernel), threshold, &folder);
         }
         let behaves = self.behaves()?;
-        let (bad, good) = (self.pooled(Answer::Bad, None), self.pooled(Answer::Good, None));
+        let [bad, good] =
+            [Answer::Bad, Answer::Good].map(|answer| pooled(&self.document.steps, answer, None));
         let (symptom, symptoms) = (self.settings.symptom, self.document.symptoms.clone());
         let is_fault = |fault: &Fault| symptom.is(fault, &symptoms);
         let tolerated = &self.document.tolerated;
@@ -167,28 +168,6 @@ impl Search<'_> {
                 .map_err(|why| Failure::new(Kind::Files, "read bisect.json", why, "begin the search anew"))
         };
         self.document.behaves.as_ref().map(parse).transpose()
-    }
-
-    /// The boots of all commits with this answer, but for one of them.
-    fn pooled(&self, answer: Answer, but: Option<usize>) -> Tally {
-        let steps = self.document.steps.iter().enumerate();
-        let counted = steps.filter(|(place, step)| step.answer == answer && Some(*place) != but);
-        counted.fold(Tally::default(), |tally, (_, step)| tally.and(step.tally))
-    }
-
-    /// The chance that every answer on the way was right, by all that is known at the end.
-    fn sure(&self) -> f64 {
-        let of = |(place, step): (usize, &StepEntry)| match (step.role, step.answer) {
-            (Role::Step, Answer::Good | Answer::Bad) if self.document.metric.is_some() => step.sure,
-            (Role::Step, Answer::Good | Answer::Bad) => {
-                let bad = self.pooled(Answer::Bad, Some(place));
-                let good = self.pooled(Answer::Good, Some(place));
-                let chance = chance_of_fault(step.tally, bad, good);
-                if step.answer == Answer::Bad { chance } else { 1.0 - chance }
-            }
-            _ => 1.0,
-        };
-        self.document.steps.iter().enumerate().map(of).product()
     }
 
     pub(super) fn recipe(&self, commit: &str) -> Result<Recipe, Failure> {
@@ -238,6 +217,28 @@ impl Search<'_> {
         self.run.keep("bisect.json", &self.document.to_json())?;
         self.run.keep("bisect.txt", &report::text::render_bisect(&self.document))
     }
+}
+
+/// The boots of all commits with this answer, but for one of them.
+fn pooled(steps: &[StepEntry], answer: Answer, but: Option<usize>) -> Tally {
+    let counted =
+        steps.iter().enumerate().filter(|(place, step)| step.answer == answer && Some(*place) != but);
+    counted.fold(Tally::default(), |tally, (_, step)| tally.and(step.tally))
+}
+
+/// The chance that every answer on the way was right, by all that is known at the end.
+pub(super) fn sure(document: &BisectDocument) -> f64 {
+    let BisectDocument { steps, metric, .. } = document;
+    let of = |(place, step): (usize, &StepEntry)| match (step.role, step.answer) {
+        (Role::Step, Answer::Good | Answer::Bad) if metric.is_some() => step.sure,
+        (Role::Step, Answer::Good | Answer::Bad) => {
+            let [bad, good] = [Answer::Bad, Answer::Good].map(|answer| pooled(steps, answer, Some(place)));
+            let chance = chance_of_fault(step.tally, bad, good);
+            if step.answer == Answer::Bad { chance } else { 1.0 - chance }
+        }
+        _ => 1.0,
+    };
+    steps.iter().enumerate().map(of).product()
 }
 
 #[cfg(test)]

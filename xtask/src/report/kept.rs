@@ -93,7 +93,8 @@ pub(super) fn found(run: &Path) -> Result<Found, Failure> {
     })
 }
 
-fn parse(text: &str) -> Result<Found, String> {
+/// The same for the text of its document; else what is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Found, String> {
     #[derive(Deserialize)]
     struct Which {
         schema: String,
@@ -169,7 +170,8 @@ pub(super) fn timelines(run: &Path, found: &Found) -> (Vec<Timeline>, Vec<String
             Ok(record) => {
                 let boots = record.read(&[]);
                 remarks.extend(boots.first().and_then(|boot| otherwise(&drawn, boot)));
-                timelines.extend(of_record(&record, &boots, &drawn));
+                let title = [&drawn.case, &drawn.kernel, &drawn.folder].map(String::as_str);
+                timelines.extend(of_record(&record, &boots, title));
             }
             // Of a kernel that died there is only its log.
             Err(_) if run.join(folder).is_dir() && !run.join(folder).join("guest.json").exists() => {}
@@ -247,8 +249,9 @@ fn tests(document: &TestDocument) -> Vec<Drawn> {
     entries.iter().filter_map(draw).collect()
 }
 
-fn of_record(record: &Record, boots: &[Boot], drawn: &Drawn) -> Vec<Timeline> {
-    let Drawn { case, kernel, folder, judged: _ } = drawn;
+/// Probes of a boot: of a case, on a kernel, in a folder.
+pub(crate) fn of_record(record: &Record, boots: &[Boot], title: [&str; 3]) -> Vec<Timeline> {
+    let [case, kernel, folder] = title;
     let kmsg: Vec<&str> = record.kmsg.lines().collect();
     let trace: Vec<&str> = record.trace.as_deref().unwrap_or_default().lines().collect();
     let phases = &record.left.phases;

@@ -33,7 +33,7 @@ pub(super) fn reads_of_one(devices: &[Device]) -> Option<(u64, u64)> {
 pub(super) fn cpu(probes: &[Probe], times: &[(ThreadId, Duration)]) -> Option<Duration> {
     let threads: BTreeSet<ThreadId> = probes.iter().map(|probe| probe.thread).collect::<Option<_>>()?;
     let time = |thread: &ThreadId| times.iter().find(|(of, _)| of == thread).map(|(_, time)| *time);
-    threads.iter().map(time).sum()
+    threads.iter().map(time).try_fold(Duration::ZERO, |sum, time| sum.checked_add(time?))
 }
 
 /// Where probes ran.

@@ -33,14 +33,14 @@ pub(super) fn read(text: &str, texts: &Texts<'_>, measured: &[Measured<'_>], log
         .map(|((phase, m), log)| Phase::new(phase, m, log))
         .collect();
     let (mut broken, mut endings) = (Counted::default(), Counted::default());
-    let mut lost = 0;
+    let mut lost = 0u64;
     // Probes nest within a thread: the probe of an HBA adds its LUNs, whose probes may run inside it.
     let mut open: BTreeMap<ThreadId, Vec<(Entry<'_>, &str, &str)>> = BTreeMap::new();
     for piece in ftrace::read(text) {
         let entry = match piece {
             Piece::Entry(entry) => entry,
             Piece::Comment { lost: more } => {
-                lost += more;
+                lost = lost.saturating_add(more);
                 continue;
             }
             Piece::Broken(line) => {

@@ -19,3 +19,4 @@ pub use qemu::{Walls, boot_on_terminal, qemu_version, time_to_line};
 pub use running::{CallError, Guest, Image, Order, Patience};
 pub(crate) use running::{Pending, Restoring};
 pub use snapshot::Snapshot;
+pub(crate) use wire::{LastLine, watch_console};

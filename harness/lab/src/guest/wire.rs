@@ -50,12 +50,12 @@ impl LastLine {
 }
 
 /// The begin of what a guest says, in a file that ends with a word where there was more.
-struct Copy {
-    file: File,
+struct Copy<W> {
+    file: W,
     left: u64,
 }
 
-impl Copy {
+impl<W: Write> Copy<W> {
     fn add(&mut self, line: &[u8]) {
         if self.left == 0 {
             return;
@@ -79,30 +79,40 @@ pub(crate) fn listen_to_console(
     last_line: LastLine,
 ) {
     std::thread::spawn(move || {
-        let mut stream = BufReader::new(stream);
-        let mut watcher = Watcher::default();
-        let mut copy = Copy { file: copy, left: LARGEST_CONSOLE };
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => break,
-                Ok(_) => copy.add(&line),
-            }
-            let text: String =
-                String::from_utf8_lossy(&line).trim_end().chars().filter(|c| !c.is_control()).collect();
-            if text.is_empty() {
-                continue;
-            }
-            last_line.set(&text);
-            if let Some(death) = watcher.see(&text)
-                && events.send(Event::Death(death, text)).is_err()
-            {
-                break;
-            }
-        }
+        watch_console(stream, copy, &events, &last_line);
         let _ = events.send(Event::ConsoleClosed);
     });
+}
+
+/// The same until the stream ends.
+pub(crate) fn watch_console(
+    stream: impl Read,
+    copy: impl Write,
+    events: &SyncSender<Event>,
+    last_line: &LastLine,
+) {
+    let mut stream = BufReader::new(stream);
+    let mut watcher = Watcher::default();
+    let mut copy = Copy { file: copy, left: LARGEST_CONSOLE };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stream.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => copy.add(&line),
+        }
+        let text: String =
+            String::from_utf8_lossy(&line).trim_end().chars().filter(|c| !c.is_control()).collect();
+        if text.is_empty() {
+            continue;
+        }
+        last_line.set(&text);
+        if let Some(death) = watcher.see(&text)
+            && events.send(Event::Death(death, text)).is_err()
+        {
+            break;
+        }
+    }
 }
 
 /// Turns what the agent says into events. Ends with the stream.

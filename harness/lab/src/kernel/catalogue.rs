@@ -58,7 +58,13 @@ impl Catalogue {
     pub fn read(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("kernels.toml");
         let text = std::fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
-        let file: File = toml::from_str(&text).map_err(|e| {
+        Self::parse(&text, folder)
+    }
+
+    /// The same for the text of that file.
+    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("kernels.toml");
+        let file: File = toml::from_str(text).map_err(|e| {
             let attempt = format!("read {}", path.display());
             Failure::new(Kind::Asked, attempt, e.to_string(), "mend the file at that place")
         })?;

@@ -27,13 +27,14 @@ impl fmt::Display for Lost {
 pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<Lost> {
     let granted: HashMap<&str, &str> = granted.lines().filter_map(read_line).collect();
     // A later fragment may take back what an earlier one asked for.
-    let mut asked: Vec<(&str, &str)> = Vec::new();
-    for (symbol, value) in fragments.lines().filter_map(read_line) {
-        asked.retain(|(known, _)| *known != symbol);
-        asked.push((symbol, value));
-    }
+    let asked: Vec<(&str, &str)> = fragments.lines().filter_map(read_line).collect();
+    let last: HashMap<&str, usize> =
+        asked.iter().zip(0..).map(|((symbol, _), place)| (*symbol, place)).collect();
     asked
         .into_iter()
+        .zip(0..)
+        .filter(|((symbol, _), place)| last.get(symbol) == Some(place))
+        .map(|(asked, _)| asked)
         .filter_map(|(symbol, value)| {
             // A symbol that this kernel does not know is as good as "not set".
             let got = granted.get(symbol).copied().unwrap_or("n");

@@ -22,14 +22,15 @@ pub(crate) fn read(image: &Path) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn table(data: &[u8]) -> Result<Vec<String>, String> {
+/// The same for its bytes; else what is wrong with them.
+pub(super) fn table(data: &[u8]) -> Result<Vec<String>, String> {
     const NO_TABLE: &str = "it has no table of initcalls";
     let file = object::File::parse(data).map_err(|e| e.to_string())?;
     let address = |name: &str| file.symbol_by_name(name).map(|symbol| symbol.address()).ok_or(NO_TABLE);
     let (start, end) = (address("__initcall_start")?, address("__initcall_end")?);
     let section = file
         .sections()
-        .find(|section| (section.address()..section.address() + section.size()).contains(&start))
+        .find(|section| section.address() <= start && start - section.address() < section.size())
         .ok_or(NO_TABLE)?;
     let functions: HashMap<u64, &str> = file
         .symbols()
@@ -40,7 +41,8 @@ fn table(data: &[u8]) -> Result<Vec<String>, String> {
         section.data_range(start, end.saturating_sub(start)).map_err(|e| e.to_string())?.ok_or(NO_TABLE)?;
     let (entries, _) = entries.as_chunks::<4>();
     let name = |(place, entry): (u64, &[u8; 4])| {
-        let function = (start + 4 * place).wrapping_add_signed(i64::from(i32::from_le_bytes(*entry)));
+        let function =
+            start.wrapping_add(4 * place).wrapping_add_signed(i64::from(i32::from_le_bytes(*entry)));
         functions.get(&function).map_or_else(|| format!("{function:#x}"), |name| (*name).to_owned())
     };
     Ok((0..).zip(entries).map(name).collect())

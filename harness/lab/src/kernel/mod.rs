@@ -11,6 +11,7 @@ pub(crate) mod initcalls;
 mod kit;
 pub mod modules;
 mod mutants;
+pub(crate) mod outside;
 mod patches;
 mod ready;
 mod recipe;

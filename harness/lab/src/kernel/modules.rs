@@ -1,6 +1,6 @@
 //! Finds the modules a run needs, with those they depend on, in an order in which they can be loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection};
@@ -23,6 +23,11 @@ pub struct Module {
 pub struct Modules(BTreeMap<String, Module>);
 
 impl Modules {
+    /// These, by their names.
+    pub(super) fn of(modules: BTreeMap<String, Module>) -> Self {
+        Self(modules)
+    }
+
     /// Reads every `.ko` in a folder.
     ///
     /// # Errors
@@ -45,7 +50,7 @@ impl Modules {
             })?;
             modules.insert(name.clone(), Module { name, path, depends });
         }
-        Ok(Self(modules))
+        Ok(Self::of(modules))
     }
 
     /// Whether there is one of this name.
@@ -68,16 +73,23 @@ impl Modules {
     ///
     /// # Errors
     /// `Build` where the kernel has no such module.
-    pub fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>, Failure> {
-        let mut order = Vec::new();
+    pub fn closure<'a>(&'a self, wanted: &[&'a str]) -> Result<Vec<Module>, Failure> {
+        let (mut order, mut seen) = (Vec::new(), HashSet::new());
         for name in wanted {
-            self.add(name, &mut order)?;
+            self.add(name, &mut order, &mut seen)?;
         }
         Ok(order)
     }
 
-    fn add(&self, name: &str, order: &mut Vec<Module>) -> Result<(), Failure> {
-        if order.iter().any(|module| module.name == name) {
+    /// Adds a module behind those that it depends on. The kernel's build refuses circles, but modules may come from
+    /// elsewhere: what is being added already is not begun again, and the guest says what cannot be loaded.
+    fn add<'a>(
+        &'a self,
+        name: &'a str,
+        order: &mut Vec<Module>,
+        seen: &mut HashSet<&'a str>,
+    ) -> Result<(), Failure> {
+        if !seen.insert(name) {
             return Ok(());
         }
         let Some(module) = self.0.get(name) else {
@@ -89,9 +101,8 @@ impl Modules {
                 "ask for it as =m in the configuration fragment of the kernel",
             ));
         };
-        // The kernel's build refuses dependency cycles, so this ends.
         for dependency in &module.depends {
-            self.add(dependency, order)?;
+            self.add(dependency, order, seen)?;
         }
         order.push(module.clone());
         Ok(())
@@ -113,7 +124,7 @@ fn module_name(path: &Path) -> Option<String> {
 }
 
 /// The `depends=` entry of the section `.modinfo`.
-fn depends(data: &[u8]) -> Result<Vec<String>, String> {
+pub(super) fn depends(data: &[u8]) -> Result<Vec<String>, String> {
     let names = entry(data, "depends")?;
     Ok(names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
 }

@@ -104,6 +104,19 @@ fn patches_of(path: &Path, bytes: &[u8], keep: &Path, watch: &dyn Watch) -> Resu
     chosen.into_iter().map(patch).collect()
 }
 
+/// The files of the patches that are taken of mails with these subjects and patches.
+pub(super) fn chosen(mails: &[(&str, &[u8])]) -> Result<Vec<String>, String> {
+    let mails = mails.iter().zip(1..).map(|((subject, patch), place)| Mail::of(place, subject, patch));
+    let chosen = mailbox::choose(mails.collect(), |_| {})?;
+    Ok(chosen.iter().map(Mail::file_name).collect())
+}
+
+/// The files that a quilt series lists; `None` for a text that is none.
+pub(super) fn series_of(text: &str, path: &Path) -> Option<Result<Vec<PathBuf>, String>> {
+    let listed = listed(text, path).filter(|_| !mailbox::is_mail(text))?;
+    Some(listed.iter().map(|words| quilted(words, path)).collect())
+}
+
 /// Where a file is, after its name.
 fn beside(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -257,7 +257,7 @@ fn module_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 /// The release in the header of a bzImage: its first word is what `uname -r` says
 /// (Documentation/arch/x86/boot.rst, `kernel_version`).
-fn release(image: &[u8]) -> Option<String> {
+pub(super) fn release(image: &[u8]) -> Option<String> {
     const MAGIC: usize = 0x202;
     const POINTER: usize = 0x20e;
     (image.get(MAGIC..MAGIC + 4)? == b"HdrS").then_some(())?;

@@ -18,6 +18,7 @@ use crate::kernel::git::Git;
 use crate::kernel::recipe::Patch;
 use crate::kernel::source::remove;
 
+pub(super) use explain::explain as explained;
 pub(super) use touched::{Touched, touched};
 
 /// A source tree and the place beside it where pristine files are kept while patches are in.

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::failure::Kind;
-use lab::kernel::{Catalogue, Kernel, Origin, Recipe, State, Store, Wanted};
+use lab::kernel::{Catalogue, Kernel, Origin, Recipe, Source, State, Store, Wanted};
 use lab::watch::{Nobody, Watch};
 
 use fixture::{Fixture, Notes, archive, image, recipe, write_source};

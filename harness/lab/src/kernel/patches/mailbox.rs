@@ -1,5 +1,6 @@
 //! Finds the patches among the mails of a mailbox.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -56,6 +57,12 @@ struct Numbered {
 }
 
 impl Mail {
+    /// A mail with a patch and no Message-ID.
+    pub(super) fn of(place: usize, subject: &str, patch: &[u8]) -> Self {
+        let is_patch = Ok(!patch.is_empty());
+        Self { place, id: None, subject: subject.to_owned(), patch: patch.to_owned(), is_patch }
+    }
+
     /// Whether somebody meant it as one.
     fn is_patch(&self) -> bool {
         self.is_patch != Ok(false)
@@ -160,6 +167,20 @@ pub(super) fn split(mailbox: &[u8], attempt: &str, keep: &Path) -> Result<Vec<Ma
     Ok(mails)
 }
 
+/// The numbers up to a total that are not among these, the first of them: a subject may name any total.
+fn missing_of(total: u32, known: BTreeSet<u32>) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let mut missing: Vec<String> = Vec::new();
+    for number in (1..=total).filter(|number| !known.contains(number)) {
+        if missing.len() == SHOWN {
+            missing.push("and more".to_owned());
+            break;
+        }
+        missing.push(number.to_string());
+    }
+    missing
+}
+
 /// Of a thread, the patches of the newest version of its series, in order.
 ///
 /// # Errors
@@ -198,8 +219,7 @@ pub(super) fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Result<Vec<Mail>,
         }
     }
     let total = places.iter().map(|(_, total)| *total).max().unwrap_or(0);
-    let missing = (1..=total).filter(|number| !places.iter().any(|(known, _)| known == number));
-    let missing: Vec<String> = missing.map(|number| number.to_string()).collect();
+    let missing = missing_of(total, places.iter().map(|(number, _)| *number).collect());
     // A series may come in files of one mail each, as git writes it.
     if !missing.is_empty() && !alone {
         note(&format!("of a series of {total} patches these are not in it: {}", missing.join(", ")));

@@ -15,7 +15,7 @@ struct Hunk<'a> {
 
 /// Makes of git's "patch failed: FILE:LINE" what a person wants to know: which hunk, what it expects, what
 /// stands there, and whether it is in already.
-pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
+pub(in crate::kernel) fn explain(said: &str, patch: &str, root: &Path) -> String {
     let Some((file, line)) = said.lines().find_map(failed_at) else {
         // "FILE: No such file or directory", "FILE: already exists in working directory".
         let errors: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
@@ -31,7 +31,6 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
     let Some(number) = hunks.iter().position(|hunk: &Hunk<'_>| hunk.at == line) else {
         return said.trim().to_owned();
     };
-    let line = line.max(1);
     let stands = fs::read(root.join(file)).unwrap_or_default();
     let stands = String::from_utf8_lossy(&stands);
     let stands: Vec<&str> = lines_of(&stands).collect();
@@ -40,7 +39,7 @@ pub(super) fn explain(said: &str, patch: &str, root: &Path) -> String {
     if let Some(place) = stands.windows(left.len().max(1)).position(|window| window == &left[..]) {
         return format!("{which} is applied already, at line {}; others are not", place + 1);
     }
-    let place = likest(expected, &stands, line - 1);
+    let place = likest(expected, &stands, line.saturating_sub(1).min(stands.len()));
     let Some(first) = (0..expected.len()).find(|i| stands.get(place + i) != Some(&expected[*i])) else {
         return format!(
             "{which} has too little context: its lines are there, at line {}, but without lines around them git takes \
