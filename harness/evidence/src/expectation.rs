@@ -3,6 +3,7 @@
 mod ruling;
 
 use std::fmt;
+use std::time::Duration;
 
 pub(crate) use ruling::{Ruling, rule, show, value};
 
@@ -40,6 +41,14 @@ pub enum Expectation {
     InFlightAtLeast(usize),
     /// At no moment did more than so many probes run.
     InFlightAtMost(usize),
+    /// Probes end faster one after the other than reads of that latency would let them, were those of one probe done
+    /// after those of another: half of the probes end less than nine tenths of the reads of one after the one before. That
+    /// probes are in flight together does not show it: they may wait for one lock. Slower ends refute it only where the
+    /// CPU time of a probe, which the host may stretch, is no more than half of its reads.
+    ReadsOverlap {
+        /// How long a device takes for a read.
+        latency: Duration,
+    },
     /// No more than so many threads ran probes.
     WorkersAtMost(usize),
     /// At least so many percent of the probes of devices that have a node with CPUs ran on one of these.
@@ -117,6 +126,9 @@ impl fmt::Display for Expectation {
             }
             Self::InFlightAtLeast(n) => write!(f, "at least {n} probes in flight"),
             Self::InFlightAtMost(n) => write!(f, "at most {n} probe{} in flight", plural(*n)),
+            Self::ReadsOverlap { latency: _ } => {
+                f.write_str("reads of different probes overlap (ms from one end to the next)")
+            }
             Self::WorkersAtMost(n) => write!(f, "at most {n} worker{}", plural(*n)),
             Self::LocalAtLeast { percent } => write!(f, "at least {percent} % of probes on their node"),
             Self::BegunLocalAtLeast { percent } => {
@@ -153,6 +165,7 @@ impl Expectation {
             | Self::AttachedBy { .. }
             | Self::InFlightAtLeast(_)
             | Self::InFlightAtMost(_)
+            | Self::ReadsOverlap { .. }
             | Self::WorkersAtMost(_)
             | Self::LocalAtLeast { .. }
             | Self::BegunLocalAtLeast { .. }

@@ -157,6 +157,7 @@ mod tests {
     use crate::boot::{Facts, Testimony};
     use crate::timeline;
     use crate::units::KernelTime;
+    use std::time::Duration;
 
     fn boot(change: impl FnOnce(&mut Boot)) -> (String, Boot) {
         let probe = timeline::Probe {
@@ -235,6 +236,28 @@ mod tests {
         );
         assert_eq!(outcome(Expectation::InFlightAtLeast(3), std::slice::from_ref(&few)), Outcome::Supported);
         assert_eq!(outcome(Expectation::InFlightAtMost(1), &[few]), Outcome::Refuted);
+    }
+
+    #[test]
+    fn probes_that_end_one_read_after_the_other_are_no_more_parallel_for_being_in_flight() {
+        // Four probes begin at once; each has three reads of 20 ms.
+        let ending = |apart: u64, cpu_of_one: u64| {
+            boot(|boot| {
+                for (probe, number) in boot.log.probes.iter_mut().zip(1..) {
+                    probe.end = KernelTime::from_micros(60_000 + number * apart * 1000);
+                }
+                boot.facts.reads_of_one = Some((3, 3));
+                boot.facts.cpu = Some(Duration::from_millis(4 * cpu_of_one));
+            })
+        };
+        let overlap = || Expectation::ReadsOverlap { latency: Duration::from_millis(20) };
+        assert_eq!(outcome(overlap(), &[ending(1, 1)]), Outcome::Supported);
+        // Faster than any that read one after another, on a slow host.
+        assert_eq!(outcome(overlap(), &[ending(50, 45)]), Outcome::Supported);
+        assert_eq!(outcome(overlap(), &[ending(61, 1)]), Outcome::Refuted);
+        assert_eq!(outcome(overlap(), &[ending(61, 45)]), Outcome::Inconclusive);
+        assert_eq!(outcome(overlap(), &[boot(|_| {})]), Outcome::Inconclusive);
+        assert_eq!(judge(&overlap(), &[ending(61, 1), ending(1, 1)]).seen, "1 to 61");
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::csv::word;
-use crate::document::{Comparison, Document, TestDocument, TestResult};
+use crate::document::{Comparison, Document, ResultEntry, TestDocument, TestResult};
 use crate::findings::{Check, Found};
 use crate::table::Table;
-use crate::text::Cells;
+use crate::text::{Cells, warn_of_neighbours};
 use evidence::plain::plain;
 
 /// What a line of a mail has at most.
@@ -90,6 +90,11 @@ fn bench(document: &Document, out: &mut String) -> std::fmt::Result {
         }
         out.push_str(&table.render());
         out.push('\n');
+        let results: Vec<&ResultEntry> =
+            document.results.iter().filter(|result| result.case == case.name).collect();
+        if let Some(warning) = warn_of_neighbours(&results) {
+            out.push_str(&fill(&warning, "", "  "));
+        }
         for claim in document.comparisons.iter().filter_map(|comparison| comparison.claim.as_ref()) {
             if !claims.contains(&claim) {
                 claims.push(claim);

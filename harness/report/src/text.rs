@@ -1,7 +1,7 @@
 //! The verdict as text: what was claimed, what was seen, what follows, where to look, how to repeat it.
 
 mod bisect;
-mod limit;
+pub(crate) mod limit;
 mod mutants;
 mod nightly;
 
@@ -237,7 +237,7 @@ fn remarks(result: &ResultEntry) -> Vec<String> {
 }
 
 /// What a reader of times must know: no verdict changes for it, but an interval may be wider than on a quiet host.
-fn warn_of_neighbours(results: &[&ResultEntry]) -> Option<String> {
+pub(crate) fn warn_of_neighbours(results: &[&ResultEntry]) -> Option<String> {
     let boots: Vec<&BootEntry> = results.iter().flat_map(|result| &result.boots).collect();
     let is_busy = |share: &f64| *share > BUSY;
     let shares: Vec<f64> = boots.iter().filter_map(|boot| boot.neighbours).filter(is_busy).collect();

@@ -37,6 +37,10 @@ pub(super) const SERIAL: Promise = Promise::of(PER_DRIVER, |_| Expectation::InFl
 pub(super) const PARALLEL: Promise = Promise::of(PER_DEVICE, |circumstances| {
     Expectation::InFlightAtLeast(a_quarter_of_the_luns(circumstances))
 });
+/// Not only begun: a lock within the probe would serialise them all the same.
+const OVERLAP: Promise = Promise::of(PER_DEVICE, |circumstances| Expectation::ReadsOverlap {
+    latency: circumstances.topology.latency,
+});
 /// On the node of the device. c37e20eaf4b2 (v5.1): driver core: Attach devices on CPU local to device node
 pub(super) const PLACED: Promise = Promise::of(PER_NODE, |_| Expectation::LocalAtLeast { percent: 95 });
 /// Begun there. With two nodes chance gives half, and every kernel may be lucky.
@@ -70,6 +74,7 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
             calls: u64::from(circumstances.topology.luns),
         }),
         PARALLEL,
+        OVERLAP,
         PLACED,
         BEGUN_NEAR,
         LOAD_WAITS,

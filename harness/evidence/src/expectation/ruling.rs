@@ -1,8 +1,11 @@
 //! Rules on an expectation by a boot: whether it holds, what was seen, and where that can be read.
 
+use std::time::Duration;
+
 use super::{Expectation, Which};
 use crate::boot::{Boot, Heard, Said};
 use crate::timeline::{self, Probe};
+use crate::units::KernelTime;
 
 /// What one boot says about an expectation.
 pub(crate) enum Ruling {
@@ -38,6 +41,7 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         Expectation::Bound { bound, of } => Some(facts.bound == bound && facts.devices == of),
         Expectation::InFlightAtLeast(_)
         | Expectation::InFlightAtMost(_)
+        | Expectation::ReadsOverlap { .. }
         | Expectation::SlowestHoldsUpNobody
             if facts.probes < 2 =>
         {
@@ -53,6 +57,16 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
                 facts.attach_calls.iter().map(|(name, count)| (name.as_str(), *count)).collect();
             (!seen.is_empty()).then(|| seen == [(function, calls)])
         }
+        Expectation::ReadsOverlap { latency } => match (ends_apart(boot), reads(boot, latency)) {
+            (Some(apart), Some(reads)) if apart * 10 < reads * 9 => Some(true),
+            (Some(_), Some(reads)) if cpu_of_one(boot).is_some_and(|cpu| cpu * 2 <= reads) => Some(false),
+            (Some(apart), Some(reads)) => {
+                return Ruling::CannotTell(format!(
+                    "probes end {apart:?} apart, and their CPU time may explain that as well as {reads:?} of reads"
+                ));
+            }
+            _ => None,
+        },
         Expectation::InFlightAtMost(n) => Some(facts.max_in_flight <= n),
         Expectation::WorkersAtMost(n) => facts.workers.map(|workers| workers <= n),
         Expectation::LocalAtLeast { .. } | Expectation::BegunLocalAtLeast { .. }
@@ -101,6 +115,26 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         Some(false) => Ruling::Fails,
         None => Ruling::CannotTell("neither log nor trace shows it on this kernel".to_owned()),
     }
+}
+
+/// How long after the one before a probe ended: half of them sooner, half of them later.
+fn ends_apart(boot: &Boot) -> Option<Duration> {
+    let mut ends: Vec<KernelTime> = boot.best().probes.iter().map(|probe| probe.end).collect();
+    ends.sort_unstable();
+    let mut apart: Vec<Duration> = ends.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    apart.sort_unstable();
+    apart.get(apart.len().checked_sub(1)? / 2).copied()
+}
+
+/// How long the reads of a probe take, one after another.
+fn reads(boot: &Boot, latency: Duration) -> Option<Duration> {
+    let (fewest, _) = boot.facts.reads_of_one?;
+    latency.checked_mul(u32::try_from(fewest).ok()?)
+}
+
+/// CPU time of a probe.
+fn cpu_of_one(boot: &Boot) -> Option<Duration> {
+    boot.facts.cpu?.checked_div(u32::try_from(boot.facts.probes).ok()?)
 }
 
 /// A probe of this device, which is gone.
@@ -178,7 +212,8 @@ pub(crate) fn show(expectation: &Expectation, place: &str, boot: &Boot) -> Strin
                 None => format!("no probe in {place}/{file}"),
             }
         }
-        Expectation::WorkersAtMost(_)
+        Expectation::ReadsOverlap { .. }
+        | Expectation::WorkersAtMost(_)
         | Expectation::LocalAtLeast { .. }
         | Expectation::BegunLocalAtLeast { .. }
         | Expectation::LoadWaits
@@ -234,6 +269,9 @@ pub(crate) fn value(expectation: &Expectation, boot: &Boot) -> String {
             if calls.is_empty() { "unknown".to_owned() } else { calls }
         }
         Expectation::InFlightAtLeast(_) | Expectation::InFlightAtMost(_) => facts.max_in_flight.to_string(),
+        Expectation::ReadsOverlap { latency: _ } => {
+            ends_apart(boot).map_or_else(|| "unknown".to_owned(), |apart| apart.as_millis().to_string())
+        }
         Expectation::WorkersAtMost(_) => or_unknown(facts.workers),
         Expectation::LocalAtLeast { .. } => {
             format!("{} of {}", or_unknown(facts.local_probes), or_unknown(facts.placeable))

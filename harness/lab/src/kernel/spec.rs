@@ -48,7 +48,14 @@ pub(super) fn find(
         let about = "as it was built by somebody else".to_owned();
         return Ok(Recipe { name, about, behaves: None, origin: Origin::Ready(ready) });
     }
-    if let Some((name, source)) = source(text, folder, watch)? {
+    let named = source(text, folder, watch);
+    // Not a commit of that name, but one in a flavour that there is not.
+    if let (Err(_), Some((kernel, flavour))) = (&named, text.rsplit_once('+'))
+        && let Ok(recipe) = find(kernel, folder, catalogue, &Nobody)
+    {
+        return catalogue.in_flavour(&recipe, flavour);
+    }
+    if let Some((name, source)) = named? {
         refuse_unknown(&source)?;
         let about = "the source as it is".to_owned();
         return Ok(Recipe { name, about, behaves: None, origin: Origin::Build(catalogue.plain(source)?) });

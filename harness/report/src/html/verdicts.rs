@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use crate::csv::word;
 use crate::document::{Document, ResultEntry, TestDocument, TestEntry, TestResult};
 use crate::findings::{Check, Found};
-use crate::text::Cells;
+use crate::text::{Cells, limit, warn_of_neighbours};
 
 /// The verdicts of a run, in short: what is not as expected in full.
 pub(super) fn render(found: &Found) -> Markup {
@@ -73,7 +73,9 @@ fn bench(document: &Document, checks: &[Check]) -> Markup {
                     (limit.cpus) " CPUs, and none that probes one device at a time a shorter one than "
                     (seconds(limit.serial_us)) "."
                 }
+                pre { (limit::render(Some(limit), &of_case(document, &case.name))) }
             }
+            @if let Some(warning) = warn_of_neighbours(&of_case(document, &case.name)) { p.warning { (warning) } }
             ul.verdicts {
                 @for kernel in &document.kernels {
                     @let (held, all) = held(checks, &case.name, &kernel.name);
@@ -94,6 +96,11 @@ fn bench(document: &Document, checks: &[Check]) -> Markup {
             }
         }
     }
+}
+
+/// The results of a case.
+fn of_case<'a>(document: &'a Document, case: &str) -> Vec<&'a ResultEntry> {
+    document.results.iter().filter(|result| result.case == case).collect()
 }
 
 /// How many expectations of a kernel hold, and how many there are.

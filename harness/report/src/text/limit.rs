@@ -4,7 +4,7 @@ use crate::document::{BootEntry, LimitEntry, ResultEntry, SpentEntry};
 use crate::table::Table;
 
 /// The limit, and a table with a row for each kernel.
-pub(super) fn render(limit: Option<&LimitEntry>, results: &[&ResultEntry]) -> String {
+pub(crate) fn render(limit: Option<&LimitEntry>, results: &[&ResultEntry]) -> String {
     let Some(limit) = limit else { return "limit:  not known\n".to_owned() };
     let LimitEntry { ideal_us, serial_us, probes, cpus, reads_per_probe, latency_us, cpu_per_probe_us } =
         limit;

@@ -109,9 +109,9 @@ impl Mail {
             let end = mail.patch.windows(5).position(|bytes| bytes == b"\n-- \n");
             &mail.patch[..end.unwrap_or(mail.patch.len())]
         }
-        (self.id.is_some() && self.id == other.id)
-            || ((self.brackets().1, self.numbered(), diff(self))
-                == (other.brackets().1, other.numbered(), diff(other)))
+        // Of one commit git writes all versions with one Message-ID.
+        (self.brackets().1, self.numbered()) == (other.brackets().1, other.numbered())
+            && ((self.id.is_some() && self.id == other.id) || diff(self) == diff(other))
     }
 
     /// As `git format-patch` would call it.
@@ -222,7 +222,8 @@ pub(super) fn choose(mails: Vec<Mail>, note: impl Fn(&str)) -> Result<Vec<Mail>,
     let missing = missing_of(total, places.iter().map(|(number, _)| *number).collect());
     // A series may come in files of one mail each, as git writes it.
     if !missing.is_empty() && !alone {
-        note(&format!("of a series of {total} patches these are not in it: {}", missing.join(", ")));
+        // A verdict about the rest would be one about something that nobody sent.
+        return Err(format!("of a series of {total} patches these are not in it: {}", missing.join(", ")));
     }
     Ok(chosen)
 }
