@@ -45,6 +45,8 @@ pub(super) fn boot(max_in_flight: usize) -> Seen {
         begun_local: Some(4),
         local_probes: Some(4),
         late_probes: Some(0),
+        reads_of_one: Some((3, 3)),
+        cpu: Some(std::time::Duration::from_millis(4)),
         attach_calls: [("__driver_attach_async_helper".to_owned(), 4)].into(),
         ..Facts::default()
     };
@@ -57,7 +59,13 @@ pub(super) fn boot(max_in_flight: usize) -> Seen {
         lines: (1, 1),
         cpus: None,
     };
-    let log = evidence::boot::Testimony { probes: vec![probe; 4], ..Default::default() };
+    // One at a time, each ends when its reads are done: 60 ms after the one before.
+    let apart = if max_in_flight > 1 { 0 } else { 70_000 };
+    let ending = |number: u64| {
+        let end = evidence::units::KernelTime::from_micros(2 + number * apart);
+        evidence::timeline::Probe { end, ..probe.clone() }
+    };
+    let log = evidence::boot::Testimony { probes: (0..4).map(ending).collect(), ..Default::default() };
     seen(End::Well(vec![Boot { facts, log, ..Boot::default() }]))
 }
 

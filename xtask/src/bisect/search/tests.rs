@@ -122,7 +122,7 @@ fn the_first_bad_commit_is_found_shown_once_more_and_taken_back() {
     let document = fixture.search(&[], SERIAL_FROM_7).unwrap();
     fixture.found_it(&document, FIRST_BAD);
     assert_eq!(document.behaves.as_deref(), Some("per-node"));
-    assert_eq!(document.symptoms.len(), 1);
+    assert_eq!(document.symptoms.len(), 2);
     let roles = roles(&document);
     assert_eq!(roles[..2], [(Role::GoodEnd, Answer::Good), (Role::BadEnd, Answer::Bad)]);
     let last = [(Role::Found, Answer::Bad), (Role::Before, Answer::Good), (Role::Reverted, Answer::Good)];
