@@ -23,7 +23,7 @@ use crate::guest::qmp::Monitor;
 use crate::guest::running::Order;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
-use crate::guest::wire::{self, LastLine};
+use crate::guest::wire::{self, LastLine, Talk};
 
 /// How often a console is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -228,12 +228,14 @@ impl Qemu {
         if let Some(console) = qemu.child().stdout.take() {
             wire::listen_to_console(console, file("console.log")?, sender.clone(), last_line.clone());
         }
-        wire::listen_to_agent(calls.try_clone().map_err(not_started)?, sender);
+        let talk = Talk::default();
+        wire::listen_to_agent(calls.try_clone().map_err(not_started)?, talk.clone(), sender);
         let qemu = Self {
             process: qemu,
             lookout,
             qmp: None,
             calls,
+            talk,
             events,
             last_line,
             early: HashMap::new(),
