@@ -33,6 +33,9 @@ const FAST: &[&str] = &["--workspace"];
 pub(crate) const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
 /// Tests that hold what we write against programs and schemas of others.
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
+/// Tests that break guests in the middle of a bench.
+const FAULTS: &[&str] = &["--package", "xtask", "--test", "guest_faults"];
+
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let wanted = arguments.wanted();
     let order = Order {
@@ -40,7 +43,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         wanted: &wanted,
         filters: &arguments.filters,
         exact: false,
-        parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS] },
+        parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS, FAULTS] },
         accel: arguments.accel,
         setup: arguments.setup,
         quiet: watch.quiet(),
@@ -102,7 +105,7 @@ pub(crate) struct Order<'a> {
     pub(crate) filters: &'a [String],
     /// Only tests whose name is one of these.
     pub(crate) exact: bool,
-    /// Some of [`FAST`], [`GUESTS`] and [`FORMATS`].
+    /// Some of [`FAST`], [`GUESTS`], [`FORMATS`] and [`FAULTS`].
     pub(crate) parts: &'a [&'a [&'a str]],
     pub(crate) accel: Accel,
     /// Install what the host lacks.

@@ -19,7 +19,7 @@ use crate::guest::lost::{Cause, Lost};
 use crate::guest::neighbours::Lookout;
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Patience};
-use crate::guest::wire::{Event, LastLine};
+use crate::guest::wire::{Event, LastLine, Talk};
 
 pub(super) use launch::Restoring;
 pub(crate) use launch::try_kvm;
@@ -39,6 +39,7 @@ pub(super) struct Qemu {
     pub(super) lookout: Lookout,
     pub(super) qmp: Option<Monitor>,
     calls: UnixStream,
+    talk: Talk,
     events: Receiver<Event>,
     last_line: LastLine,
     /// Calls that have no reply yet; whether raw bytes may follow it.
@@ -66,7 +67,7 @@ impl Qemu {
             Some((word @ Word::Reply(_), _)) => {
                 Err(self.lost(doing, Cause::AgentRubbish(format!("{word:?} before its hello"))))
             }
-            None => Err(self.lost(doing, Cause::Silence(patience))),
+            None => Err(self.silent(doing, patience)),
         }
     }
 
@@ -83,9 +84,8 @@ impl Qemu {
     }
 
     pub(super) fn send(&mut self, doing: &str, request: Request) -> Result<u64, Lost> {
-        let id = self.next_id;
-        self.next_id += 1;
         let bytes = matches!(request, Request::ReadKmsg | Request::ReadKmsgOn | Request::ReadFile { .. });
+        let id = self.next_call();
         match protocol::write_line(&mut self.calls, &Call { id, request }, &[]) {
             Ok(()) => {
                 self.asked.insert(id, bytes);
@@ -119,7 +119,7 @@ impl Qemu {
                 return Err(self.lost(doing, Cause::Overdue(patience)));
             }
             if now - heard >= self.patience.silence {
-                return Err(self.lost(doing, Cause::Silence(self.patience.silence)));
+                return Err(self.silent(doing, self.patience.silence));
             }
             match self.next_event(doing, deadline.min(now + PING_AFTER))? {
                 Some((Word::Reply(Reply { id, result }), body)) => {
@@ -129,10 +129,8 @@ impl Qemu {
                             let what = format!("{} bytes after a reply that has none", body.len());
                             return Err(self.lost(doing, Cause::AgentRubbish(what)));
                         }
-                        Some(_) => drop(self.early.insert(id, (result, body))),
-                        // To nobody here: it would be kept for ever. A guest that was restored may still answer what it
-                        // was asked before it was saved.
-                        None => {}
+                        // Whoever listens lets only replies through that were asked for.
+                        _ => drop(self.early.insert(id, (result, body))),
                     }
                 }
                 Some((Word::Hello(_), _)) => {
@@ -168,6 +166,24 @@ impl Qemu {
             };
             return Err(self.lost(doing, cause));
         }
+    }
+
+    /// The number of the next call, of which the agent is listened to from now on.
+    fn next_call(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.talk.asks(id);
+        id
+    }
+
+    /// Nothing came for so long. In the middle of a word that is no silence of a kernel: it had something to say, and
+    /// what is wrong with the way to us cannot be told from here.
+    fn silent(&mut self, doing: &str, long: Duration) -> Lost {
+        let cause = match self.talk.is_half_said() {
+            true => Cause::AgentRubbish(format!("half a message, and nothing more for {long:?}")),
+            false => Cause::Silence(long),
+        };
+        self.lost(doing, cause)
     }
 
     /// Whether the guest has told of its death by now.
@@ -235,8 +251,7 @@ impl Qemu {
 
     /// A kernel that oopsed or hangs may still answer: its log says more than its console.
     fn save_log(&mut self) {
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = self.next_call();
         if protocol::write_line(&mut self.calls, &Call { id, request: Request::ReadKmsg }, &[]).is_err() {
             return;
         }

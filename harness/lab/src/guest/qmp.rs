@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use qapi::{Command, Dictionary, Empty, Enum, Qmp, Stream, qmp};
 use serde::Serialize;
@@ -134,13 +135,19 @@ impl Monitor {
         line.push(b'\n');
         let rights = [descriptor.as_raw_fd()];
         let socket = self.0.inner().get_ref_write().as_raw_fd();
-        let sent = sendmsg::<()>(
-            socket,
-            &[IoSlice::new(&line)],
-            &[ControlMessage::ScmRights(&rights)],
-            MsgFlags::empty(),
-            None,
-        )?;
+        let sent = loop {
+            match sendmsg::<()>(
+                socket,
+                &[IoSlice::new(&line)],
+                &[ControlMessage::ScmRights(&rights)],
+                MsgFlags::empty(),
+                None,
+            ) {
+                // A child has ended: nobody has asked us to stop.
+                Err(Errno::EINTR) => {}
+                sent => break sent?,
+            }
+        };
         if sent < line.len() {
             return Err(io::Error::new(io::ErrorKind::WriteZero, "QEMU does not take a command"));
         }
@@ -210,6 +217,9 @@ fn await_first_byte(reader: &mut BufReader<UnixStream>) -> io::Result<()> {
             }
             Ok(_) => return Ok(()),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            // A child has ended, perhaps this QEMU: wait-timeout has a handler for SIGCHLD, and a read with a time limit
+            // is not taken up again after one (signal(7)). That nobody wants us any more is seen above.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
         if Instant::now() >= deadline {

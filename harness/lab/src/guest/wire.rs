@@ -1,13 +1,14 @@
 //! The threads that listen to a guest: its console and its agent become events in one queue.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evidence::console::{Death, Watcher};
-use protocol::Word;
+use protocol::{Reply, Word};
 
 /// What is kept of a console, in bytes: a guest that floods it shall not fill the disk.
 const LARGEST_CONSOLE: u64 = 64 << 20;
@@ -71,7 +72,70 @@ impl<W: Write> Copy<W> {
     }
 }
 
-/// Copies the console to a file, and tells of deaths. Ends with the stream.
+/// What the harness and the thread that listens to the agent both know of their talk.
+#[derive(Clone, Debug)]
+pub(crate) struct Talk(Arc<Mutex<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    /// Whether the guest was saved by another talk: it may still answer what it was asked then.
+    restored: bool,
+    /// The numbers of calls without a reply.
+    asked: HashSet<u64>,
+    /// Whether a word has begun to come, and is not whole yet.
+    half: bool,
+}
+
+impl Talk {
+    /// With a guest that was restored, or with one that boots.
+    pub(crate) fn with(restored: bool) -> Self {
+        Self(Arc::new(Mutex::new(Open { restored, asked: HashSet::new(), half: false })))
+    }
+
+    /// A call is about to be made.
+    pub(crate) fn asks(&self, id: u64) {
+        self.open().asked.insert(id);
+    }
+
+    /// Whether a part of a word has come, and its rest has not.
+    pub(crate) fn is_half_said(&self) -> bool {
+        self.open().half
+    }
+
+    /// Reads the next word. A reply is the only one to a call that was made: what else comes is nobody's, and would be
+    /// kept for ever.
+    fn hear(&self, stream: &mut impl BufRead) -> io::Result<Option<(Word, Vec<u8>)>> {
+        loop {
+            match stream.fill_buf() {
+                Ok([]) => return Ok(None),
+                Ok(_) => {}
+                // A child of ours has ended: that is no end of the stream.
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            self.open().half = true;
+            let heard = protocol::read_word(stream)?;
+            let mut open = self.open();
+            open.half = false;
+            match &heard {
+                Some((Word::Reply(Reply { id, .. }), _)) if !open.asked.remove(id) => {
+                    if !open.restored {
+                        let text = format!("a reply to call {id}, which nobody asked or which has its reply");
+                        return Err(io::Error::new(ErrorKind::InvalidData, text));
+                    }
+                }
+                _ => return Ok(heard),
+            }
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies the console to a file, and tells of the first death: of those after it there may be any number, and nobody
+/// takes them. Ends with the stream.
 pub(crate) fn listen_to_console(
     stream: impl Read + Send + 'static,
     copy: File,
@@ -94,6 +158,7 @@ pub(crate) fn watch_console(
     let mut stream = BufReader::new(stream);
     let mut watcher = Watcher::default();
     let mut copy = Copy { file: copy, left: LARGEST_CONSOLE };
+    let mut dead = false;
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -108,27 +173,34 @@ pub(crate) fn watch_console(
         }
         last_line.set(&text);
         if let Some(death) = watcher.see(&text)
-            && events.send(Event::Death(death, text)).is_err()
+            && !dead
         {
-            break;
+            dead = true;
+            if events.send(Event::Death(death, text)).is_err() {
+                break;
+            }
         }
     }
 }
 
-/// Turns what the agent says into events. Ends with the stream.
-pub(crate) fn listen_to_agent(stream: UnixStream, events: SyncSender<Event>) {
+/// Turns what the agent says into events. Ends with the stream, and where the agent is not to be understood. As each
+/// reply is to a call, and a second hello is the last word, no more events wait to be taken than calls were made.
+pub(crate) fn listen_to_agent(stream: UnixStream, talk: Talk, events: SyncSender<Event>) {
     std::thread::spawn(move || {
         let mut stream = BufReader::new(stream);
+        let mut greeted = false;
         loop {
-            let event = match protocol::read_word(&mut stream) {
+            let event = match talk.hear(&mut stream) {
                 Ok(Some((word, body))) => Event::Word(word, body),
                 Err(e) if e.kind() == ErrorKind::InvalidData => Event::Rubbish(e.to_string()),
                 // The port is QEMU's end of the socket: it closes with QEMU, perhaps in the middle of a word,
                 // and the console says so.
                 Ok(None) | Err(_) => break,
             };
-            let is_rubbish = matches!(event, Event::Rubbish(_));
-            if events.send(event).is_err() || is_rubbish {
+            let is_hello = matches!(event, Event::Word(Word::Hello(_), _));
+            let is_last = matches!(event, Event::Rubbish(_)) || (is_hello && greeted);
+            greeted |= is_hello;
+            if events.send(event).is_err() || is_last {
                 break;
             }
         }
@@ -138,15 +210,16 @@ pub(crate) fn listen_to_agent(stream: UnixStream, events: SyncSender<Event>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::sync_channel;
+    use protocol::Answer;
+    use std::sync::mpsc::{Receiver, sync_channel};
+    use std::time::Duration;
 
     #[test]
     fn a_console_that_is_too_long_is_cut_and_says_so_and_its_death_is_heard_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("console.log");
         let said = LARGEST_CONSOLE + (1 << 20);
-        let flood =
-            std::io::repeat(b'x').take(said).chain(&b"\n[   1.0] Kernel panic - not syncing: x\n"[..]);
+        let flood = io::repeat(b'x').take(said).chain(&b"\n[   1.0] Kernel panic - not syncing: x\n"[..]);
         let (sender, events) = sync_channel(WORDS_AT_ONCE);
         listen_to_console(flood, File::create(&path).unwrap(), sender, LastLine::default());
         assert!(matches!(events.recv().unwrap(), Event::Death(Death::Panic, _)));
@@ -156,16 +229,54 @@ mod tests {
         assert!(kept.ends_with(CUT.as_bytes()));
     }
 
+    fn listened_to() -> (UnixStream, Talk, Receiver<Event>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (talk, (sender, events)) = (Talk::with(false), sync_channel(WORDS_AT_ONCE));
+        listen_to_agent(ours, talk.clone(), sender);
+        (theirs, talk, events)
+    }
+
+    fn reply(id: u64) -> Word {
+        Word::Reply(Reply { id, result: Ok(Answer::Done) })
+    }
+
     #[test]
-    fn an_agent_that_says_more_than_it_is_asked_waits() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
+    fn a_reply_is_heard_once_and_what_nobody_asked_is_the_last_that_is_listened_to() {
+        let (mut agent, talk, events) = listened_to();
+        talk.asks(7);
+        for id in [7, 7, 7] {
+            protocol::write_line(&mut agent, &reply(id), &[]).unwrap();
+        }
+        drop(agent);
+        let heard: Vec<Event> = events.iter().collect();
+        assert!(matches!(&heard[0], Event::Word(word, _) if *word == reply(7)), "{heard:?}");
+        assert!(matches!(&heard[1], Event::Rubbish(why) if why.contains("call 7")), "{heard:?}");
+        assert_eq!(heard.len(), 2, "{heard:?}");
+    }
+
+    #[test]
+    fn a_word_is_half_said_until_its_rest_comes() {
+        let (mut agent, talk, events) = listened_to();
+        assert!(!talk.is_half_said());
+        talk.asks(1);
+        let mut word = Vec::new();
+        protocol::write_line(&mut word, &reply(1), &[]).unwrap();
+        agent.write_all(&word[..5]).unwrap();
+        while !talk.is_half_said() {
+            std::thread::yield_now();
+        }
+        agent.write_all(&word[5..]).unwrap();
+        assert!(events.recv_timeout(Duration::from_secs(60)).is_ok());
+        assert!(!talk.is_half_said());
+    }
+
+    #[test]
+    fn of_a_console_full_of_deaths_the_first_is_told() {
         let (sender, events) = sync_channel(WORDS_AT_ONCE);
-        listen_to_agent(ours, sender);
-        theirs.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
-        let word = b"{\"reply\":{\"id\":1,\"result\":{\"Ok\":\"done\"}}}\n";
-        // More than queue, buffers of the socket and of the reader hold.
-        let taken = (0..1_000_000).take_while(|_| theirs.write_all(word).is_ok()).count();
-        assert!(taken < 1_000_000, "it could go on for ever");
-        assert!(matches!(events.recv().unwrap(), Event::Word(..)));
+        let text = "Kernel panic - not syncing: one\nKernel panic - not syncing: two\n".repeat(1000);
+        listen_to_console(io::Cursor::new(text), tempfile::tempfile().unwrap(), sender, LastLine::default());
+        let told: Vec<Event> = events.iter().collect();
+        let [Event::Death(Death::Panic, line), Event::ConsoleClosed] = &told[..] else { panic!("{told:?}") };
+        assert!(line.ends_with("one"));
     }
 }

@@ -25,7 +25,7 @@ use crate::guest::qmp::Monitor;
 use crate::guest::running::Order;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
-use crate::guest::wire::{self, LastLine};
+use crate::guest::wire::{self, LastLine, Talk};
 
 /// What to do where a QEMU cannot be shut off from the host although another one of this process was.
 const WALLS_FAIL: &str = "see whether the kernel image and the initramfs can be read, and try again";
@@ -254,12 +254,14 @@ impl Qemu {
         if let Some(console) = qemu.child().stdout.take() {
             wire::listen_to_console(console, file("console.log")?, sender.clone(), last_line.clone());
         }
-        wire::listen_to_agent(calls.try_clone().map_err(not_started)?, sender);
+        let talk = Talk::with(incoming != Incoming::Nothing);
+        wire::listen_to_agent(calls.try_clone().map_err(not_started)?, talk.clone(), sender);
         let qemu = Self {
             process: qemu,
             lookout,
             qmp: None,
             calls,
+            talk,
             events,
             last_line,
             asked: HashMap::new(),

@@ -1,0 +1,149 @@
+//! A bench with one guest that has a fault: how it ends, what it says, what it keeps and what it leaves.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::left::{self, Before};
+use crate::middle::{self, Fault};
+
+/// How long a bench may take: every deadline of the harness, and guests that share the host with others.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What the harness may take of memory, in KiB, whatever a guest sends.
+const MOST_MEMORY: u64 = 512 << 10;
+
+/// What is kept of a console, in bytes, and a line that says that it was more.
+const LARGEST_CONSOLE: u64 = (64 << 20) + 4096;
+
+/// How a bench is to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) code: i32,
+    /// Parts of what it says.
+    pub(crate) says: &'static [&'static str],
+    /// Guests that are kept: they came to their end.
+    pub(crate) boots: usize,
+    /// Forks of each boot: there is one boot where there are any, else there are two.
+    pub(crate) forks: usize,
+    /// The guest that has the fault, in the order in which they are started, from 1 on.
+    pub(crate) guest: usize,
+}
+
+impl Expected {
+    pub(crate) const WELL: Self = Self { code: 0, says: &[], boots: 2, forks: 0, guest: 2 };
+
+    pub(crate) const fn saying(self, says: &'static [&'static str]) -> Self {
+        Self { says, ..self }
+    }
+}
+
+/// Carries out a bench of two guests, of which one has the fault.
+pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String> {
+    let wrong = |e: std::io::Error| e.to_string();
+    let folder = tempfile::tempdir().map_err(wrong)?;
+    let folder = folder.path().canonicalize().map_err(wrong)?;
+    for name in ["bin", "tmp"] {
+        fs::create_dir(folder.join(name)).map_err(wrong)?;
+    }
+    let this = std::env::current_exe().map_err(wrong)?;
+    symlink(this, folder.join("bin").join(lab::guest::QEMU)).map_err(wrong)?;
+
+    let before = Before::look();
+    let status = ended(&mut bench(&folder, fault, expected)?).map_err(wrong)?;
+    let said = ["stdout", "stderr"].map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+    let said = said.concat();
+    let mut wrongs: Vec<String> = Vec::new();
+    if status.code() != Some(expected.code) {
+        wrongs.push(format!("{status}, not {}", expected.code));
+    }
+    wrongs.extend(
+        expected.says.iter().filter(|part| !said.contains(**part)).map(|part| format!("no \"{part}\"")),
+    );
+    if said.contains("panicked") {
+        wrongs.push("it panicked".to_owned());
+    }
+    wrongs.extend(kept(&folder.join("run"), expected));
+    wrongs.extend(before.left(&folder).into_iter().map(|what| format!("left behind: {what}")));
+    if wrongs.is_empty() { Ok(()) } else { Err(format!("{}\nit said: {said}", wrongs.join("\n"))) }
+}
+
+fn bench(folder: &Path, fault: Fault, expected: &Expected) -> Result<Child, String> {
+    let file = |name: &str| File::create(folder.join(name)).map_err(|e| e.to_string());
+    let path = std::env::var("PATH").unwrap_or_default();
+    let boots = if expected.forks == 0 { "2" } else { "1" };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command
+        .args(["bench", "--kernels", "mainline", "--luns", "8", "--hbas", "1", "--accel", "tcg"])
+        .args(["--boots", boots, "--forks", &expected.forks.to_string(), "--out"])
+        .arg(folder.join("run"))
+        .env("PATH", format!("{}:{path}", folder.join("bin").display()))
+        .env("TMPDIR", folder.join("tmp"))
+        .env(left::OF, folder)
+        .env(middle::FAULT, format!("{} {}", expected.guest, fault.name()))
+        .env(middle::REAL_PATH, path)
+        .stdin(Stdio::null())
+        .stdout(file("stdout")?)
+        .stderr(file("stderr")?);
+    command.spawn().map_err(|e| e.to_string())
+}
+
+/// How it ended, in bounds of time and memory.
+fn ended(bench: &mut Child) -> std::io::Result<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", bench.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        let memory: u64 = peak.and_then(|peak| peak.parse().ok()).unwrap_or(0);
+        if let Some(status) = bench.try_wait()? {
+            return Ok(status);
+        }
+        // The host shall not pay for a harness that keeps whatever it is sent.
+        if memory > MOST_MEMORY || Instant::now() > deadline {
+            bench.kill()?;
+            bench.wait()?;
+            let text = format!("the bench takes {memory} KiB of memory, or does not end within {PATIENCE:?}");
+            return Err(std::io::Error::other(text));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What is wrong with what the run kept: its plan, the guests that came to their end, a verdict or why there is none.
+fn kept(run: &Path, expected: &Expected) -> Vec<String> {
+    let mut wrongs = Vec::new();
+    let boots = || fs::read_dir(run.join("boots")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let whole = boots().filter(|boot| boot.join("guest.json").is_file()).count();
+    if whole != expected.boots {
+        wrongs.push(format!("{whole} guests are kept, not {}", expected.boots));
+    }
+    for boot in boots() {
+        let console = fs::metadata(boot.join("console.log")).map(|file| file.len()).unwrap_or_default();
+        if console > LARGEST_CONSOLE {
+            wrongs.push(format!("{console} bytes of console in {}", boot.display()));
+        }
+    }
+    if !run.join("plan.json").is_file() {
+        wrongs.push("no plan.json".to_owned());
+    }
+    // A verdict can be reported on; of a run without one it is said why there is none.
+    let report = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("report")
+        .arg(run)
+        .args(["--format", "csv"])
+        .stdin(Stdio::null())
+        .output();
+    let has_verdict = expected.code < 64;
+    match report {
+        Ok(report) if report.status.success() == has_verdict => {
+            let said = String::from_utf8_lossy(&report.stderr);
+            if !has_verdict && !said.contains("it did not come to its verdict: could not ") {
+                wrongs.push(format!("the report says: {said}"));
+            }
+        }
+        other => wrongs.push(format!("the report: {other:?}")),
+    }
+    wrongs
+}

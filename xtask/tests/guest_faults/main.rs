@@ -1,0 +1,106 @@
+//! Faults of QEMU and of what speaks inside the guest, in the middle of a real `cargo xtask bench`: each has its name
+//! and its exit code, what was booted before is kept, and nothing is left behind.
+//!
+//! The bench finds this program as its `qemu-system-x86_64`. It becomes the real one, but for the guest that is to have
+//! the fault: there it plays QEMU, or stands between the harness and the real one.
+
+mod bench;
+mod left;
+mod middle;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use bench::{Expected, carry_out};
+use middle::Fault;
+
+fn main() -> ExitCode {
+    let called = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&called).file_name().is_some_and(|name| name == lab::guest::QEMU) {
+        return middle::be_qemu();
+    }
+    let mut arguments = Arguments::from_args();
+    // Most of them wait for a deadline of the harness.
+    arguments.test_threads.get_or_insert(4);
+    libtest_mimic::run(&arguments, trials()).exit_code()
+}
+
+/// The second guest is well: how a bench ends without a fault.
+const WELL: Expected = Expected { code: 0, says: &["supported"], ..Expected::WELL };
+/// The second guest is lost, and the first is kept.
+const LOST: Expected = Expected { code: 70, boots: 1, ..Expected::WELL };
+/// A guest that was saved is lost as it is carried on, and its boot is kept.
+const FORK: Expected = Expected { forks: 1, ..LOST };
+/// A guest is lost as it is saved, and nothing was before.
+const SAVED: Expected = Expected { boots: 0, guest: 1, ..FORK };
+/// Whether an agent, its kernel or the host is why nothing comes cannot be told from outside.
+const SILENT: Expected = Expected { code: 2, ..LOST };
+
+const KILLED: &str = "QEMU ended: ";
+const SIGKILL: &str = "signal: 9";
+const RUBBISH: &str = "agent not understood: ";
+
+/// Each fault, by the name of its test.
+const FAULTS: &[(&str, Fault, Expected)] = &[
+    ("none", Fault::None, WELL),
+    ("qemu_dies_at_once", Fault::Dies, LOST.saying(&["start QEMU", KILLED, middle::LAST_WORDS])),
+    ("qemu_killed_at_its_start", Fault::KilledAtStart, LOST.saying(&["start QEMU", KILLED, SIGKILL])),
+    ("qemu_killed_in_boot", Fault::KilledInBoot, LOST.saying(&["could not boot", KILLED, SIGKILL])),
+    (
+        "qemu_killed_in_the_scan",
+        Fault::KilledAtCall("virtio_scsi"),
+        LOST.saying(&["virtio_scsi", KILLED, SIGKILL]),
+    ),
+    ("qemu_killed_in_the_probes", Fault::KilledAtCall("sd_mod"), LOST.saying(&["sd_mod", KILLED, SIGKILL])),
+    ("qemu_killed_as_it_is_told_to_quit", Fault::KilledAtCommand("quit"), WELL),
+    (
+        "qemu_killed_as_it_saves",
+        Fault::KilledAtCommand("query-migrate"),
+        SAVED.saying(&["save a guest", KILLED, SIGKILL]),
+    ),
+    (
+        "qemu_killed_as_it_restores",
+        Fault::KilledAtCommand("query-status"),
+        FORK.saying(&["restore a guest", KILLED, SIGKILL]),
+    ),
+    ("qemu_never_opens_qmp", Fault::NoQmp, LOST.saying(&["start QEMU", "no greeting within 60s"])),
+    ("qemu_greets_with_rubbish", Fault::Qmp(middle::RUBBISH), LOST.saying(&["start QEMU", "over QMP"])),
+    (
+        "qemu_greets_with_half_a_message",
+        Fault::Qmp(middle::HALF_A_GREETING),
+        LOST.saying(&["start QEMU", "over QMP"]),
+    ),
+    (
+        "qemu_greets_and_answers_nothing",
+        Fault::Qmp(middle::GREETING),
+        LOST.saying(&["start QEMU", "over QMP"]),
+    ),
+    ("snapshot_cut_short", Fault::StateCut, FORK.saying(&["restore a guest", "--forks 0"])),
+    ("snapshot_changed", Fault::StateChanged, FORK.saying(&["restore a guest", "--forks 0"])),
+    ("agent_says_rubbish", Fault::AgentRubbish, LOST.saying(&[RUBBISH, "a line of another world"])),
+    ("agent_says_half_a_message", Fault::AgentHalf, LOST.saying(&[RUBBISH, "half a message"])),
+    ("agent_stalls", Fault::AgentStalls, SILENT.saying(&["inconclusive", "silence: not a word for 60s"])),
+    ("agent_answers_out_of_turn", Fault::AgentOutOfTurn, LOST.saying(&[RUBBISH, "which nobody asked"])),
+    (
+        "agent_answers_out_of_turn_without_end",
+        Fault::AgentFlood,
+        LOST.saying(&[RUBBISH, "which nobody asked"]),
+    ),
+    (
+        "agent_announces_a_terabyte",
+        Fault::AgentTerabyte,
+        LOST.saying(&[RUBBISH, "1099511627776 bytes announced"]),
+    ),
+    ("agent_says_a_line_without_end", Fault::AgentEndlessLine, LOST.saying(&[RUBBISH, "a line too long"])),
+    ("console_is_flooded", Fault::ConsoleFlood, WELL),
+];
+
+fn trials() -> Vec<Trial> {
+    let trial = |(name, fault, expected): &'static (&str, Fault, Expected)| {
+        let test = || carry_out(*fault, expected).map_err(Failed::from);
+        Trial::test(format!("faults::guest::{name}"), test)
+    };
+    FAULTS.iter().map(trial).collect()
+}
