@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     // Before anything is built.
     writable(&arguments.output)?;
     nextest(workspace, &["--version"])?;
-    host::prepare(&host::examine(&needed), arguments.setup, watch)?;
+    host::prepare(|| host::examine(&needed), arguments.setup, watch)?;
     let kernels = store.ensure(&needed, watch)?;
     watch.stage("build the agent");
     let agent = image::build_agent(workspace)?;

@@ -23,8 +23,7 @@ pub(crate) fn run(arguments: &BootArguments, workspace: &Path, screen: &Screen) 
     let topology = arguments.shape.on(usual)?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), screen)?.subjects();
-    let busybox = [host::examine_busybox()];
-    host::prepare(&busybox, arguments.setup, screen)?;
+    host::prepare(|| vec![host::examine_busybox()], arguments.setup, screen)?;
     let lineup = Lineup::of(
         &Request {
             workspace,

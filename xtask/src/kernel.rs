@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &KernelArguments, workspace: &Path, watch: &dyn Wat
         KernelVerb::Build(arguments) => {
             let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
             let recipes = arguments.wanted().recipes(&catalogue, store.root(), watch)?.subjects();
-            host::prepare(&host::examine(&recipes), arguments.setup, watch)?;
+            host::prepare(|| host::examine(&recipes), arguments.setup, watch)?;
             for kernel in store.ensure(&recipes, watch)? {
                 print(&format!("{} {}\n", kernel.name, kernel.folder.display()));
             }

@@ -32,7 +32,7 @@ use clap::error::ErrorKind;
 use lab::failure::Kind;
 use lab::watch::Watch;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, KernelArguments, KernelVerb, Verb};
 use crate::screen::{Screen, complain, lost_output};
 
 /// Does what the arguments of this process ask for; its exit code.
@@ -54,7 +54,8 @@ pub fn main() -> ExitCode {
         complain(&format!("Ctrl-C will not be handled: {e}"));
     }
     let screen = Screen::new(cli.quiet);
-    let done = match cli.verb {
+    let first = if sets_up(&cli.verb) { lab::debian::first_update(&screen) } else { Ok(()) };
+    let done = first.and_then(|()| match cli.verb {
         Verb::Archive(arguments) => archive::run(&arguments, &workspace(), &screen),
         Verb::Bench(arguments) => bench::run(&arguments, &workspace(), &screen),
         Verb::Bisect(arguments) => bisect::run(&arguments, &workspace(), &screen),
@@ -68,7 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Perf(arguments) => perf::run(&arguments, &workspace(), &screen),
         Verb::Report(arguments) => report::run(&arguments, &workspace()),
         Verb::Test(arguments) => test::run(&arguments, &workspace(), &screen),
-    };
+    });
     screen.hand_over();
     match done.and_then(|code| lost_output().map_or(Ok(code), Err)) {
         Ok(code) => ExitCode::from(code),
@@ -76,6 +77,22 @@ pub fn main() -> ExitCode {
             complain(&format!("error: {failure}"));
             ExitCode::from(failure.kind.exit_code())
         }
+    }
+}
+
+/// Whether what is missing is to be installed.
+fn sets_up(verb: &Verb) -> bool {
+    match verb {
+        Verb::Archive(arguments) => arguments.setup,
+        Verb::Bench(arguments) => arguments.setup,
+        Verb::Bisect(arguments) => arguments.search.setup,
+        Verb::Boot(arguments) => arguments.setup,
+        Verb::Kernel(KernelArguments { verb: KernelVerb::Build(arguments) }) => arguments.setup,
+        Verb::Mutants(arguments) => arguments.setup,
+        Verb::Nightly(arguments) => arguments.setup,
+        Verb::Perf(arguments) => arguments.setup,
+        Verb::Test(arguments) => arguments.setup,
+        Verb::Doctor | Verb::History(_) | Verb::Kernel(_) | Verb::Merge(_) | Verb::Report(_) => false,
     }
 }
 

@@ -28,7 +28,7 @@ const MOST_PAIRS: usize = 30;
 pub(crate) fn run(arguments: &MutantsArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let mutants = Mutants::read(&catalogue.folder().join("mutants"))?;
-    let on = catalogue.recipe(&mutants.on)?;
+    let on = catalogue.exactly(&mutants.on)?;
     let chosen = mutants.chosen(&arguments.names)?;
     for mutant in &chosen {
         cases_of(mutant)?;

@@ -157,7 +157,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         for filter in &filters {
             all.extend(own_kernels(&catalogue, *filter)?);
         }
-        host::prepare(&host::examine(&all), order.setup, watch)?;
+        host::prepare(|| host::examine(&all), order.setup, watch)?;
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
     // filter that asks for nothing at all is a slip, and no success.

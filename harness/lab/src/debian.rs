@@ -14,10 +14,51 @@ use crate::watch::Watch;
 /// A slow mirror takes minutes; this is for one that does not answer.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// The command that installs these packages here.
+/// The command that installs these packages here, to be copied as it stands.
 pub fn install_command(packages: &[&str]) -> String {
-    let sudo = if is_root() { "" } else { "sudo " };
-    format!("{sudo}apt-get install --no-install-recommends {}", packages.join(" "))
+    let (who, sudo) = match (is_root(), find_program("sudo")) {
+        (true, _) => ("", ""),
+        (false, Some(_)) => ("", "sudo "),
+        (false, None) => ("as root: ", ""),
+    };
+    let one = packages.first().copied().unwrap_or_default();
+    let update = if knows_none(one) { format!("{sudo}apt-get update && ") } else { String::new() };
+    format!("{who}{update}{sudo}apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+/// Whether there is an apt, and it knows no package that begins so.
+fn knows_none(beginning: &str) -> bool {
+    packages(beginning).is_ok_and(|known| known.is_empty())
+}
+
+/// How the names of packages of kernel source begin.
+pub(crate) const SOURCES: &str = "linux-source-";
+
+/// The packages of kernel source that apt knows; `None` where it knows none at all: where there is no apt, or it was
+/// not updated yet, as in a new container.
+pub(crate) fn sources() -> Option<Vec<String>> {
+    packages(SOURCES).ok().filter(|known| !known.is_empty())
+}
+
+/// Updates apt's lists where it knows no package of kernel source: which kernels can be made here depends on that.
+/// Where it cannot be done, whoever installs says so, with all that is missing.
+///
+/// # Errors
+/// `Interrupted`.
+pub fn first_update(watch: &dyn Watch) -> Result<(), Failure> {
+    if find_program("apt-get").is_none() || !can_install() || sources().is_some() {
+        return Ok(());
+    }
+    let attempt = "ask for the names of packages";
+    watch.stage(attempt);
+    match apt(attempt, &["update"], &[]) {
+        Err(failure) if failure.kind == Kind::Interrupted => Err(failure),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn can_install() -> bool {
+    is_root() || find_program("sudo").is_some()
 }
 
 /// Installs what is missing, with apt, as root or through sudo. It never asks a question.
@@ -34,8 +75,8 @@ pub fn install(packages: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
         let next = "install these packages, or what they are called here, and run the same command again";
         return Err(Failure::new(Kind::Host, attempt, seen, next));
     }
-    if !is_root() && find_program("sudo").is_none() {
-        let next = format!("as root: apt-get install --no-install-recommends {}", packages.join(" "));
+    if !can_install() {
+        let next = install_command(packages);
         return Err(Failure::new(Kind::Host, attempt, "it takes root, and there is no sudo", next));
     }
     watch.stage(&attempt);
@@ -46,7 +87,7 @@ pub fn install(packages: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
 }
 
 fn apt(attempt: &str, arguments: &[&str], packages: &[&str]) -> Result<(), Failure> {
-    let next = format!("run it yourself: {}", install_command(packages));
+    let next = format!("run it yourself, and then the same command again: {}", install_command(packages));
     let failed = |seen: String| Failure::new(Kind::Host, attempt, seen, &next);
     let mut command = if is_root() {
         Command::new("apt-get")

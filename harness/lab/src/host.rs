@@ -86,7 +86,10 @@ pub fn examine(recipes: &[Recipe]) -> Vec<Finding> {
         let name = format!("source {package}");
         match std::fs::metadata(archive) {
             Ok(meta) => fine(&name, format!("{} ({} MiB)", archive.display(), meta.len() >> 20)),
-            Err(e) => lacks(&name, format!("{}: {e}", archive.display()), package),
+            Err(e) => {
+                let seen = format!("{}: {e}", archive.display());
+                lacks_source(&name, seen, package, archive, debian::sources())
+            }
         }
     }));
     findings.push(examine_machine());
@@ -153,12 +156,7 @@ pub fn missing_packages(findings: &[Finding]) -> Vec<&str> {
 /// # Errors
 /// `Host`.
 pub fn require(findings: &[Finding]) -> Result<(), Failure> {
-    for finding in findings {
-        if let State::Blocks(next) = &finding.state {
-            let attempt = format!("work with the {} of this host", finding.name);
-            return Err(Failure::new(Kind::Host, attempt, &finding.seen, next));
-        }
-    }
+    refuse_blocked(findings)?;
     let packages = missing_packages(findings);
     if packages.is_empty() {
         return Ok(());
@@ -176,12 +174,40 @@ pub fn require(findings: &[Finding]) -> Result<(), Failure> {
     ))
 }
 
-/// Sees to it that nothing is missing: installs it, if that is wanted, or says what it is.
+/// An error for what no package mends, with what packages are missing besides.
+fn refuse_blocked(findings: &[Finding]) -> Result<(), Failure> {
+    for finding in findings {
+        if let State::Blocks(next) = &finding.state {
+            let attempt = format!("work with the {} of this host", finding.name);
+            let mut next = next.clone();
+            let packages = missing_packages(findings);
+            if !packages.is_empty() {
+                next.push_str(&format!("\nmissing as well: {}", install_command(&packages)));
+            }
+            return Err(Failure::new(Kind::Host, attempt, &finding.seen, next));
+        }
+    }
+    Ok(())
+}
+
+/// Sees to it that nothing is missing: installs it, if that is wanted, or says what it is. Where something is wrong
+/// that no package mends, nothing is installed.
 ///
 /// # Errors
 /// As [`debian::install`] and [`require`].
-pub fn prepare(findings: &[Finding], setup: bool, watch: &dyn Watch) -> Result<(), Failure> {
-    if setup { debian::install(&missing_packages(findings), watch) } else { require(findings) }
+pub fn prepare(examine: impl Fn() -> Vec<Finding>, setup: bool, watch: &dyn Watch) -> Result<(), Failure> {
+    let findings = examine();
+    if !setup {
+        return require(&findings);
+    }
+    refuse_blocked(&findings)?;
+    let packages = missing_packages(&findings);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    debian::install(&packages, watch)?;
+    // A package may bring something else than is looked for, or not where it is looked for.
+    require(&examine())
 }
 
 fn fine(name: &str, seen: String) -> Finding {
@@ -190,6 +216,28 @@ fn fine(name: &str, seen: String) -> Finding {
 
 fn lacks(name: &str, seen: String, package: &str) -> Finding {
     Finding { name: name.to_owned(), seen, state: State::Lacks { package: package.to_owned() } }
+}
+
+/// A package of kernel source that is not installed, where apt knows these.
+fn lacks_source(
+    name: &str,
+    seen: String,
+    package: &str,
+    archive: &Path,
+    known: Option<Vec<String>>,
+) -> Finding {
+    match known {
+        Some(known) if !known.iter().any(|known| known == package) => {
+            let next = format!(
+                "apt knows no {package} here: put the archive at {}, or name kernels of another source with \
+                 --kernels: {}, a tarball, a source tree",
+                archive.display(),
+                known.join(", ")
+            );
+            Finding { name: name.to_owned(), seen, state: State::Blocks(next) }
+        }
+        Some(_) | None => lacks(name, seen, package),
+    }
 }
 
 fn examine_qemu() -> Vec<Finding> {
@@ -328,5 +376,33 @@ fn examine_kvm(store: &Store) -> Finding {
             let seen = "/dev/kvm opens; not proven yet".to_owned();
             Finding { name, seen, state: State::Mind("the first bench proves it by a boot".to_owned()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Nobody;
+
+    #[test]
+    fn a_source_that_apt_does_not_have_is_no_package_to_install_and_keeps_others_from_being_installed() {
+        let found = |known: Option<&[&str]>| {
+            let known = known.map(|known| known.iter().map(|name| (*name).to_owned()).collect());
+            let archive = Path::new("/usr/src/linux-source-0.1.tar.xz");
+            lacks_source("source", "nothing".to_owned(), "linux-source-0.1", archive, known)
+        };
+        let lacks = State::Lacks { package: "linux-source-0.1".to_owned() };
+        assert_eq!(found(None).state, lacks);
+        assert_eq!(found(Some(&["linux-source-0.1"])).state, lacks);
+
+        let findings =
+            vec![super::lacks("flex", "no flex".to_owned(), "flex"), found(Some(&["linux-source-0.2"]))];
+        let told = require(&findings).unwrap_err();
+        assert_eq!(told.kind, Kind::Host);
+        for part in ["linux-source-0.1.tar.xz", "--kernels: linux-source-0.2", "apt-get install", "flex"] {
+            assert!(told.next.contains(part), "{told}");
+        }
+        // Installing would fail otherwise, or ask for more than is told here.
+        assert_eq!(prepare(|| findings.clone(), true, &Nobody), Err(told));
     }
 }

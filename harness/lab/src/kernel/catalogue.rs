@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::debian;
 use crate::failure::{Failure, Kind};
 use crate::kernel::recipe::{Behaviour, Build, Origin, Patch, Recipe, Source};
 use crate::kernel::spec;
@@ -44,6 +45,8 @@ struct Entry {
     about: String,
     behaves: Option<Behaviour>,
     source: String,
+    /// The kernel that has this name where apt knows packages of kernel source, but not this one.
+    instead: Option<String>,
     series: Vec<PathBuf>,
     /// On top of that of every kernel.
     #[serde(default)]
@@ -99,18 +102,35 @@ impl Catalogue {
         spec::find(name, Path::new(""), self, &Nobody)
     }
 
-    /// The recipe of a named kernel; `None` for a name that is not here.
-    pub(super) fn named(&self, name: &str) -> Option<Result<Recipe, Failure>> {
-        Some(self.read_entry(name, self.file.kernel.get(name)?))
+    /// The recipe of a named kernel of just the source that the file says: for patches that were made for that one.
+    ///
+    /// # Errors
+    /// As [`Catalogue::recipe`].
+    pub fn exactly(&self, name: &str) -> Result<Recipe, Failure> {
+        match self.file.kernel.get(name) {
+            Some(entry) => self.read_entry(name, entry, &|| None),
+            None => self.recipe(name),
+        }
     }
 
-    fn read_entry(&self, name: &str, entry: &toml::Value) -> Result<Recipe, Failure> {
+    /// The recipe of a named kernel; `None` for a name that is not here.
+    pub(super) fn named(&self, name: &str) -> Option<Result<Recipe, Failure>> {
+        Some(self.read_entry(name, self.file.kernel.get(name)?, &debian::sources))
+    }
+
+    /// The recipe of an entry, on a system whose apt knows these packages of kernel source.
+    fn read_entry(
+        &self,
+        name: &str,
+        entry: &toml::Value,
+        known: &dyn Fn() -> Option<Vec<String>>,
+    ) -> Result<Recipe, Failure> {
         let wrong = |seen: String| {
             let attempt = format!("read [kernel.{name}] in {}", self.path().display());
             Failure::new(Kind::Asked, attempt, seen, "mend the entry; `mainline` is an example")
         };
         let entry: Entry = entry.clone().try_into().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
-        let Entry { about, behaves, source, series, config } = entry;
+        let Entry { about, behaves, source, instead, series, config } = entry;
         let found = spec::source(&source, &self.folder, &Nobody)?;
         let (_, found) = found.ok_or_else(|| wrong(format!("there is no source \"{source}\"")))?;
         let mut build = self.plain(found)?;
@@ -120,7 +140,19 @@ impl Catalogue {
             return Err(wrong(format!("there is no file {}", path.display())));
         }
         build.series = series.into_iter().map(Patch::file).collect();
-        Ok(Recipe { name: name.to_owned(), about, behaves, origin: Origin::Build(build) })
+        let recipe = Recipe { name: name.to_owned(), about, behaves, origin: Origin::Build(build) };
+        let Some(instead) = instead else { return Ok(recipe) };
+        let other = self.file.kernel.get(&instead);
+        let other = other.ok_or_else(|| wrong(format!("there is no kernel \"{instead}\"")))?;
+        if !is_out_of_reach(&recipe, known) {
+            return Ok(recipe);
+        }
+        let other = self.read_entry(&instead, other, known)?;
+        if is_out_of_reach(&other, known) {
+            return Ok(recipe);
+        }
+        let about = format!("{}; this is {instead}, as apt has no {source} here", other.about);
+        Ok(Recipe { name: recipe.name, about, ..other })
     }
 
     /// How a source is built as it is.
@@ -174,6 +206,13 @@ impl Catalogue {
     }
 }
 
+/// Whether a kernel is made of a package that is not here, and that apt cannot get, though it knows others like it.
+fn is_out_of_reach(recipe: &Recipe, known: &dyn Fn() -> Option<Vec<String>>) -> bool {
+    recipe.package().is_some_and(|(package, archive)| {
+        !archive.is_file() && known().is_some_and(|known| !known.iter().any(|name| name == package))
+    })
+}
+
 /// The files of a folder, in order.
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
@@ -201,6 +240,32 @@ mod tests {
         std::fs::write(folder.path().join("kernels.toml"), text).unwrap();
         let catalogue = Catalogue::read(folder.path()).unwrap();
         (folder, catalogue)
+    }
+
+    #[test]
+    fn a_kernel_whose_source_apt_does_not_have_is_the_one_that_stands_in_for_it() {
+        let entry = |version: &str, instead: &str| {
+            format!("about = \"of {version}\"\nsource = \"linux-source-{version}\"\nseries = []\n{instead}")
+        };
+        let (old, new) = (entry("0.1", "instead = \"new\""), entry("0.12", "behaves = \"near-node\""));
+        let (_folder, catalogue) = with(&format!("{old}\n[kernel.new]\n{new}"));
+        let made = |known: Option<&[&str]>| {
+            let known = || known.map(|known| known.iter().map(|name| (*name).to_owned()).collect());
+            let recipe = catalogue.read_entry("mine", &catalogue.file.kernel["mine"], &known).unwrap();
+            assert_eq!(recipe.name, "mine");
+            (recipe.package().unwrap().0.to_owned(), recipe.behaves, recipe.about)
+        };
+        let first = ("linux-source-0.1".to_owned(), None, "of 0.1".to_owned());
+        assert_eq!(made(Some(&["linux-source-0.1", "linux-source-0.12"])), first);
+        let about = "of 0.12; this is new, as apt has no linux-source-0.1 here".to_owned();
+        let second = ("linux-source-0.12".to_owned(), Some(Behaviour::NearNode), about);
+        assert_eq!(made(Some(&["linux-source-0.12"])), second);
+        // Neither, and nobody knows.
+        assert_eq!(made(Some(&["linux-source-0.2"])), first);
+        assert_eq!(made(None), first);
+
+        let (_folder, catalogue) = with(&entry("0.1", "instead = \"nope\""));
+        assert!(catalogue.recipe("mine").unwrap_err().seen.contains("there is no kernel \"nope\""));
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn downloaded(
     if kept.is_file() {
         return Ok(kept);
     }
-    check_version(package, version, spec::SOURCES)?;
+    check_version(package, version, debian::SOURCES)?;
     let deb = debian::download(package, version, &downloads, watch)?;
     let unpacked = Scratch::partial(&downloads)?;
     debian::unpack(&deb, unpacked.path())?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::debian;
+use crate::debian::{self, SOURCES};
 use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
 use crate::kernel::ready;
@@ -259,12 +259,12 @@ fn refuse_unknown(source: &Source) -> Result<(), Failure> {
     if path.is_file() {
         return Ok(());
     }
-    let known = debian::packages(SOURCES).unwrap_or_default();
-    if known.is_empty() || known.contains(package) { Ok(()) } else { Err(unknown_package(package, SOURCES)) }
+    match debian::sources() {
+        Some(known) if !known.contains(package) => Err(unknown_package(package, SOURCES)),
+        Some(_) | None => Ok(()),
+    }
 }
 
-/// How the names of Debian's packages of kernel source begin.
-pub(super) const SOURCES: &str = "linux-source-";
 /// How the names of Debian's packages of kernels begin.
 pub(super) const IMAGES: &str = "linux-image-";
 

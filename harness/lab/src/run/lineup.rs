@@ -90,8 +90,11 @@ impl Lineup {
         request.place.check()?;
         store.sweep()?;
         let kit = store.kit();
-        let findings = if kit.is_some() { host::examine_to_boot() } else { host::examine(request.recipes) };
-        host::prepare(&findings, request.setup, watch)?;
+        let examine = || match kit {
+            Some(_) => host::examine_to_boot(),
+            None => host::examine(request.recipes),
+        };
+        host::prepare(examine, request.setup, watch)?;
         if request.wish == Wish::Kvm {
             accelerator::require_vcpu()?;
         }
