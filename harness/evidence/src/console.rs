@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Death {
     /// `panic()`: nothing runs any more.
     Panic,
+    /// Memory is full: a process was killed for it, or there was none to kill, which is a panic.
+    OutOfMemory,
     /// A fault or a `BUG()` in kernel mode: the thread is gone, with whatever locks it held.
     Oops,
     /// A thread that slept uninterruptibly for longer than `hung_task_timeout_secs`.
@@ -26,6 +28,7 @@ impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Panic => "kernel panic",
+            Self::OutOfMemory => "out of memory",
             Self::Oops => "oops",
             Self::HungTask => "hung task",
             Self::SoftLockup => "soft lockup",
@@ -45,11 +48,16 @@ impl Watcher {
     /// Looks at the next line: a sign of death, if it is one.
     ///
     /// Words as in 6.1: `panic()` in kernel/panic.c; `die()` and page faults in arch/x86; `check_hung_task()`
-    /// in kernel/hung_task.c; `watchdog_timer_fn()` in kernel/watchdog.c; kernel/rcu/tree_stall.h.
+    /// in kernel/hung_task.c; `watchdog_timer_fn()` in kernel/watchdog.c; kernel/rcu/tree_stall.h; mm/oom_kill.c.
     pub fn see(&mut self, line: &str) -> Option<Death> {
         let text = message(line);
-        let death = if text.starts_with("Kernel panic - not syncing") {
-            Death::Panic
+        let death = if let Some(why) = text.strip_prefix("Kernel panic - not syncing") {
+            match why.contains("System is deadlocked on memory") || why.contains("Out of memory") {
+                true => Death::OutOfMemory,
+                false => Death::Panic,
+            }
+        } else if text.starts_with("Out of memory: Killed process ") {
+            Death::OutOfMemory
         } else if text.contains("BUG: soft lockup") {
             Death::SoftLockup
         } else if text.starts_with("INFO: task ") && text.contains(" blocked for more than ") {
@@ -113,6 +121,14 @@ mod tests {
             (
                 "[    2.1] general protection fault, probably for non-canonical address 0x6b6b: 0000 [#1]",
                 Death::Oops,
+            ),
+            (
+                "[    9.1][    T1] Kernel panic - not syncing: System is deadlocked on memory",
+                Death::OutOfMemory,
+            ),
+            (
+                "[    9.1][   T57] Out of memory: Killed process 99 (udevd) total-vm:12kB, anon-rss:4kB",
+                Death::OutOfMemory,
             ),
             ("[    2.1][   T40] kernel BUG at drivers/base/dd.c:12!", Death::Oops),
             ("[   11.0][   T18] INFO: task agent:57 blocked for more than 10 seconds.", Death::HungTask),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use evidence::console::Death;
 use lab::failure::Kind;
 use lab::guest::topology::Topology;
-use lab::guest::{CallError, Cause, Guest, Lost, Order, Patience, image};
+use lab::guest::{CallError, Cause, Guest, Image, Lost, Order, Patience, Trouble, image};
 use lab::kernel::modules::Module;
 use libtest_mimic::Trial;
 use object::{Object, ObjectSection, ObjectSymbol};
@@ -20,6 +20,9 @@ use crate::outcome::{Wrong, trial};
 /// The kernel that dies. Any would do.
 const KERNEL: &str = "mainline";
 
+/// `ud2`.
+const UNDEFINED: [u8; 2] = [0x0f, 0x0b];
+
 /// What a guest does next, in which it is expected to die.
 const DOING: &str = "die";
 
@@ -27,12 +30,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     let death = |name: &str, test: fn() -> Result<(), Wrong>| trial(format!("deaths::{name}"), test);
     vec![
         death("panic", panic),
+        death("out_of_memory", out_of_memory),
         death("oops", oops),
         death("hung_task", hung_task),
         death("soft_lockup", soft_lockup),
         death("rcu_stall", rcu_stall),
         death("second_boot", second_boot),
         death("reset", reset),
+        death("reset_in_boot", reset_in_boot),
         death("silence", silence),
         death("overdue", overdue),
         death("agent", agent),
@@ -42,6 +47,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn panic() -> Result<(), Wrong> {
     let lost = Patient::boot("panic")?.dies_of(set("/proc/sysrq-trigger", "c"))?;
     expect_kernel(&lost, Death::Panic)
+}
+
+/// The kernel is told to keep more memory free than there is: the next that asks for some gets none, and there is no
+/// process but the first.
+fn out_of_memory() -> Result<(), Wrong> {
+    let lost = Patient::boot("out-of-memory")?.dies_of(set("/proc/sys/vm/min_free_kbytes", "16777216"))?;
+    expect_kernel(&lost, Death::OutOfMemory)
 }
 
 /// A module whose first instruction is undefined.
@@ -90,6 +102,36 @@ fn second_boot() -> Result<(), Wrong> {
 fn reset() -> Result<(), Wrong> {
     let lost = Patient::boot("reset")?.dies_of(set("/proc/sysrq-trigger", "b"))?;
     expect(&lost, lost.cause == Cause::Reset)
+}
+
+/// A kernel whose first instruction is undefined, as there is nobody yet to handle that: it would begin again and again.
+fn reset_in_boot() -> Result<(), Wrong> {
+    let kernel = laboratory::kernel(KERNEL)?;
+    let (folder, _) = laboratory::folder("reset-in-boot")?;
+    let mut data = fs::read(&kernel.image.path)?;
+    let at = offset_of(&data, "pvh_start_xen").ok_or("the kernel has no PVH entry")?;
+    data[at..at + 2].copy_from_slice(&UNDEFINED);
+    let image = Image { path: folder.join("vmlinux"), own: true };
+    fs::write(&image.path, data)?;
+    let accelerator = laboratory::accelerator()?;
+    let topology = Topology { vcpus: 2, ..Topology::new(1, 1, 1, Duration::ZERO) };
+    let started = Guest::start(&Order {
+        kernel: &image,
+        initramfs: &kernel.initramfs,
+        parameters: "",
+        topology: &topology,
+        accelerator,
+        cpus: topology.host_cpus(),
+        patience: Patience::of(accelerator),
+        folder: &folder,
+    });
+    // Of the size of a hundred logs, and of no use to whoever reads them.
+    fs::remove_file(&image.path)?;
+    match started {
+        Err(Trouble::Lost(lost)) if lost.cause == Cause::Reset && lost.doing.starts_with("boot ") => Ok(()),
+        Err(other) => Err(other.into()),
+        Ok(_) => Err("the guest came up without its first instruction".into()),
+    }
 }
 
 /// Every CPU spins with interrupts off: nobody is left to say anything.
@@ -227,9 +269,10 @@ fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::Pat
     let mut modules = modules.to_vec();
     let module = modules.iter_mut().find(|module| module.name == name).ok_or("no such module")?;
     let mut data = fs::read(&module.path)?;
-    let at = init_function(&data).ok_or("it has no init_module in .init.text")?;
+    // The function that `finit_module` calls.
+    let at = offset_of(&data, "init_module").ok_or("it has no init_module")?;
     // Two bytes only: what relocations change has to be zero before.
-    data[at..at + 2].copy_from_slice(&[0x0f, 0x0b]);
+    data[at..at + 2].copy_from_slice(&UNDEFINED);
     module.path = folder.join(format!("{name}.ko"));
     fs::write(&module.path, data)?;
     let initramfs = folder.join("initramfs.cpio");
@@ -237,10 +280,12 @@ fn spoil(modules: &[Module], name: &str, folder: &Path) -> Result<std::path::Pat
     Ok(initramfs)
 }
 
-/// Where in the file the function begins that `finit_module` calls.
-fn init_function(data: &[u8]) -> Option<usize> {
+/// Where in the file this function begins.
+fn offset_of(data: &[u8], function: &str) -> Option<usize> {
     let file = object::File::parse(data).ok()?;
-    let (section, _) = file.section_by_name(".init.text")?.file_range()?;
-    let function = file.symbol_by_name("init_module")?.address();
-    usize::try_from(section + function).ok()
+    let function = file.symbol_by_name(function)?;
+    let section = file.section_by_index(function.section_index()?).ok()?;
+    // Sections of a module have no address yet.
+    let (begins, _) = section.file_range()?;
+    usize::try_from(begins + function.address() - section.address()).ok()
 }
