@@ -12,7 +12,7 @@ use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::world::{Running, Said, World, is_right};
+use super::world::{Running, Said, World, ended_right, is_right};
 use super::{Test, nothing};
 use crate::outcome::Wrong;
 
@@ -103,8 +103,17 @@ fn disturbed(world: &World, number: u32, way: Way, after: Duration) -> Result<St
     let code = said.code();
     let kept = kept(world, &out, &said)?;
     match way {
-        // It had come to its verdict, or was about to.
-        _ if finished || out.join("verdict.json").exists() => is_right(&out, &said)?,
+        _ if finished => is_right(&out, &said)?,
+        // It was about to end with its verdict, which is kept: killed after that, or unable to show it on a terminal that
+        // is not there.
+        way if out.join("verdict.json").exists() => {
+            let cut_short = match way {
+                Way::Signal(Signal::SIGKILL) => 137,
+                Way::Signal(_) => 130,
+                Way::Terminal => 74,
+            };
+            ended_right(&out, &said, &[0, 2, cut_short])?;
+        }
         Way::Signal(Signal::SIGKILL) if code == 137 => {}
         Way::Signal(Signal::SIGKILL) => return Err(format!("killed, and ended with {code}: {said:?}").into()),
         // In its first milliseconds it has not asked yet to be told.

@@ -177,7 +177,12 @@ impl Said {
 /// That a bench came to a verdict in which all that these kernels are to do is supported. Which one is faster may be
 /// open: two boots are few.
 pub(super) fn is_right(run: &Path, said: &Said) -> Result<(), Wrong> {
-    if ![0, 2].contains(&said.code()) {
+    ended_right(run, said, &[0, 2])
+}
+
+/// The same of one that ended with one of these codes.
+pub(super) fn ended_right(run: &Path, said: &Said, codes: &[i32]) -> Result<(), Wrong> {
+    if !codes.contains(&said.code()) {
         return Err(format!("no verdict: {said:?}").into());
     }
     let text = fs::read_to_string(run.join("verdict.json"))?;
