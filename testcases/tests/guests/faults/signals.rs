@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
 use fastrand::Rng;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
@@ -95,7 +96,11 @@ fn disturbed(world: &World, number: u32, way: Way, after: Duration) -> Result<St
     std::thread::sleep(after);
     let finished = running.child.try_wait()?.is_some();
     match way {
-        Way::Signal(signal) => kill(Pid::from_raw(i32::try_from(running.child.id())?), signal)?,
+        // It may have ended since it was looked at.
+        Way::Signal(signal) => match kill(Pid::from_raw(i32::try_from(running.child.id())?), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(e.into()),
+        },
         Way::Terminal => drop(terminal),
     }
     let said = running.ended()?;
