@@ -127,7 +127,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn what_a_process_holds_is_counted_and_given_back() {
+    fn what_a_process_holds_is_counted() {
         let before = Held::by_us().unwrap();
         let mut child = Command::new("sleep").arg("1000").stdin(Stdio::piped()).spawn().unwrap();
         let with = Held::by_us().unwrap();

@@ -42,8 +42,6 @@ pub(super) struct Qemu {
     talk: Talk,
     events: Receiver<Event>,
     last_line: LastLine,
-    /// Calls that have no reply yet; whether raw bytes may follow it.
-    asked: HashMap<u64, bool>,
     /// Replies that came while another was waited for.
     early: HashMap<u64, (Result<Answer, String>, Vec<u8>)>,
     next_id: u64,
@@ -84,13 +82,9 @@ impl Qemu {
     }
 
     pub(super) fn send(&mut self, doing: &str, request: Request) -> Result<u64, Lost> {
-        let bytes = matches!(request, Request::ReadKmsg | Request::ReadKmsgOn | Request::ReadFile { .. });
-        let id = self.next_call();
+        let id = self.next_call(&request);
         match protocol::write_line(&mut self.calls, &Call { id, request }, &[]) {
-            Ok(()) => {
-                self.asked.insert(id, bytes);
-                Ok(id)
-            }
+            Ok(()) => Ok(id),
             // Only QEMU can close the other end: what happened to it is in the queue.
             Err(e) => match self.next_event(doing, Instant::now() + LAST_WORDS) {
                 Err(lost) => Err(lost),
@@ -124,14 +118,7 @@ impl Qemu {
             match self.next_event(doing, deadline.min(now + PING_AFTER))? {
                 Some((Word::Reply(Reply { id, result }), body)) => {
                     heard = Instant::now();
-                    match self.asked.remove(&id) {
-                        Some(false) if !body.is_empty() => {
-                            let what = format!("{} bytes after a reply that has none", body.len());
-                            return Err(self.lost(doing, Cause::AgentRubbish(what)));
-                        }
-                        // Whoever listens lets only replies through that were asked for.
-                        _ => drop(self.early.insert(id, (result, body))),
-                    }
+                    self.early.insert(id, (result, body));
                 }
                 Some((Word::Hello(_), _)) => {
                     let line = "the agent said hello again".to_owned();
@@ -169,10 +156,11 @@ impl Qemu {
     }
 
     /// The number of the next call, of which the agent is listened to from now on.
-    fn next_call(&mut self) -> u64 {
+    fn next_call(&mut self, request: &Request) -> u64 {
+        let bytes = matches!(request, Request::ReadKmsg | Request::ReadKmsgOn | Request::ReadFile { .. });
         let id = self.next_id;
         self.next_id += 1;
-        self.talk.asks(id);
+        self.talk.asks(id, bytes);
         id
     }
 
@@ -251,8 +239,9 @@ impl Qemu {
 
     /// A kernel that oopsed or hangs may still answer: its log says more than its console.
     fn save_log(&mut self) {
-        let id = self.next_call();
-        if protocol::write_line(&mut self.calls, &Call { id, request: Request::ReadKmsg }, &[]).is_err() {
+        let request = Request::ReadKmsg;
+        let id = self.next_call(&request);
+        if protocol::write_line(&mut self.calls, &Call { id, request }, &[]).is_err() {
             return;
         }
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! The threads that listen to a guest: its console and its agent become events in one queue.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -80,8 +80,8 @@ pub(crate) struct Talk(Arc<Mutex<Open>>);
 struct Open {
     /// Whether the guest was saved by another talk: it may still answer what it was asked then.
     restored: bool,
-    /// The numbers of calls without a reply.
-    asked: HashSet<u64>,
+    /// The numbers of calls without a reply; whether raw bytes may follow it.
+    asked: HashMap<u64, bool>,
     /// Whether a word has begun to come, and is not whole yet.
     half: bool,
 }
@@ -89,12 +89,12 @@ struct Open {
 impl Talk {
     /// With a guest that was restored, or with one that boots.
     pub(crate) fn with(restored: bool) -> Self {
-        Self(Arc::new(Mutex::new(Open { restored, asked: HashSet::new(), half: false })))
+        Self(Arc::new(Mutex::new(Open { restored, asked: HashMap::new(), half: false })))
     }
 
-    /// A call is about to be made.
-    pub(crate) fn asks(&self, id: u64) {
-        self.open().asked.insert(id);
+    /// A call is about to be made, to whose reply raw bytes may belong.
+    pub(crate) fn asks(&self, id: u64, bytes: bool) {
+        self.open().asked.insert(id, bytes);
     }
 
     /// Whether a part of a word has come, and its rest has not.
@@ -117,15 +117,16 @@ impl Talk {
             let heard = protocol::read_word(stream)?;
             let mut open = self.open();
             open.half = false;
-            match &heard {
-                Some((Word::Reply(Reply { id, .. }), _)) if !open.asked.remove(id) => {
-                    if !open.restored {
-                        let text = format!("a reply to call {id}, which nobody asked or which has its reply");
-                        return Err(io::Error::new(ErrorKind::InvalidData, text));
-                    }
+            let Some((Word::Reply(Reply { id, .. }), body)) = &heard else { return Ok(heard) };
+            let rubbish = match open.asked.remove(id) {
+                Some(false) if !body.is_empty() => {
+                    format!("{} bytes after a reply that has none", body.len())
                 }
-                _ => return Ok(heard),
-            }
+                Some(_) => return Ok(heard),
+                None if open.restored => continue,
+                None => format!("a reply to call {id}, which nobody asked or which has its reply"),
+            };
+            return Err(io::Error::new(ErrorKind::InvalidData, rubbish));
         }
     }
 
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn a_reply_is_heard_once_and_what_nobody_asked_is_the_last_that_is_listened_to() {
         let (mut agent, talk, events) = listened_to();
-        talk.asks(7);
+        talk.asks(7, false);
         for id in [7, 7, 7] {
             protocol::write_line(&mut agent, &reply(id), &[]).unwrap();
         }
@@ -255,10 +256,39 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_heard_where_they_may_be_and_else_they_are_the_last() {
+        let (mut agent, talk, events) = listened_to();
+        talk.asks(1, true);
+        talk.asks(2, false);
+        for id in [1, 2] {
+            let result = Ok(Answer::Bytes { len: 3 });
+            protocol::write_line(&mut agent, &Word::Reply(Reply { id, result }), b"abc").unwrap();
+        }
+        drop(agent);
+        let heard: Vec<Event> = events.iter().collect();
+        assert!(matches!(&heard[0], Event::Word(_, body) if body == b"abc"), "{heard:?}");
+        assert!(matches!(&heard[1], Event::Rubbish(why) if why.contains("3 bytes after")), "{heard:?}");
+    }
+
+    #[test]
+    fn a_guest_that_was_restored_may_answer_what_it_was_asked_before_it_was_saved() {
+        let (ours, mut agent) = UnixStream::pair().unwrap();
+        let (talk, (sender, events)) = (Talk::with(true), sync_channel(WORDS_AT_ONCE));
+        listen_to_agent(ours, talk.clone(), sender);
+        talk.asks(1, false);
+        for id in [9, 1] {
+            protocol::write_line(&mut agent, &reply(id), &[]).unwrap();
+        }
+        drop(agent);
+        let heard: Vec<Event> = events.iter().collect();
+        assert!(matches!(&heard[..], [Event::Word(word, _)] if *word == reply(1)), "{heard:?}");
+    }
+
+    #[test]
     fn a_word_is_half_said_until_its_rest_comes() {
         let (mut agent, talk, events) = listened_to();
         assert!(!talk.is_half_said());
-        talk.asks(1);
+        talk.asks(1, false);
         let mut word = Vec::new();
         protocol::write_line(&mut word, &reply(1), &[]).unwrap();
         agent.write_all(&word[..5]).unwrap();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
 use fastrand::Rng;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
@@ -58,9 +57,8 @@ fn at_random_moments(world: &World) -> Result<(), Wrong> {
     for moment in 0..moments {
         let way = WAYS[moment as usize % WAYS.len()];
         let after = takes.mul_f64(draw.f64());
-        let seen = disturbed(world, moment, way, after).map_err(|wrong| {
-            format!("{way:?} after {after:?} of {takes:?} ({again}): {}", wrong_words(&wrong))
-        })?;
+        let seen = disturbed(world, moment, way, after)
+            .map_err(|wrong| format!("{way:?} after {after:?} of {takes:?} ({again}): {wrong:?}"))?;
         told.push(format!("{way:?} after {after:.1?}: {seen}"));
     }
     tell(&format!("{again}; undisturbed it takes {takes:.1?}\n{}", told.join("\n")));
@@ -75,10 +73,6 @@ fn at_random_moments(world: &World) -> Result<(), Wrong> {
         return Err(format!("the store has suffered ({again}): {}", said.stderr).into());
     }
     world.nothing_is_left()
-}
-
-fn wrong_words(wrong: &Wrong) -> String {
-    format!("{wrong:?}")
 }
 
 /// Lets a bench begin, and tells it to end; what came of it.
@@ -96,29 +90,23 @@ fn disturbed(world: &World, number: u32, way: Way, after: Duration) -> Result<St
     std::thread::sleep(after);
     let finished = running.child.try_wait()?.is_some();
     match way {
-        // It may have ended since it was looked at.
-        Way::Signal(signal) => match kill(Pid::from_raw(i32::try_from(running.child.id())?), signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => return Err(e.into()),
-        },
+        // Its number may be that of another process by now.
+        Way::Signal(_) if finished => {}
+        Way::Signal(signal) => kill(Pid::from_raw(i32::try_from(running.child.id())?), signal)?,
         Way::Terminal => drop(terminal),
     }
     let said = running.ended()?;
     world.nothing_is_left()?;
     let code = said.code();
     let kept = kept(world, &out, &said)?;
+    let has_verdict = out.join("verdict.json").exists();
     match way {
         _ if finished => is_right(&out, &said)?,
         // It was about to end with its verdict, which is kept: killed after that, or unable to show it on a terminal that
-        // is not there.
-        way if out.join("verdict.json").exists() => {
-            let cut_short = match way {
-                Way::Signal(Signal::SIGKILL) => 137,
-                Way::Signal(_) => 130,
-                Way::Terminal => 74,
-            };
-            ended_right(&out, &said, &[0, 2, cut_short])?;
-        }
+        // is not there. A wish to stop comes too late then.
+        Way::Signal(Signal::SIGKILL) if has_verdict => ended_right(&out, &said, &[0, 2, 137])?,
+        Way::Terminal if has_verdict => ended_right(&out, &said, &[0, 2, 74])?,
+        Way::Signal(_) if has_verdict => is_right(&out, &said)?,
         Way::Signal(Signal::SIGKILL) if code == 137 => {}
         Way::Signal(Signal::SIGKILL) => return Err(format!("killed, and ended with {code}: {said:?}").into()),
         // In its first milliseconds it has not asked yet to be told.

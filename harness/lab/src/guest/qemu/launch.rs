@@ -264,7 +264,6 @@ impl Qemu {
             talk,
             events,
             last_line,
-            asked: HashMap::new(),
             early: HashMap::new(),
             next_id: 1,
             patience: order.patience,
