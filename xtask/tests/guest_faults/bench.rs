@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::left::{self, Before};
+use crate::left::Before;
 use crate::middle::{self, Fault};
 
 /// How long a bench may take: every deadline of the harness, and guests that share the host with others.
@@ -51,7 +51,7 @@ pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String>
     let this = std::env::current_exe().map_err(wrong)?;
     symlink(this, folder.join("bin").join(lab::guest::QEMU)).map_err(wrong)?;
 
-    let before = Before::look();
+    let before = Before::look(&folder);
     let status = ended(&mut bench(&folder, fault, expected)?).map_err(wrong)?;
     let said = ["stdout", "stderr"].map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
     let said = said.concat();
@@ -66,7 +66,7 @@ pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String>
         wrongs.push("it panicked".to_owned());
     }
     wrongs.extend(kept(&folder.join("run"), expected));
-    wrongs.extend(before.left(&folder).into_iter().map(|what| format!("left behind: {what}")));
+    wrongs.extend(before.left().into_iter().map(|what| format!("left behind: {what}")));
     if wrongs.is_empty() { Ok(()) } else { Err(format!("{}\nit said: {said}", wrongs.join("\n"))) }
 }
 
@@ -81,7 +81,7 @@ fn bench(folder: &Path, fault: Fault, expected: &Expected) -> Result<Child, Stri
         .arg(folder.join("run"))
         .env("PATH", format!("{}:{path}", folder.join("bin").display()))
         .env("TMPDIR", folder.join("tmp"))
-        .env(left::OF, folder)
+        .env(middle::FOLDER, folder)
         .env(middle::FAULT, format!("{} {}", expected.guest, fault.name()))
         .env(middle::REAL_PATH, path)
         .stdin(Stdio::null())

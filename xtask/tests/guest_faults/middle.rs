@@ -17,8 +17,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use nix::unistd::Pid;
 use protocol::{Answer, Call, Reply, Request, Word};
 
-use crate::left;
-
+/// Names the folder of a test to the QEMUs that are started for it.
+pub(crate) const FOLDER: &str = "PARPROBE_TEST_FOLDER";
 /// Says which guest of the bench has which fault: its number from 1 on, and the name.
 pub(crate) const FAULT: &str = "PARPROBE_TEST_FAULT";
 
@@ -173,7 +173,7 @@ fn real_qemu() -> io::Result<PathBuf> {
 
 /// Which of the guests of the bench this is, from 1 on.
 fn number() -> io::Result<u64> {
-    let folder = std::env::var_os(left::OF).unwrap_or_default();
+    let folder = std::env::var_os(FOLDER).unwrap_or_default();
     let path = Path::new(&folder).join("guests");
     OpenOptions::new().create(true).append(true).open(&path)?.write_all(b".")?;
     Ok(fs::metadata(path)?.len())
