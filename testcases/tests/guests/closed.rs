@@ -6,8 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lab::guest::topology::Topology;
-use lab::guest::{Guest, Order, Patience, Walls};
+use lab::guest::{Guest, Walls};
 use libtest_mimic::Trial;
 use protocol::Request;
 
@@ -38,20 +37,7 @@ struct Closed {
 }
 
 fn with_guest(name: &str, look: impl FnOnce(&mut Closed) -> Result<(), Wrong>) -> Result<(), Wrong> {
-    let kernel = laboratory::kernel("mainline")?;
-    let accelerator = laboratory::accelerator()?;
-    let (folder, _) = laboratory::folder(name)?;
-    let topology = Topology::new(1, 1, 1, Duration::ZERO);
-    let guest = Guest::start(&Order {
-        kernel: &kernel.image,
-        initramfs: &kernel.initramfs,
-        parameters: "",
-        topology: &topology,
-        accelerator,
-        cpus: 1,
-        patience: Patience::of(accelerator),
-        folder: &folder,
-    })?;
+    let (guest, folder) = laboratory::small_guest(name)?;
     let qemu = qemu_of(&folder).ok_or("QEMU is not among our children")?;
     look(&mut Closed { guest, qemu, elsewhere: tempfile::tempdir()? })
 }

@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use evidence::plain::plain;
 use lab::accelerator::{Accelerator, Wish};
 use lab::failure::{Failure, Kind};
+use lab::guest::topology::Topology;
+use lab::guest::{Guest, Order, Patience};
 use lab::kernel::{Catalogue, Recipe, Store, Wanted};
 use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use testcases::KERNELS_OF_THE_HARNESS;
+
+use crate::outcome::Wrong;
 
 /// The kernels that cases are carried out on, unless `cargo xtask test` was told of others.
 const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
@@ -119,6 +124,23 @@ pub(crate) fn folder(name: &str) -> Result<(PathBuf, String), Failure> {
     let run = lineup()?.lock().unwrap_or_else(PoisonError::into_inner).run.clone();
     let name = run::boot_name(number, name);
     Ok((run::make_boot_folder(&run, &name)?, name))
+}
+
+/// A guest of one vCPU with one LUN, on a CPU of its own, and its folder.
+pub(crate) fn small_guest(name: &str) -> Result<(Guest, PathBuf), Wrong> {
+    let (kernel, accelerator) = (kernel("mainline")?, accelerator()?);
+    let (folder, _) = folder(name)?;
+    let guest = Guest::start(&Order {
+        kernel: &kernel.image,
+        initramfs: &kernel.initramfs,
+        parameters: "",
+        topology: &Topology::new(1, 1, 1, Duration::ZERO),
+        accelerator,
+        cpus: 1,
+        patience: Patience::of(accelerator),
+        folder: &folder,
+    })?;
+    Ok((guest, folder))
 }
 
 /// Tells what goes on where kernels take minutes to build.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use evidence::cpus::Cpus;
 use evidence::neighbours::Neighbours;
 use lab::guest::topology::Topology;
-use lab::guest::{Guest, Order, Patience};
 use lab::run::{self, Ending};
 use libtest_mimic::Trial;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -29,20 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// One guest of this process and one of another, on a CPU each.
 fn guests_have_cpus_of_their_own() -> Result<(), Wrong> {
-    let kernel = laboratory::kernel("mainline")?;
-    let accelerator = laboratory::accelerator()?;
-    let (folder, _) = laboratory::folder("own-cpus")?;
-    let topology = Topology::new(1, 1, 1, Duration::ZERO);
-    let guest = Guest::start(&Order {
-        kernel: &kernel.image,
-        initramfs: &kernel.initramfs,
-        parameters: "",
-        topology: &topology,
-        accelerator,
-        cpus: 1,
-        patience: Patience::of(accelerator),
-        folder: &folder,
-    })?;
+    let (guest, folder) = laboratory::small_guest("own-cpus")?;
     let harness = Harness::with_guest("own-cpus-too")?;
     let others = children_of(harness.id());
     let ours = qemu_of(&folder).ok_or("QEMU is not among our children")?;

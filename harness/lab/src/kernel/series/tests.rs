@@ -17,6 +17,16 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// Patches with these texts, in files beside the tree.
+    fn listed(&self, texts: &[String]) -> Vec<Patch> {
+        let named = |(number, text): (usize, &String)| {
+            let path = self.folder.path().join(format!("{number}.patch"));
+            fs::write(&path, text).unwrap();
+            Patch::file(path)
+        };
+        texts.iter().enumerate().map(named).collect()
+    }
+
     fn new(content: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("tree/dir")).unwrap();
@@ -317,12 +327,7 @@ fn links_that_patches_make_remove_or_turn_are_put_back_and_never_followed() {
         &[link('-', "to-dir", "dir"), link('+', "to-dir", "other"), new("other")],
     ];
     for patches in series {
-        let named = |(number, text): (usize, &String)| {
-            let path = fixture.folder.path().join(format!("{number}.patch"));
-            fs::write(&path, text).unwrap();
-            Patch::file(path)
-        };
-        let listed: Vec<Patch> = patches.iter().enumerate().map(named).collect();
+        let listed = fixture.listed(patches);
         fixture.tree().apply(&listed).unwrap_or_else(|failure| panic!("{failure}: {patches:?}"));
         assert_ne!(all_of(&tree), pristine, "{patches:?}");
         fixture.tree().restore().unwrap();
@@ -381,12 +386,7 @@ fn nothing_is_written_through_a_link() {
         &[link('+', "one", "out") + &link('+', "two", "one") + &new("two/evil.c")],
     ];
     for patches in series {
-        let named = |(number, text): (usize, &String)| {
-            let path = fixture.folder.path().join(format!("{number}.patch"));
-            fs::write(&path, text).unwrap();
-            Patch::file(path)
-        };
-        let listed: Vec<Patch> = patches.iter().enumerate().map(named).collect();
+        let listed = fixture.listed(patches);
         let applied = fixture.tree().apply(&listed);
         assert!(applied.is_err(), "{patches:?}");
         for patch in &listed {
