@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy;
 use crate::failure::{Failure, Kind};
-use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, store};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, identity};
 
 /// The folder's name below cargo's target folder. It is there only while an archive is made, and where one was
 /// unpacked.
@@ -166,7 +166,7 @@ impl Kit {
         };
         let Entry { name, about, behaves, id, patches } = entry;
         let folder = self.folder.join(KERNELS).join(id);
-        let identity = store::intact(&folder).ok_or_else(|| {
+        let identity = identity::intact(&folder).ok_or_else(|| {
             Failure::new(Kind::Files, attempt(), "it is damaged", "fetch the archive again")
         })?;
         Ok(Kernel {

@@ -7,6 +7,7 @@ mod catalogue;
 mod config;
 mod git;
 mod hold;
+mod identity;
 pub(crate) mod initcalls;
 mod kit;
 pub mod modules;
@@ -28,8 +29,9 @@ mod workshop;
 
 pub use catalogue::Catalogue;
 pub use hold::Scratch;
+pub use identity::Identity;
 pub use kit::{Kit, Parts};
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
-pub use store::{Identity, Kernel, Store};
+pub use store::{Kernel, Store};
 pub use wanted::{Pairs, Wanted};

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::failure::{Failure, Kind};
+use crate::kernel::identity::Piece;
 use crate::kernel::modules;
 use crate::kernel::recipe::{Ready, file_name};
 use crate::kernel::source::{check_version, digest};
 use crate::kernel::spec;
-use crate::kernel::store::{BZIMAGE, Piece};
+use crate::kernel::store::BZIMAGE;
 use crate::watch::Watch;
 use crate::{cancel, compression, debian};
 

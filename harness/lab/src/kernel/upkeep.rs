@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::failure::Failure;
 use crate::kernel::hold::{self, PARTIAL, Scratch};
+use crate::kernel::identity::{Identity, RECORD};
 use crate::kernel::source::remove;
-use crate::kernel::store::{Identity, RECORD, Store};
+use crate::kernel::store::Store;
 
 /// Something that the store holds.
 #[derive(Clone, Debug)]

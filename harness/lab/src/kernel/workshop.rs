@@ -11,10 +11,11 @@ use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
 use crate::kernel::hold;
+use crate::kernel::identity::Identity;
 use crate::kernel::recipe::Build;
 use crate::kernel::series::Tree;
 use crate::kernel::source::{self, Found};
-use crate::kernel::store::{self, BZIMAGE, Identity, VMLINUX};
+use crate::kernel::store::{self, BZIMAGE, VMLINUX};
 use crate::kernel::unfinished;
 use crate::watch::Watch;
 
