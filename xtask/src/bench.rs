@@ -1,33 +1,25 @@
 //! `bench`: kernels to boots to a verdict.
 
+mod compared;
+mod document;
+
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use evidence::boot::Boot;
-use evidence::judge::{self, Finding, Outcome};
-use evidence::limit::{Limit, Schedule};
-use evidence::stats::Ratio;
-use evidence::units::micros;
-use evidence::{sequential, stats};
+use evidence::judge::{Finding, Outcome};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Behaviour, Catalogue, Recipe, Store};
+use lab::kernel::{Catalogue, Recipe, Store};
 use lab::run::{self, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
-use report::document::{
-    BootEntry, CaseEntry, Comparison, Document, Host, IntervalKind, KernelEntry, LimitEntry, ResultEntry,
-    SCHEMA, SO_FAR, SpentEntry, TimeEntry,
-};
-use testcases::limit::schedule;
-use testcases::{
-    BootResult, Case, Circumstances, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Sample, Seen, Standing,
-    Verdict,
-};
+use report::document::{Comparison, Document, SO_FAR};
+use testcases::{Case, DRIVER_AFTER_DEVICES, KernelResult, Rounds, Standing};
 
+use self::compared::{Role, compared};
+use self::document::{document, time};
 use crate::cli::{Accel, BenchArguments, Forks, as_options};
 use crate::exit;
-use crate::metric::Metric;
 use crate::screen::print;
 
 pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
@@ -152,7 +144,7 @@ impl Forks {
     /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
     /// is to be no slower, a tenth counts, and forks narrow the interval.
     pub(crate) fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
-        let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| role_of(case, behaves));
+        let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| Role::of(case, behaves));
         let as_fast = |first: &Recipe, other: &Recipe| {
             !matches!(
                 (role(first), role(other)),
@@ -193,202 +185,10 @@ pub(crate) fn guests_as_options(topology: &Topology, boots: Rounds, forks: Forks
     )
 }
 
-fn document(
-    case: &Case,
-    topology: &Topology,
-    lineup: &Lineup,
-    results: &[KernelResult],
-    comparisons: Vec<Comparison>,
-    command: &str,
-) -> Document {
-    let host_cores = lab::host::host_cores();
-    let circumstances = Circumstances { topology: *topology, host_cores };
-    let limit = limit(&circumstances, results);
-    let entries: Vec<ResultEntry> =
-        results.iter().map(|result| judged(case, &circumstances, limit.as_ref(), result)).collect();
-    // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
-    let about =
-        |result: &KernelResult| result.behaves.is_none() || role(case, result) == Some(Role::Candidate);
-    let tested = results.iter().any(about);
-    let outcomes = entries
-        .iter()
-        .map(|entry| entry.outcome)
-        .chain(comparisons.iter().filter_map(|comparison| comparison.outcome))
-        .chain((!tested).then_some(Outcome::NotRun));
-    Document {
-        schema: SCHEMA.to_owned(),
-        outcome: Outcome::of_all(outcomes),
-        accel: lineup.choice.accelerator.to_string().to_lowercase(),
-        accel_reason: lineup.choice.why.clone(),
-        topology: topology.to_string(),
-        host: Host {
-            qemu: lab::guest::qemu_version().unwrap_or_default(),
-            cores: host_cores,
-            open: lab::guest::Walls::of_host().open(),
-        },
-        run: lineup.run.display().to_string(),
-        command: command.to_owned(),
-        kernels: lineup
-            .kernels
-            .iter()
-            .map(|(kernel, _)| KernelEntry {
-                name: kernel.name.clone(),
-                release: kernel.identity.release.clone(),
-                id: kernel.identity.id.clone(),
-                about: kernel.about.clone(),
-                behaves: kernel.behaves.map(|behaves| behaves.to_string()),
-            })
-            .collect(),
-        cases: vec![CaseEntry {
-            name: case.name.to_owned(),
-            situation: case.situation.to_owned(),
-            claim: case.claim.to_owned(),
-            source: case.source.to_owned(),
-            tested,
-            limit: limit.as_ref().map(LimitEntry::from),
-        }],
-        results: entries,
-        comparisons,
-        time: None,
-    }
-}
-
-/// Where the time went. The module may be loaded longer than its guest's clock says, where the host has no time for it.
-fn time(wall: Duration, until_boot: Duration, results: &[KernelResult]) -> TimeEntry {
-    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
-    let measured = samples.clone().filter_map(|sample| sample.boot()?.facts.insmod).sum();
-    TimeEntry {
-        wall_us: micros(wall),
-        until_boot_us: micros(until_boot),
-        measured_us: micros(measured),
-        guests: u32::try_from(samples.count()).unwrap_or(u32::MAX),
-    }
-}
-
-/// What all boots together say of how short the makespan can be.
-fn limit(circumstances: &Circumstances, results: &[KernelResult]) -> Option<Limit> {
-    let Circumstances { topology, host_cores } = circumstances;
-    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
-    let schedules: Vec<Schedule> = samples.filter_map(|sample| schedule(topology, sample.boot()?)).collect();
-    Limit::of(&schedules, topology.vcpus.min(*host_cores))
-}
-
-fn judged(
-    case: &Case,
-    circumstances: &Circumstances,
-    limit: Option<&Limit>,
-    result: &KernelResult,
-) -> ResultEntry {
-    let spent = |boot: &Boot| {
-        let schedule = schedule(&circumstances.topology, boot)?;
-        Some(SpentEntry::from(&limit?.spent(&schedule)))
-    };
-    let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
-    let seen: Vec<Seen> = result.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect();
-    let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
-    ResultEntry {
-        case: case.name.to_owned(),
-        kernel: result.kernel.clone(),
-        outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
-        findings,
-        others,
-        boots: result.boots.iter().flat_map(|boot| entries(boot, &spent)).collect(),
-    }
-}
-
-fn entries(
-    boot: &BootResult,
-    spent: &impl Fn(&Boot) -> Option<SpentEntry>,
-) -> impl Iterator<Item = BootEntry> {
-    let origin = boot.samples.first().map(|sample| sample.folder.clone());
-    boot.samples.iter().filter_map(move |sample| {
-        let boot = sample.boot()?;
-        let mut entry = BootEntry::new(&sample.folder, boot, &sample.blind_spots);
-        entry.spent = spent(boot);
-        entry.met(sample.neighbours.as_ref());
-        entry.memory = sample.memory;
-        entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
-        Some(entry)
-    })
-}
-
-/// The first kernel against each of the others, boot by boot, in each time that they have. A pair with a boot on which
-/// no claim can rest is left out.
-fn compared(case: &Case, rounds: Rounds, results: &[KernelResult]) -> Vec<Comparison> {
-    // Whoever stops when it is clear has looked after every round.
-    let (estimate, interval): (Estimate, _) = match rounds {
-        Rounds::Just(_) => (stats::ratio, IntervalKind::Fixed),
-        Rounds::UntilClear { .. } => (sequential::ratio, IntervalKind::Sequence),
-    };
-    let Some((first, others)) = results.split_first() else { return Vec::new() };
-    let against = |other| {
-        Metric::OF_A_BENCH.into_iter().filter_map(move |metric| compare(metric, case, first, other, estimate))
-    };
-    let mut comparisons: Vec<Comparison> = others.iter().flat_map(against).collect();
-    for comparison in &mut comparisons {
-        comparison.interval = interval;
-    }
-    comparisons
-}
-
-/// How the interval of a ratio is found.
-type Estimate = fn(&[(Duration, Duration)]) -> Option<Ratio>;
-
-/// Compares two kernels in a time; `None` where no boot has it.
-fn compare(
-    metric: Metric,
-    case: &Case,
-    first: &KernelResult,
-    other: &KernelResult,
-    estimate: Estimate,
-) -> Option<Comparison> {
-    if !metric.is_in(&[first, other]) {
-        return None;
-    }
-    let pairs = metric.pairs(first, other);
-    let ratio = estimate(&pairs);
-    let left_out = first.boots.len().min(other.boots.len()) - pairs.len();
-    let mut comparison =
-        Comparison::new(case.name, &first.kernel, &other.kernel, pairs.len(), left_out, ratio);
-    comparison.metric = metric.name().to_owned();
-    comparison.forks = first.boots.first().map_or(0, |boot| boot.samples.len().saturating_sub(1));
-    let (faster, slower, claimed) = match (role(case, first), role(case, other)) {
-        (Some(Role::Baseline), Some(Role::Candidate)) => (other, first, ratio),
-        (Some(Role::Candidate), Some(Role::Baseline)) => (first, other, ratio.map(Ratio::inverse)),
-        // A patch on top of one of them: nobody claims that it is faster.
-        _ => {
-            comparison.claim = Some(format!("{} is not slower than {}", other.kernel, first.kernel));
-            comparison.outcome = Some(judge::judge_not_slower(ratio));
-            return Some(comparison);
-        }
-    };
-    comparison.claim = Some(format!("{} is faster than {}", faster.kernel, slower.kernel));
-    comparison.outcome = Some(judge::judge_faster(claimed));
-    Some(comparison)
-}
-
-/// What a kernel is for a claim.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Role {
-    Baseline,
-    Candidate,
-}
-
-fn role(case: &Case, result: &KernelResult) -> Option<Role> {
-    role_of(case, result.behaves?)
-}
-
-/// What kernels of this kind are for the claim of a case.
-fn role_of(case: &Case, behaves: Behaviour) -> Option<Role> {
-    if case.candidates.contains(&behaves) {
-        Some(Role::Candidate)
-    } else {
-        case.baselines.contains(&behaves).then_some(Role::Baseline)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use evidence::stats::{Interval, Ratio};
+
     use super::*;
 
     #[test]
@@ -410,7 +210,7 @@ mod tests {
     #[test]
     fn whoever_waits_is_told_of_the_comparison_that_is_furthest_from_clear() {
         let comparison = |metric: &str, outcome, low: f64, high: f64| {
-            let interval = stats::Interval { low, high };
+            let interval = Interval { low, high };
             let ratio = Ratio { ratio: 2.0, interval: Some(interval) };
             let mut comparison = Comparison::new("case", "without", "with", 3, 0, Some(ratio));
             (comparison.metric, comparison.outcome) = (metric.to_owned(), Some(outcome));

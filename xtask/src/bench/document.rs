@@ -1,0 +1,139 @@
+//! Results of boots to the document of a bench.
+
+use std::time::Duration;
+
+use evidence::boot::Boot;
+use evidence::judge::Outcome;
+use evidence::limit::{Limit, Schedule};
+use evidence::units::micros;
+use lab::guest::topology::Topology;
+use lab::run::Lineup;
+use report::document::{
+    BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, LimitEntry, ResultEntry, SCHEMA,
+    SpentEntry, TimeEntry,
+};
+use testcases::limit::schedule;
+use testcases::{BootResult, Case, Circumstances, KernelResult, Sample, Seen, Verdict};
+
+use super::compared::Role;
+
+/// What a bench has seen and found, as it is written and printed.
+pub(super) fn document(
+    case: &Case,
+    topology: &Topology,
+    lineup: &Lineup,
+    results: &[KernelResult],
+    comparisons: Vec<Comparison>,
+    command: &str,
+) -> Document {
+    let host_cores = lab::host::host_cores();
+    let circumstances = Circumstances { topology: *topology, host_cores };
+    let limit = limit(&circumstances, results);
+    let entries: Vec<ResultEntry> =
+        results.iter().map(|result| judged(case, &circumstances, limit.as_ref(), result)).collect();
+    // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
+    let about = |result: &KernelResult| {
+        result.behaves.is_none() || Role::of_result(case, result) == Some(Role::Candidate)
+    };
+    let tested = results.iter().any(about);
+    let outcomes = entries
+        .iter()
+        .map(|entry| entry.outcome)
+        .chain(comparisons.iter().filter_map(|comparison| comparison.outcome))
+        .chain((!tested).then_some(Outcome::NotRun));
+    Document {
+        schema: SCHEMA.to_owned(),
+        outcome: Outcome::of_all(outcomes),
+        accel: lineup.choice.accelerator.to_string().to_lowercase(),
+        accel_reason: lineup.choice.why.clone(),
+        topology: topology.to_string(),
+        host: Host {
+            qemu: lab::guest::qemu_version().unwrap_or_default(),
+            cores: host_cores,
+            open: lab::guest::Walls::of_host().open(),
+        },
+        run: lineup.run.display().to_string(),
+        command: command.to_owned(),
+        kernels: lineup
+            .kernels
+            .iter()
+            .map(|(kernel, _)| KernelEntry {
+                name: kernel.name.clone(),
+                release: kernel.identity.release.clone(),
+                id: kernel.identity.id.clone(),
+                about: kernel.about.clone(),
+                behaves: kernel.behaves.map(|behaves| behaves.to_string()),
+            })
+            .collect(),
+        cases: vec![CaseEntry {
+            name: case.name.to_owned(),
+            situation: case.situation.to_owned(),
+            claim: case.claim.to_owned(),
+            source: case.source.to_owned(),
+            tested,
+            limit: limit.as_ref().map(LimitEntry::from),
+        }],
+        results: entries,
+        comparisons,
+        time: None,
+    }
+}
+
+/// Where the time went. The module may be loaded longer than its guest's clock says, where the host has no time for it.
+pub(super) fn time(wall: Duration, until_boot: Duration, results: &[KernelResult]) -> TimeEntry {
+    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+    let measured = samples.clone().filter_map(|sample| sample.boot()?.facts.insmod).sum();
+    TimeEntry {
+        wall_us: micros(wall),
+        until_boot_us: micros(until_boot),
+        measured_us: micros(measured),
+        guests: u32::try_from(samples.count()).unwrap_or(u32::MAX),
+    }
+}
+
+/// What all boots together say of how short the makespan can be.
+fn limit(circumstances: &Circumstances, results: &[KernelResult]) -> Option<Limit> {
+    let Circumstances { topology, host_cores } = circumstances;
+    let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
+    let schedules: Vec<Schedule> = samples.filter_map(|sample| schedule(topology, sample.boot()?)).collect();
+    Limit::of(&schedules, topology.vcpus.min(*host_cores))
+}
+
+fn judged(
+    case: &Case,
+    circumstances: &Circumstances,
+    limit: Option<&Limit>,
+    result: &KernelResult,
+) -> ResultEntry {
+    let spent = |boot: &Boot| {
+        let schedule = schedule(&circumstances.topology, boot)?;
+        Some(SpentEntry::from(&limit?.spent(&schedule)))
+    };
+    let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
+    let seen: Vec<Seen> = result.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect();
+    let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
+    ResultEntry {
+        case: case.name.to_owned(),
+        kernel: result.kernel.clone(),
+        outcome: Outcome::of_all(findings.iter().map(|finding| finding.outcome)),
+        findings,
+        others,
+        boots: result.boots.iter().flat_map(|boot| entries(boot, &spent)).collect(),
+    }
+}
+
+fn entries(
+    boot: &BootResult,
+    spent: &impl Fn(&Boot) -> Option<SpentEntry>,
+) -> impl Iterator<Item = BootEntry> {
+    let origin = boot.samples.first().map(|sample| sample.folder.clone());
+    boot.samples.iter().filter_map(move |sample| {
+        let boot = sample.boot()?;
+        let mut entry = BootEntry::new(&sample.folder, boot, &sample.blind_spots);
+        entry.spent = spent(boot);
+        entry.met(sample.neighbours.as_ref());
+        entry.memory = sample.memory;
+        entry.fork_of = origin.clone().filter(|origin| *origin != sample.folder);
+        Some(entry)
+    })
+}
