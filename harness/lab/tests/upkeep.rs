@@ -182,12 +182,13 @@ fn a_source_that_somebody_waits_for_stays() {
 }
 
 #[test]
-fn a_kernel_that_a_run_boots_stays() {
+fn a_kernel_that_a_run_boots_stays_and_so_does_its_source_for_the_next_commit() {
     let fixture = Fixture::new();
     let kernels = fixture.store.ensure(&[fixture.recipe()], &Nobody).unwrap();
-    let items = fixture.items(|what| matches!(what, What::Kernel(_)));
-    assert!(!fixture.store.remove(&items[0]).unwrap());
+    let items = fixture.items(|what| matches!(what, What::Kernel(_)) || source(what));
+    assert_eq!(items.len(), 2);
+    assert!(items.iter().all(|item| !fixture.store.remove(item).unwrap()));
     assert!(kernels[0].folder.join("vmlinux").is_file());
     drop(kernels);
-    assert!(fixture.goes(&items[0]));
+    assert!(items.iter().all(|item| fixture.goes(item)));
 }

@@ -103,7 +103,7 @@ impl Kit {
         }
         let mut entries = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
-            let Kernel { name, about, behaves, identity, patches, folder: from, _hold: _ } = kernel;
+            let Kernel { name, about, behaves, identity, patches, folder: from, _holds: _ } = kernel;
             copy::folder(from, &folder.join(KERNELS).join(&identity.id))?;
             let mut copied = Vec::new();
             for (place, patch) in patches.iter().enumerate() {
@@ -176,7 +176,7 @@ impl Kit {
             identity,
             patches: patches.iter().map(|patch| self.folder.join(patch)).collect(),
             folder,
-            _hold: None,
+            _holds: Vec::new(),
         })
     }
 }
@@ -204,7 +204,7 @@ mod tests {
             identity,
             patches: vec![configs.join("kernels.toml")],
             folder: made,
-            _hold: None,
+            _holds: Vec::new(),
         };
         let agent = folder.path().join("agent");
         fs::write(&agent, "agent").unwrap();

@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub(super) folder: String,
     content: Content,
     /// What was found stays there as long as this does.
-    _hold: Hold,
+    pub(super) hold: Hold,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Found {
                 let piece = Piece::of(&path)?;
                 let folder = piece.blake3[..16].to_owned();
                 let hold = Hold::on(&store.join("sources").join(&folder))?;
-                Ok(Self { piece, folder, content: Content::Archive(path), _hold: hold })
+                Ok(Self { piece, folder, content: Content::Archive(path), hold })
             }
             Source::Tree { folder, state } => {
                 let known = Known::of(folder)?;
@@ -92,7 +92,7 @@ impl Found {
                     piece: Piece { name, blake3 },
                     folder: place,
                     content: Content::Tree { repository, tree },
-                    _hold: hold,
+                    hold,
                 })
             }
         }
@@ -140,7 +140,7 @@ impl Found {
         };
         let piece =
             Piece { name: format!("{package}={version}"), blake3: blake3::hash(tree.as_bytes()).to_string() };
-        Ok(Self { piece, folder, content: Content::Tree { repository, tree }, _hold: hold })
+        Ok(Self { piece, folder, content: Content::Tree { repository, tree }, hold })
     }
 
     /// Makes `tree` this source. It may be there already, as another commit of the same tree.

@@ -58,8 +58,9 @@ pub struct Kernel {
     pub patches: Vec<PathBuf>,
     /// Its folder.
     pub folder: PathBuf,
-    /// It stays there as long as this does; `None` where it is not in the store.
-    pub(crate) _hold: Option<Hold>,
+    /// It stays in the store as long as this does, and so does the source that it was built from: the next commit costs
+    /// an incremental build. Empty where it is not in the store.
+    pub(crate) _holds: Vec<Hold>,
 }
 
 impl Kernel {
@@ -171,7 +172,9 @@ impl Store {
                     let (series, _held): (Vec<Patch>, Vec<Hold>) = kept.into_iter().unzip();
                     let build = &Build { series, ..build.clone() };
                     let identity = identify(build, found.piece.clone(), compiler.clone())?;
-                    self.ensure_built(recipe, build, found, identity, watch)?
+                    let mut kernel = self.ensure_built(recipe, build, found, identity, watch)?;
+                    kernel._holds.push(found.hold.clone());
+                    kernel
                 }
                 Origin::Ready(ready) => self.ensure_ready(recipe, ready, watch)?,
             });
@@ -263,7 +266,7 @@ fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
             Origin::Ready(_) => Vec::new(),
         },
         folder: folder.to_owned(),
-        _hold: Some(hold),
+        _holds: vec![hold],
     })
 }
 
