@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
-use lab::kernel::{Catalogue, Recipe, Store, Wanted};
+use lab::kernel::{Broken, Catalogue, Recipe, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::{
@@ -85,7 +85,7 @@ struct Night<'a> {
 
 impl Night<'_> {
     fn carry_out(&self, when: &str, topology: Topology, recipes: &[Recipe]) -> Result<HistoryEntry, Failure> {
-        let lineup = Lineup::of(
+        let lineup = Lineup::of_others(
             &Request {
                 workspace: self.workspace,
                 recipes,
@@ -120,7 +120,13 @@ impl Night<'_> {
             structure: Vec::new(),
             told: None,
         };
-        self.bench(&mut entry, &lineup, &topology, recipes)?;
+        for Broken { kernel, failure } in &lineup.broken {
+            let name = format!("bench::{kernel}");
+            entry.checks.push(CheckEntry { name, first: checks::lost(failure, "bench"), again: None });
+        }
+        let is_there = |recipe: &&Recipe| lineup.kernels.iter().any(|(kernel, _)| kernel.name == recipe.name);
+        let there: Vec<Recipe> = recipes.iter().filter(is_there).cloned().collect();
+        self.bench(&mut entry, &lineup, &topology, &there)?;
         if !self.arguments.no_tests {
             match self.tests(&mut entry) {
                 // What the bench showed is not lost with them.

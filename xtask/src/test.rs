@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
 
 /// Lists the tests of these names.
 fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
-    let tests = Tests { order, run: None };
+    let tests = Tests { order, run: None, broken: &[] };
     watch.stage("compile the tests");
     let mut any = false;
     for part in order.parts {
@@ -147,7 +147,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     let wanted = order.wanted.clone().with_noted(&kernels);
     let order =
         &Order { wanted: &wanted, place: order.place.clone(), command: order.command.clone(), ..*order };
-    let tests = Tests { order, run: None };
+    let tests = Tests { order, run: None, broken: &[] };
     if order.parts.contains(&GUESTS) {
         let mut all = kernels.clone();
         for filter in &filters {
@@ -182,20 +182,20 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
             let needed = kernels_for(&kernels, &catalogue, filter)?;
-            match Store::open().and_then(|store| store.ensure(&needed, watch)) {
-                Ok(_) => {}
+            let broken = match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
+                Ok(others) => others.broken,
                 Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
                 // What was tested until now is not lost with it.
                 Err(failure) => {
                     stopped = Some(failure);
                     break 'parts;
                 }
-            }
+            };
             let run = match &folder {
                 Some(run) => run,
                 None => folder.insert(order.place.make()?),
             };
-            let tests = Tests { run: Some(run), ..tests };
+            let tests = Tests { run: Some(run), broken: &broken, ..tests };
             watch.hand_over();
             guests.push(tests.cargo_test(part, &more)?);
         }
@@ -305,7 +305,7 @@ pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<
         place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
         command: String::new(),
     };
-    let names = Tests { order: &order, run: None }.names(GUESTS)?;
+    let names = Tests { order: &order, run: None, broken: &[] }.names(GUESTS)?;
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 

@@ -10,7 +10,7 @@ use lab::accelerator::{Accelerator, Wish};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::guest::{Guest, Order, Patience};
-use lab::kernel::{Catalogue, Recipe, Store, Wanted};
+use lab::kernel::{Broken, Catalogue, Recipe, Store, Wanted};
 use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use testcases::KERNELS_OF_THE_HARNESS;
@@ -30,10 +30,7 @@ pub(crate) fn kernels() -> Result<&'static [Recipe], Failure> {
             return Ok(kit.subjects().to_vec());
         }
         let wanted = match std::env::var("PARPROBE_KERNELS") {
-            Ok(text) => serde_json::from_str(&text).map_err(|e| {
-                let next = "start the tests with `cargo xtask test`";
-                Failure::new(Kind::Asked, "read PARPROBE_KERNELS", e.to_string(), next)
-            })?,
+            Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_KERNELS"))?,
             Err(_) => Wanted { kernels: KERNELS.map(str::to_owned).to_vec(), ..Wanted::default() },
         };
         Ok(wanted.recipes(catalogue()?, Store::open()?.root(), &Log)?.subjects())
@@ -65,11 +62,14 @@ fn lineup() -> Result<&'static Mutex<Lineup>, Failure> {
 }
 
 fn make() -> Result<Lineup, Failure> {
-    // KVM is proven with the first kernel.
+    // KVM is proven with the first kernel that there is.
+    let (kernels, broken) = (kernels()?, broken()?);
+    let is_there = |kernel: &&Recipe| !broken.iter().any(|broken| broken.kernel == kernel.name);
+    let first = kernels.iter().find(is_there).or(kernels.first());
     Lineup::of(
         &Request {
             workspace: workspace(),
-            recipes: &kernels()?[..1],
+            recipes: first.map_or(&[], std::slice::from_ref),
             modules: Carried::Any(&modules()),
             wish: match std::env::var("PARPROBE_ACCEL").as_deref() {
                 Ok("kvm") => Wish::Kvm,
@@ -101,8 +101,29 @@ pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
     made_of(&catalogue()?.recipe(name)?)
 }
 
+/// The kernels that `cargo xtask test` could not build.
+fn broken() -> Result<&'static [Broken], Failure> {
+    static BROKEN: OnceLock<Result<Vec<Broken>, Failure>> = OnceLock::new();
+    let read = || match std::env::var("PARPROBE_BROKEN") {
+        Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_BROKEN")),
+        Err(_) => Ok(Vec::new()),
+    };
+    BROKEN.get_or_init(read).as_ref().map(Vec::as_slice).map_err(Clone::clone)
+}
+
+/// A variable of `cargo xtask test` that is not as it writes it.
+fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
+    move |e| {
+        let next = "start the tests with `cargo xtask test`";
+        Failure::new(Kind::Asked, format!("read {variable}"), e.to_string(), next)
+    }
+}
+
 /// The kernel of a recipe.
 pub(crate) fn made_of(recipe: &Recipe) -> Result<Bootable, Failure> {
+    if let Some(broken) = broken()?.iter().find(|broken| broken.kernel == recipe.name) {
+        return Err(broken.failure.clone());
+    }
     let mut lineup = lineup()?.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(lineup.add(recipe, &modules(), &Log)?.clone())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lab::child;
 use lab::failure::{Failure, Kind};
+use lab::kernel::Broken;
 
 use super::Order;
 
@@ -26,6 +27,8 @@ pub(super) struct Tests<'a> {
     pub(super) order: &'a Order<'a>,
     /// The folder for the guests of a run.
     pub(super) run: Option<&'a Path>,
+    /// Kernels that cannot be built: tests of them are lost, and nobody tries once more to build them.
+    pub(super) broken: &'a [Broken],
 }
 
 impl Tests<'_> {
@@ -58,6 +61,9 @@ impl Tests<'_> {
         command.args(["test", "--quiet", "--no-fail-fast"]).args(part).arg("--");
         command.env("PARPROBE_ACCEL", self.order.accel.name());
         command.env("PARPROBE_KERNELS", serde_json::to_string(self.order.wanted).unwrap_or_default());
+        if !self.broken.is_empty() {
+            command.env("PARPROBE_BROKEN", serde_json::to_string(self.broken).unwrap_or_default());
+        }
         if self.order.quiet {
             command.env("PARPROBE_QUIET", "1");
         }

@@ -33,5 +33,5 @@ pub use identity::Identity;
 pub use kit::{Kit, Parts};
 pub use mutants::{Mutant, Mutants};
 pub use recipe::{Behaviour, Brought, Build, Origin, Patch, Ready, Recipe, Source, State};
-pub use store::{Kernel, Store};
+pub use store::{Broken, Kernel, Others, Store};
 pub use wanted::{Pairs, Wanted};

@@ -12,8 +12,11 @@
 //! ```
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::guest::Image;
@@ -61,6 +64,31 @@ pub struct Kernel {
     /// It stays in the store as long as this does, and so does the source that it was built from: the next commit costs
     /// an incremental build. Empty where it is not in the store.
     pub(crate) _holds: Vec<Hold>,
+}
+
+/// Kernels that are there, and others that cannot be built.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Those that are there, in the order they were asked for.
+    pub kernels: Vec<Kernel>,
+    /// Those that cannot be built.
+    pub broken: Vec<Broken>,
+}
+
+/// A kernel that cannot be built.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Broken {
+    /// Its name.
+    pub kernel: String,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What was found out for kernels before.
+#[derive(Default)]
+struct Known<'a> {
+    compiler: Option<String>,
+    sources: HashMap<&'a Source, Found>,
 }
 
 impl Kernel {
@@ -150,36 +178,62 @@ impl Store {
     /// `Asked` for a source or a kernel that there is not, `Host` without source or compiler, `Series`, `Build`,
     /// `Files`, `Interrupted`.
     pub fn ensure(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Vec<Kernel>, Failure> {
-        if let Some(kit) = &self.kit {
-            return recipes.iter().map(|recipe| kit.kernel(recipe)).collect();
-        }
-        let mut compiler = None;
-        let mut sources: HashMap<&Source, Found> = HashMap::new();
-        let mut kernels = Vec::new();
+        let mut known = Known::default();
+        recipes.iter().map(|recipe| self.ensure_one(recipe, &mut known, watch)).collect()
+    }
+
+    /// The same, but for kernels that cannot be built: the others are there all the same.
+    ///
+    /// # Errors
+    /// As [`Store::ensure`]; what keeps the first kernel from being built, where that is so of all.
+    pub fn ensure_others(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Others, Failure> {
+        let mut known = Known::default();
+        let mut others = Others::default();
         for recipe in recipes {
-            kernels.push(match &recipe.origin {
-                Origin::Build(build) => {
-                    let compiler = match &compiler {
-                        Some(known) => known,
-                        None => compiler.insert(build::compiler()?),
-                    };
-                    if !sources.contains_key(&build.source) {
-                        sources.insert(&build.source, Found::of(&build.source, &self.root, watch)?);
-                    }
-                    let found = &sources[&build.source];
-                    // What is applied after the wait for a source is what went into the id. Nobody removes it before.
-                    let kept = patches::keep_all(&build.series, &self.root.join("patches"))?;
-                    let (series, _held): (Vec<Patch>, Vec<Hold>) = kept.into_iter().unzip();
-                    let build = &Build { series, ..build.clone() };
-                    let identity = identify(build, found.piece.clone(), compiler.clone())?;
-                    let mut kernel = self.ensure_built(recipe, build, found, identity, watch)?;
-                    kernel._holds.push(found.hold.clone());
-                    kernel
+            match self.ensure_one(recipe, &mut known, watch) {
+                Ok(kernel) => others.kernels.push(kernel),
+                Err(failure) if failure.kind == Kind::Build => {
+                    watch.note(&format!("{} is left out: {failure}", recipe.name));
+                    others.broken.push(Broken { kernel: recipe.name.clone(), failure });
                 }
-                Origin::Ready(ready) => self.ensure_ready(recipe, ready, watch)?,
-            });
+                Err(failure) => return Err(failure),
+            }
         }
-        Ok(kernels)
+        match others.broken.first() {
+            Some(first) if others.kernels.is_empty() => Err(first.failure.clone()),
+            _ => Ok(others),
+        }
+    }
+
+    fn ensure_one<'a>(
+        &self,
+        recipe: &'a Recipe,
+        known: &mut Known<'a>,
+        watch: &dyn Watch,
+    ) -> Result<Kernel, Failure> {
+        if let Some(kit) = &self.kit {
+            return kit.kernel(recipe);
+        }
+        let build = match &recipe.origin {
+            Origin::Build(build) => build,
+            Origin::Ready(ready) => return self.ensure_ready(recipe, ready, watch),
+        };
+        let compiler = match &known.compiler {
+            Some(compiler) => compiler,
+            None => known.compiler.insert(build::compiler()?),
+        };
+        let found = match known.sources.entry(&build.source) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Found::of(&build.source, &self.root, watch)?),
+        };
+        // What is applied after the wait for a source is what went into the id. Nobody removes it before.
+        let kept = patches::keep_all(&build.series, &self.root.join("patches"))?;
+        let (series, _held): (Vec<Patch>, Vec<Hold>) = kept.into_iter().unzip();
+        let build = &Build { series, ..build.clone() };
+        let identity = identify(build, found.piece.clone(), compiler.clone())?;
+        let mut kernel = self.ensure_built(recipe, build, found, identity, watch)?;
+        kernel._holds.push(found.hold.clone());
+        Ok(kernel)
     }
 
     /// Removes a kernel that nobody will ask for again.

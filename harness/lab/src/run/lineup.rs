@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::guest::{Image, image};
 use crate::host;
 use crate::kernel::modules::{self, Module, Modules};
-use crate::kernel::{Behaviour, Kernel, Recipe, Store};
+use crate::kernel::{Behaviour, Broken, Kernel, Others, Recipe, Store};
 use crate::private;
 use crate::run::{Place, kept, unfinished};
 use crate::watch::Watch;
@@ -69,6 +69,8 @@ pub struct Request<'a> {
 pub struct Lineup {
     /// The kernels, as asked for.
     pub kernels: Vec<(Kernel, Bootable)>,
+    /// Those that were left out, as they cannot be built.
+    pub broken: Vec<Broken>,
     /// The agent's binary, in the folder of the run.
     pub agent: PathBuf,
     /// The accelerator.
@@ -85,6 +87,25 @@ impl Lineup {
     /// # Errors
     /// Whatever keeps one of the kernels from being booted.
     pub fn of(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
+        let all = |store: &Store| {
+            Ok(Others { kernels: store.ensure(request.recipes, watch)?, ..Others::default() })
+        };
+        Self::made(request, all, watch)
+    }
+
+    /// Lines up those that can be built.
+    ///
+    /// # Errors
+    /// As [`Lineup::of`]; what keeps the first kernel from being built, where that is so of all.
+    pub fn of_others(request: &Request<'_>, watch: &dyn Watch) -> Result<Self, Failure> {
+        Self::made(request, |store| store.ensure_others(request.recipes, watch), watch)
+    }
+
+    fn made(
+        request: &Request<'_>,
+        build: impl Fn(&Store) -> Result<Others, Failure>,
+        watch: &dyn Watch,
+    ) -> Result<Self, Failure> {
         // Before anything is installed or built: a store that cannot be written is found out now.
         let store = Store::open()?;
         request.place.check()?;
@@ -105,8 +126,8 @@ impl Lineup {
                 image::build_agent(request.workspace)?
             }
         };
-        let built = store.ensure(request.recipes, watch)?;
-        let choice = match built.first() {
+        let Others { kernels, broken } = build(&store)?;
+        let choice = match kernels.first() {
             Some(first) => {
                 let specimen = Specimen { kernel: first, agent: &agent };
                 accelerator::choose(request.wish, specimen, &store, watch)?
@@ -116,8 +137,8 @@ impl Lineup {
         // Last, so that nothing that fails before leaves a folder behind.
         let run = request.place.make()?;
         let of_run = run.clone();
-        let lineup = Self::packed(run, &agent, choice, store, built, request.modules, watch);
-        lineup.map_err(|failure| unfinished(&of_run, failure))
+        let lineup = Self::packed(run, &agent, choice, store, kernels, request.modules, watch);
+        lineup.map(|lineup| Self { broken, ..lineup }).map_err(|failure| unfinished(&of_run, failure))
     }
 
     /// Lines up what is there in the folder of a run.
@@ -133,7 +154,8 @@ impl Lineup {
         // Of its own, as the kernels are: another harness may build another agent meanwhile.
         let kept = run.join("agent");
         fs::copy(agent, &kept).map_err(|e| Failure::file("write", &kept, &e))?;
-        let mut lineup = Self { kernels: Vec::new(), agent: kept, choice, run, store, boots: 0 };
+        let mut lineup =
+            Self { kernels: Vec::new(), broken: Vec::new(), agent: kept, choice, run, store, boots: 0 };
         for kernel in built {
             lineup.pack(kernel, modules, watch)?;
         }

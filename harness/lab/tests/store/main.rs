@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::failure::Kind;
-use lab::kernel::{Catalogue, Kernel, Origin, Recipe, Source, State, Store, Wanted};
+use lab::kernel::{Catalogue, Kernel, Origin, Others, Recipe, Source, State, Store, Wanted};
 use lab::watch::{Nobody, Watch};
 
 use fixture::{Fixture, Notes, archive, image, recipe, write_source};
@@ -65,6 +65,28 @@ fn a_build_that_fails_shows_the_last_lines_and_does_not_hurt_the_next() {
     assert!(failure.seen.contains("code.c:1:1: error: no"), "{failure}");
     assert!(failure.next.contains("build-"), "{failure}");
     assert_eq!(image(&fixture.ensure(&[fixture.recipe("mainline", &[])])[0]), "pristine\n");
+}
+
+#[test]
+fn beside_a_kernel_that_cannot_be_built_the_others_are_there_and_a_patch_that_does_not_apply_is_refused() {
+    let fixture = Fixture::new();
+    let recipes = [
+        fixture.recipe("broken", &[fixture.patch("fail")]),
+        fixture.recipe("one", &[]),
+        fixture.recipe("two", &[fixture.patch("two")]),
+    ];
+    let Others { kernels, broken } = fixture.store().ensure_others(&recipes, &Nobody).unwrap();
+    let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    assert_eq!(names, ["one", "two"]);
+    let broken: Vec<(&str, Kind)> =
+        broken.iter().map(|broken| (broken.kernel.as_str(), broken.failure.kind)).collect();
+    assert_eq!(broken, [("broken", Kind::Build)]);
+    // Of nothing but that there is nothing to go on with.
+    let alone = fixture.store().ensure_others(&recipes[..1], &Nobody).unwrap_err();
+    assert_eq!(alone.kind, Kind::Build);
+    let never = fixture.write("never.patch", "--- a/code.c\n+++ b/code.c\n@@ -1 +1 @@\n-another\n+new\n");
+    let with_never = [fixture.recipe("one", &[]), fixture.recipe("never", &[never])];
+    assert_eq!(fixture.store().ensure_others(&with_never, &Nobody).unwrap_err().kind, Kind::Series);
 }
 
 #[test]
