@@ -21,8 +21,8 @@ use crate::watch::Watch;
 /// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
 const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 
-/// How many of make's last lines an error shows.
-const LAST_LINES: usize = 15;
+/// How many of make's lines an error shows.
+const LINES_SHOWN: usize = 15;
 
 /// Where a build takes place.
 #[derive(Clone, Copy, Debug)]
@@ -222,8 +222,7 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
         return Err(failure);
     }
     unfinished::end(place.objects)?;
-    let last = last_lines(&said);
-    let seen = format!("make {} ended with {status}; its last lines:\n{last}", targets.join(" "));
+    let seen = format!("make {} ended with {status}:\n{}", targets.join(" "), complaint(&said));
     Err(failed(seen, &format!("the whole log is {}", place.log.display())))
 }
 
@@ -279,7 +278,43 @@ fn is_about_a_file(line: &[u8]) -> bool {
     [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "].iter().any(|prefix| line.starts_with(prefix))
 }
 
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+/// The lines with the first complaint, without those that other jobs say meanwhile; the last ones where nobody complains.
+fn complaint(text: &str) -> String {
+    // gcc, ld, modpost (scripts/mod/modpost.c), and make of a recipe that failed.
+    const WORDS: [&str; 4] = ["error:", "undefined reference", "ERROR:", ": *** "];
+    let is_progress = |line: &&str| {
+        let short = line.strip_prefix("  ").and_then(|rest| rest.split_once(' '));
+        short.is_some_and(|(tool, _)| !tool.is_empty() && tool.bytes().all(|byte| byte.is_ascii_uppercase()))
+            || line.contains(": Entering directory")
+            || line.contains(": Leaving directory")
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| !is_progress(line)).collect();
+    let first = lines.iter().position(|line| WORDS.iter().any(|words| line.contains(words)));
+    // gcc names the function in the line before.
+    let from = first.map_or(lines.len().saturating_sub(LINES_SHOWN), |first| first.saturating_sub(1));
+    lines[from..].iter().take(LINES_SHOWN).copied().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_what_the_compiler_complained_of_though_other_jobs_went_on_for_long() {
+        let others = "  CC      kernel/fork.o\n  AR      kernel/built-in.a\n";
+        let before = format!("make[1]: Entering directory '/objects'\n{}", others.repeat(30));
+        let said = [
+            "init/main.c: In function 'start_kernel':",
+            "init/main.c:1626:36: error: expected expression before ';' token",
+            " 1626 | int broken = \"text\" + ;",
+            "make[3]: *** [scripts/Makefile.build:255: init/main.o] Error 1",
+            "make[3]: *** Waiting for unfinished jobs....",
+        ];
+        let text = format!("{before}{}\n{}", said.join("\n"), others.repeat(30));
+        assert_eq!(complaint(&text), said.join("\n"));
+        // Nobody complains in these words: what came last.
+        let lines: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
+        assert_eq!(complaint(&lines.join("\n")), lines[100 - LINES_SHOWN..].join("\n"));
+        assert_eq!(complaint(others), "");
+    }
 }

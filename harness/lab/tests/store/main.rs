@@ -56,7 +56,7 @@ fn a_damaged_entry_is_noticed_and_built_again() {
 }
 
 #[test]
-fn a_build_that_fails_shows_the_last_lines_and_does_not_hurt_the_next() {
+fn a_build_that_fails_shows_what_the_compiler_said_and_does_not_hurt_the_next() {
     let fixture = Fixture::new();
     let failing = fixture.recipe("broken", &[fixture.patch("fail")]);
     let failure = fixture.store().ensure(&[failing], &Nobody).unwrap_err();
