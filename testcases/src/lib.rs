@@ -3,6 +3,7 @@
 mod campaign;
 mod case;
 pub mod limit;
+pub mod noted;
 mod table;
 mod verdict;
 

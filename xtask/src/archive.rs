@@ -23,8 +23,11 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let wanted = arguments.wanted();
     let store = Store::open()?;
-    let subjects = wanted.recipes(&catalogue, store.root(), watch)?.subjects();
-    let needed = test::kernels_for(&subjects, &catalogue, None)?;
+    let pairs = wanted.recipes(&catalogue, store.root(), watch)?;
+    let (subjects, benched) = (pairs.clone().subjects(), pairs.all());
+    let mut needed = test::kernels_for(&subjects, &catalogue, None)?;
+    let more = benched.iter().filter(|kernel| !needed.contains(kernel)).cloned();
+    needed.extend(more.collect::<Vec<_>>());
     // Before anything is built.
     writable(&arguments.output)?;
     nextest(workspace, &["--version"])?;
@@ -33,10 +36,17 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     watch.stage("build the agent");
     let agent = image::build_agent(workspace)?;
     watch.stage("compile the tests");
-    let tests = test::names_of_guest_tests(workspace, &wanted)?;
+    let tests = test::names_for_an_archive(workspace, &wanted)?;
     watch.stage(&format!("pack {} tests and {} kernels", tests.len(), kernels.len()));
-    let parts =
-        Parts { subjects: &subjects, kernels: &kernels, agent: &agent, catalogue: &catalogue, tests: &tests };
+    let parts = Parts {
+        subjects: &subjects,
+        benched: &benched,
+        wanted: &wanted,
+        kernels: &kernels,
+        agent: &agent,
+        catalogue: &catalogue,
+        tests: &tests,
+    };
     let target = target(workspace)?;
     // Whatever comes of it: tests that are run here take kernels from the store.
     let _kit = Gone(Kit::folder(&target));
@@ -45,7 +55,7 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let output = output.display().to_string();
     nextest(
         workspace,
-        &["archive", "--package", "testcases", "--test", "guests", "--archive-file", &output],
+        &[&["archive"][..], test::GUESTS, test::BENCHES, &["--archive-file", &output]].concat(),
     )?;
     print(&format!(
         "{output}: {} tests, {} kernels\n\

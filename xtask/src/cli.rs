@@ -178,7 +178,7 @@ impl BootArguments {
 }
 
 /// A kernel of each kind, which cases are carried out on.
-const EVERY_KIND: &str = "without,with,with-numa,mainline";
+pub(crate) const EVERY_KIND: &str = "without,with,with-numa,mainline";
 
 impl TestArguments {
     /// The kernels.

@@ -4,6 +4,8 @@
 
 mod archive;
 mod bench;
+#[doc(hidden)]
+pub mod benches;
 mod bisect;
 mod boot;
 mod cli;

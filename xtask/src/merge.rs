@@ -9,7 +9,9 @@ use lab::copy;
 use lab::failure::{Failure, Kind};
 use lab::run::Place;
 use lab::watch::Watch;
-use report::document::{HarnessEntry, Host, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestResult};
+use report::document::{
+    BenchEntry, HarnessEntry, Host, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestResult,
+};
 use report::findings::Found;
 
 use crate::cli::MergeArguments;
@@ -101,6 +103,7 @@ pub(crate) struct Whole {
     hosts: Vec<Host>,
     cases: Vec<TestEntry>,
     harness: Vec<HarnessEntry>,
+    benches: Vec<BenchEntry>,
     /// Tests that did not pass, as processes counted them that came to their end, less those that are noted.
     unknown: u64,
     /// Tests that were run more than once, and how often.
@@ -114,7 +117,7 @@ impl Whole {
         let ended = noted.ended.iter().fold(0, |sum: u64, failed| sum.saturating_add(*failed));
         let unknown = ended.saturating_sub(not_passed as u64).saturating_add(noted.unreadable);
         self.unknown = self.unknown.saturating_add(unknown);
-        let Noted { cases, harness, ended: _, unreadable: _, parts } = noted;
+        let Noted { cases, harness, benches, ended: _, unreadable: _, parts } = noted;
         for Part { archive: _, host, tests } in parts {
             self.all.extend(tests.into_iter().filter(|test| !self.all.contains(test)).collect::<Vec<_>>());
             if !self.hosts.contains(&host) {
@@ -145,23 +148,43 @@ impl Whole {
                 .into_iter()
                 .for_each(|entry| self.harness.push(entry));
         }
+        for mut entry in benches {
+            if let Some(document) = &mut entry.document {
+                document.run = moved(&document.run, run, name);
+                // Its evidence says where in the folder of the bench.
+                let place = format!(" in {}/boots/", document.run);
+                let results = document.results.iter_mut();
+                results
+                    .flat_map(|of| of.findings.iter_mut().chain(&mut of.others))
+                    .flat_map(|finding| &mut finding.evidence)
+                    .for_each(|line| *line = line.replace(" in boots/", &place));
+            }
+            let known = self.benches.iter_mut().find(|known| known.test == entry.test);
+            let key = entry.test.clone();
+            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
+                .into_iter()
+                .for_each(|entry| self.benches.push(entry));
+        }
     }
 
     /// What they say together.
     pub(crate) fn document(self, run: &Path, parts: &[PathBuf]) -> TestDocument {
-        let Self { only, all, hosts, cases, harness, unknown, twice: _ } = self;
-        let seen: Vec<String> =
-            cases.iter().map(name_of).chain(harness.iter().map(|entry| entry.test.clone())).collect();
+        let Self { only, all, hosts, cases, harness, benches, unknown, twice: _ } = self;
+        let others = harness.iter().map(|entry| &entry.test).chain(benches.iter().map(|entry| &entry.test));
+        let seen: Vec<String> = cases.iter().map(name_of).chain(others.cloned()).collect();
         let asked = |test: &String| only.is_empty() || only.iter().any(|part| test.contains(part.as_str()));
         let missing: Vec<String> =
             all.into_iter().filter(|test| asked(test) && !seen.contains(test)).collect();
         let options = only.iter().map(|part| format!("--tests {} ", lab::shell::quoted(part)));
         let options = options.collect::<String>();
         let carried_out = cases.iter().filter(|entry| entry.skipped.is_none());
-        let outcomes =
-            carried_out.map(|entry| entry.outcome).chain((!missing.is_empty()).then_some(Outcome::NotRun));
+        let of_benches = benches.iter().filter_map(|entry| Some(entry.document.as_ref()?.outcome));
+        let outcomes = carried_out
+            .map(|entry| entry.outcome)
+            .chain(of_benches)
+            .chain((!missing.is_empty()).then_some(Outcome::NotRun));
         let outcome = Outcome::of_all(outcomes);
-        let noted = Noted { cases, harness, ..Noted::default() };
+        let noted = Noted { cases, harness, benches, ..Noted::default() };
         let code = noted.exit_code(exit::INCONCLUSIVE);
         // What nobody ran is no success.
         let exit_code = match code {
@@ -192,6 +215,7 @@ impl Whole {
             command: format!("cargo xtask merge {options}{}", parts.join(" ")),
             results: noted.cases,
             harness: noted.harness,
+            benches: noted.benches,
             missing,
         }
     }
@@ -234,6 +258,7 @@ fn moved(boot: &str, run: &Path, part: &str) -> String {
 mod tests {
     use super::*;
     use TestResult::{Failed, Inconclusive, Passed, Skipped};
+    use report::document::Document;
 
     fn host() -> Host {
         Host { qemu: "QEMU 7".to_owned(), cores: 2, open: vec!["no Landlock: old".to_owned()] }
@@ -332,6 +357,38 @@ mod tests {
         whole.add(Noted { cases: vec![entry], ..Noted::default() }, run.path(), "part-1");
         let line = format!("1 in {}/trace.txt:3", there.display());
         assert_eq!(whole.cases[0].findings[0].evidence, [line]);
+    }
+
+    #[test]
+    fn a_bench_of_a_part_is_found_where_it_was_copied_to_and_its_result_counts() {
+        let run = tempfile::tempdir().unwrap();
+        let there = run.path().join("part-1/20261125-105923-bench");
+        fs::create_dir_all(&there).unwrap();
+        let document: Document =
+            serde_json::from_str(include_str!("../../harness/report/tests/one_boot.json")).unwrap();
+        let evidence =
+            document.results.iter().flat_map(|of| &of.findings).flat_map(|finding| &finding.evidence);
+        assert!(evidence.clone().any(|line| line.contains(" in boots/")));
+        let bench = BenchEntry {
+            test: "bench::with".to_owned(),
+            result: Inconclusive,
+            lost: None,
+            took_ms: Some(1),
+            document: Some(Box::new(document)),
+        };
+        let all = vec!["bench::with".to_owned(), "bench::with-numa".to_owned()];
+        let parts = vec![Part { archive: "1".to_owned(), host: host(), tests: all }];
+        let mut whole = Whole::default();
+        whole.add(Noted { benches: vec![bench], parts, ..Noted::default() }, run.path(), "part-1");
+        let whole = whole.document(run.path(), &[]);
+        assert_eq!((whole.exit_code, whole.missing), (2, vec!["bench::with-numa".to_owned()]));
+        let document = whole.benches[0].document.as_ref().unwrap();
+        assert_eq!(Path::new(&document.run), there);
+        let evidence =
+            document.results.iter().flat_map(|of| &of.findings).flat_map(|finding| &finding.evidence);
+        let place = format!(" in {}/boots/", there.display());
+        assert!(evidence.clone().any(|line| line.contains(&place)));
+        assert!(!evidence.clone().any(|line| line.contains(" in boots/")));
     }
 
     #[test]

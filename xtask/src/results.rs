@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use lab::failure::{Failure, Kind};
-use report::document::{HarnessEntry, Host, LostEntry, TEST_LINES, TestEntry, TestLine, TestResult};
+use report::document::{
+    BenchEntry, HarnessEntry, Host, LostEntry, TEST_LINES, TestEntry, TestLine, TestResult,
+};
 
 use crate::exit;
 
@@ -13,6 +15,7 @@ use crate::exit;
 pub(crate) struct Noted {
     pub(crate) cases: Vec<TestEntry>,
     pub(crate) harness: Vec<HarnessEntry>,
+    pub(crate) benches: Vec<BenchEntry>,
     /// Of each process that came to its end, how many of its tests did not pass.
     pub(crate) ended: Vec<u64>,
     /// Lines that cannot be read: each may have been a test.
@@ -51,6 +54,7 @@ impl Noted {
             match serde_json::from_str(line) {
                 Ok(TestLine::Case(entry)) => noted.cases.push(*entry),
                 Ok(TestLine::Harness(entry)) => noted.harness.push(entry),
+                Ok(TestLine::Bench(entry)) => noted.benches.push(*entry),
                 Ok(TestLine::Ended { failed }) => noted.ended.push(failed),
                 Ok(TestLine::Part { archive, host, tests }) => {
                     noted.parts.push(Part { archive, host, tests })
@@ -65,7 +69,8 @@ impl Noted {
     /// What became of each test, and what it lacked.
     pub(crate) fn results(&self) -> impl Iterator<Item = (TestResult, Option<&LostEntry>)> {
         let harness = self.harness.iter().map(|entry| (entry.result, entry.lost.as_ref()));
-        self.cases.iter().map(|entry| (entry.result, entry.lost.as_ref())).chain(harness)
+        let benches = self.benches.iter().map(|entry| (entry.result, entry.lost.as_ref()));
+        self.cases.iter().map(|entry| (entry.result, entry.lost.as_ref())).chain(harness).chain(benches)
     }
 
     /// The exit code for the worst of them; `skipped` where nothing was carried out.

@@ -27,6 +27,8 @@ pub(crate) use runner::cargo;
 const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
 pub(crate) const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
+/// Benches, as tests of an archive.
+pub(crate) const BENCHES: &[&str] = &["--package", "xtask", "--test", "benches"];
 /// Tests that hold what we write against programs and schemas of others.
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
 /// Tests that break guests in the middle of a bench.
@@ -220,6 +222,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         command: order.command.clone(),
         results: noted.cases,
         harness: noted.harness,
+        benches: noted.benches,
         missing: Vec::new(),
     };
     Ok(Tested { document, folder, stopped, all_known })
@@ -283,21 +286,26 @@ pub(crate) fn find(
         return Ok(());
     }
     watch.stage("compile the tests");
-    let names = names_of_guest_tests(workspace, wanted)?;
+    let names = names(workspace, wanted, &[GUESTS])?;
     match filters.iter().find(|filter| !names.iter().any(|name| name.contains(filter.as_str()))) {
         Some(filter) => Err(no_such_test(std::slice::from_ref(filter))),
         None => Ok(()),
     }
 }
 
-/// The names of all tests that boot guests, on these kernels.
-pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+/// The names of all tests that boot guests on these kernels, and of the benches of them.
+pub(crate) fn names_for_an_archive(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
+    names(workspace, wanted, &[GUESTS, BENCHES])
+}
+
+/// The names of the tests of these parts, on these kernels.
+fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Result<Vec<String>, Failure> {
     let order = Order {
         workspace,
         wanted,
         filters: &[],
         exact: false,
-        parts: &[GUESTS],
+        parts,
         accel: Accel::Auto,
         setup: false,
         quiet: true,
@@ -305,8 +313,13 @@ pub(crate) fn names_of_guest_tests(workspace: &Path, wanted: &Wanted) -> Result<
         place: Place::Dated { runs: workspace.join("runs"), kind: "test" },
         command: String::new(),
     };
-    let names = Tests { order: &order, run: None, broken: &[] }.names(GUESTS)?;
-    Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    let tests = Tests { order: &order, run: None, broken: &[] };
+    let mut all = Vec::new();
+    for part in parts {
+        let names = tests.names(part)?;
+        all.extend(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

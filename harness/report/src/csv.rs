@@ -125,7 +125,12 @@ fn tests(writer: &mut csv::Writer<Vec<u8>>, document: &TestDocument) -> csv::Res
     for check in checks {
         let kernel = check.kernel.clone().unwrap_or_default();
         let entry = document.results.iter().find(|entry| entry.case == check.group && entry.kernel == kernel);
-        let name = if entry.is_some() { check.group.clone() } else { check.name.clone() };
+        let of_bench = document.benches.iter().any(|bench| bench.test == check.group);
+        let name = match entry {
+            Some(_) => check.group.clone(),
+            None if of_bench => format!("{}: {}", check.group, check.name),
+            None => check.name.clone(),
+        };
         let row = [
             name,
             kernel,

@@ -33,7 +33,8 @@ pub use nightly::{
     StructureEntry, TRENDS_SCHEMA, ToldChange, ToldEntry, TrendsDocument, TryEntry,
 };
 pub use test::{
-    HarnessEntry, LostEntry, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestLine, TestResult,
+    BenchEntry, HarnessEntry, LostEntry, TEST_LINES, TEST_SCHEMA, TestDocument, TestEntry, TestLine,
+    TestResult,
 };
 
 /// Name and version of the document.

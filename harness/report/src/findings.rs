@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evidence::judge::{Finding, Outcome};
 
-use crate::document::{Document, HarnessEntry, TestDocument, TestEntry, TestResult};
+use crate::document::{BenchEntry, Document, HarnessEntry, TestDocument, TestEntry, TestResult};
 use crate::text::{advice, ratio};
 
 /// The group of tests that test us, and no kernel.
@@ -154,7 +154,8 @@ fn result_of(outcome: Outcome) -> TestResult {
     }
 }
 
-fn of_bench(document: &Document) -> Vec<Check> {
+/// What a bench checked.
+pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
     let mut checks = Vec::new();
     for case in &document.cases {
         for result in document.results.iter().filter(|result| result.case == case.name) {
@@ -197,6 +198,7 @@ fn of_tests(document: &TestDocument) -> Vec<Check> {
     let cases = document.results.iter().map(of_case);
     let all = cases
         .chain(document.harness.iter().map(of_harness))
+        .chain(document.benches.iter().flat_map(of_part))
         .chain(document.missing.iter().map(|test| missing(test)));
     let mut checks: Vec<Check> = all.collect();
     checks.extend(end_of_run(document, &checks));
@@ -262,6 +264,24 @@ fn missing(test: &str) -> Check {
         evidence: Vec::new(),
         took: None,
     }
+}
+
+/// A bench that a machine carried out: what it found, and how long all of it took.
+fn of_part(entry: &BenchEntry) -> Vec<Check> {
+    let BenchEntry { test, result, lost, took_ms, document } = entry;
+    let found = document.as_deref().map(of_bench).unwrap_or_default();
+    let found = found.into_iter().map(|check| Check { group: test.clone(), ..check });
+    let whole = Check {
+        group: test.clone(),
+        kernel: None,
+        candidate: None,
+        name: format!("{test} came to its verdict"),
+        result: if document.is_some() { TestResult::Passed } else { *result },
+        seen: lost.as_ref().map(|lost| lost.why.clone()).unwrap_or_default(),
+        evidence: Vec::new(),
+        took: took_ms.map(Duration::from_millis),
+    };
+    std::iter::once(whole).chain(found).collect()
 }
 
 fn of_harness(entry: &HarnessEntry) -> Check {

@@ -131,6 +131,11 @@ fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {
         table.row([vec![kernel.to_owned()], all.iter().map(count).collect()].concat());
     }
     out.push_str(&table.render());
+    for (entry, of) in document.benches.iter().filter_map(|entry| Some((entry, entry.document.as_ref()?))) {
+        writeln!(out, "\n{}", entry.test)?;
+        bench(of, out)?;
+        out.push('\n');
+    }
     writeln!(out, "verdict: {}", Found::Tests(Box::new(document.clone())).outcome())
 }
 

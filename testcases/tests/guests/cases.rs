@@ -7,10 +7,11 @@ use lab::failure::Failure;
 use lab::kernel::{Origin, Recipe};
 use libtest_mimic::{Completion, Failed, Trial};
 use report::document::{TestEntry, TestLine, TestResult};
+use testcases::noted::note;
 use testcases::{CASES, Case, Circumstances, Seen, Verdict, limit};
 
 use crate::laboratory;
-use crate::outcome::{Wrong, millis, note};
+use crate::outcome::{Wrong, millis};
 
 pub(crate) fn trials() -> Result<Vec<Trial>, Failure> {
     let mut trials = Vec::new();

@@ -12,11 +12,10 @@ mod needs;
 mod neighbours;
 mod outcome;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
-use report::document::TestLine;
+use testcases::noted;
 
 fn main() -> ExitCode {
     if let Err(e) = lab::child::end_with_parent() {
@@ -28,9 +27,8 @@ fn main() -> ExitCode {
     if let Err(e) = ctrlc::set_handler(stop) {
         return complain(&format!("Ctrl-C cannot be handled: {e}"));
     }
-    // Tests are run in the folder of their package, which is nobody's intention.
-    if std::env::var_os("PARPROBE_RUN").is_some_and(|run| Path::new(&run).is_relative()) {
-        return complain("PARPROBE_RUN is a relative path: name an absolute one, as $PWD/part-1");
+    if let Err(e) = noted::run() {
+        return complain(&e.to_string());
     }
     if let Some(ended) = endings::be_the_harness() {
         return ended.map_or_else(|why| complain(&why), |()| ExitCode::SUCCESS);
@@ -55,14 +53,10 @@ fn main() -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    if let Err(e) = outcome::note_part() {
-        return complain(&format!("the results cannot be written: {e}"));
+    match noted::carry_out(|| libtest_mimic::run(&arguments, trials), |done| done.num_failed) {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(e) => complain(&format!("the results cannot be written: {e}")),
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(e) = outcome::note(&TestLine::Ended { failed: conclusion.num_failed }) {
-        return complain(&format!("the results cannot be written: {e}"));
-    }
-    conclusion.exit_code()
 }
 
 #[allow(clippy::print_stderr)]

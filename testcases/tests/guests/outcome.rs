@@ -1,18 +1,16 @@
 //! What becomes of a guest test, and whoever started the tests being told of it.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::num::TryFromIntError;
-use std::path::Path;
 use std::time::Instant;
 
 use evidence::plain::plain;
 use lab::failure::{Failure, Kind};
 use lab::guest::{Cause, Lost, Trouble};
-use lab::kernel::Store;
 use libtest_mimic::{Failed, Trial};
 use nix::errno::Errno;
-use report::document::{HarnessEntry, Host, LostEntry, TEST_LINES, TestLine, TestResult};
+use report::document::{HarnessEntry, LostEntry, TestLine, TestResult};
+use testcases::noted::note;
 
 /// Why a test did not pass.
 #[derive(Debug)]
@@ -151,31 +149,4 @@ pub(crate) fn skipped(name: &str, why: &'static str) -> io::Result<&'static str>
     let why_not = Some(why.to_owned());
     note(&TestLine::Harness(HarnessEntry { test, result, why: why_not, lost: None, took_ms: None }))?;
     Ok(why)
-}
-
-/// Hands a result to whoever started the tests and wants them as data.
-pub(crate) fn note(line: &TestLine) -> io::Result<()> {
-    let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
-    lab::private::folder(Path::new(&run))?;
-    let mut file = File::options().create(true).append(true).open(Path::new(&run).join(TEST_LINES))?;
-    file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
-}
-
-/// Says which machine this is, which archive its tests come from and what tests there are, where each machine runs a
-/// part of them: once in a folder, unless that has results of another archive.
-pub(crate) fn note_part() -> io::Result<()> {
-    let Some(run) = std::env::var_os("PARPROBE_RUN") else { return Ok(()) };
-    let store = Store::open().map_err(|failure| io::Error::other(failure.to_string()))?;
-    let Some(kit) = store.kit() else { return Ok(()) };
-    let archive = kit.id();
-    let noted = std::fs::read_to_string(Path::new(&run).join(TEST_LINES)).unwrap_or_default();
-    if noted.contains(&format!("\"archive\":\"{archive}\"")) {
-        return Ok(());
-    }
-    let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
-    note(&TestLine::Part {
-        archive,
-        host: Host { qemu, cores, open: lab::guest::Walls::of_host().open() },
-        tests: kit.tests().to_vec(),
-    })
 }

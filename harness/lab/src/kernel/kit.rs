@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy;
 use crate::failure::{Failure, Kind};
-use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, identity};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, Wanted, identity};
 
 /// The folder's name below cargo's target folder. It is there only while an archive is made, and where one was
 /// unpacked.
@@ -32,6 +32,10 @@ pub struct Kit {
 struct Manifest {
     /// The kernels that cases are carried out on.
     subjects: Vec<Recipe>,
+    /// The kernels of benches, the one first that the others are held against.
+    benched: Vec<Recipe>,
+    /// How all of these were asked for.
+    wanted: Wanted,
     /// Every kernel that is there, those of flavours and of the harness's own tests as well.
     kernels: Vec<Entry>,
     /// The names of all tests: whoever joins results knows what is missing.
@@ -53,6 +57,10 @@ struct Entry {
 pub struct Parts<'a> {
     /// The kernels that cases are carried out on.
     pub subjects: &'a [Recipe],
+    /// The kernels of benches, the one first that the others are held against.
+    pub benched: &'a [Recipe],
+    /// How all of these were asked for.
+    pub wanted: &'a Wanted,
     /// Every kernel that tests boot.
     pub kernels: &'a [Kernel],
     /// The agent's binary.
@@ -96,7 +104,7 @@ impl Kit {
     /// # Errors
     /// `Files`; `Interrupted`.
     pub fn write(target: &Path, parts: &Parts<'_>) -> Result<(), Failure> {
-        let Parts { subjects, kernels, agent, catalogue, tests } = parts;
+        let Parts { subjects, benched, wanted, kernels, agent, catalogue, tests } = parts;
         let folder = Self::folder(target);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|e| Failure::file("remove", &folder, &e))?;
@@ -122,7 +130,13 @@ impl Kit {
         }
         copy::file(agent, &folder.join(AGENT))?;
         copy::folder(catalogue.folder(), &folder.join(CONFIGS))?;
-        let manifest = Manifest { subjects: subjects.to_vec(), kernels: entries, tests: tests.to_vec() };
+        let manifest = Manifest {
+            subjects: subjects.to_vec(),
+            benched: benched.to_vec(),
+            wanted: (*wanted).clone(),
+            kernels: entries,
+            tests: tests.to_vec(),
+        };
         let json = serde_json::to_string_pretty(&manifest).unwrap_or_default();
         let path = folder.join(MANIFEST);
         fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))
@@ -131,6 +145,16 @@ impl Kit {
     /// The kernels that cases are carried out on.
     pub fn subjects(&self) -> &[Recipe] {
         &self.manifest.subjects
+    }
+
+    /// The kernels of benches, the one first that the others are held against.
+    pub fn benched(&self) -> &[Recipe] {
+        &self.manifest.benched
+    }
+
+    /// How the kernels were asked for.
+    pub fn wanted(&self) -> &Wanted {
+        &self.manifest.wanted
     }
 
     /// The names of all tests.
@@ -211,6 +235,8 @@ mod tests {
         let with = catalogue.recipe("with").unwrap();
         let parts = Parts {
             subjects: std::slice::from_ref(&with),
+            benched: std::slice::from_ref(&with),
+            wanted: &Wanted::default(),
             kernels: &[kernel],
             agent: &agent,
             catalogue: &catalogue,

@@ -3,7 +3,7 @@
 use evidence::judge::{Finding, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::{Host, LimitEntry, SpentEntry};
+use super::{Document, Host, LimitEntry, SpentEntry};
 
 /// Name and version of the document of `cargo xtask test --json`.
 pub const TEST_SCHEMA: &str = "parprobe.test/1";
@@ -34,6 +34,9 @@ pub struct TestDocument {
     pub results: Vec<TestEntry>,
     /// Each test that boots guests and is no case: deaths and endings of guests, forks.
     pub harness: Vec<HarnessEntry>,
+    /// Each bench, of results that several machines made.
+    #[serde(default)]
+    pub benches: Vec<BenchEntry>,
     /// Tests that are known of and that nobody ran: of results that several machines made.
     #[serde(default)]
     pub missing: Vec<String>,
@@ -53,6 +56,21 @@ pub struct HarnessEntry {
     /// How long it took by the host's clock, in milliseconds. No verdict rests on it.
     #[serde(default)]
     pub took_ms: Option<u64>,
+}
+
+/// A bench that a machine carried out as its part.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct BenchEntry {
+    /// Its name among the tests: `bench::` and the kernel that is held against the first.
+    pub test: String,
+    /// Whether its claims hold.
+    pub result: TestResult,
+    /// What the world lacked for it.
+    pub lost: Option<LostEntry>,
+    /// How long it took by the host's clock, in milliseconds.
+    pub took_ms: Option<u64>,
+    /// What it found, of this machine alone; null where it was lost.
+    pub document: Option<Box<Document>>,
 }
 
 /// Why a test could not be carried out to its end.
@@ -145,6 +163,8 @@ pub enum TestLine {
     Case(Box<TestEntry>),
     /// What became of a test of the harness.
     Harness(HarnessEntry),
+    /// What a bench found.
+    Bench(Box<BenchEntry>),
     /// Where it runs a part of the tests, as one of several machines: before the first of its results.
     Part {
         /// What tells the archive that they come from apart from others.

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use crate::csv::word;
 use crate::document::{Document, ResultEntry, TestDocument, TestEntry, TestResult};
-use crate::findings::{Check, Found};
+use crate::findings::{Check, Found, of_bench};
 use crate::text::{Cells, limit, warn_of_neighbours};
 
 /// The verdicts of a run, in short: what is not as expected in full.
@@ -234,6 +234,14 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
             details {
                 summary { (document.harness.len()) " tests of the harness" }
                 ul { @for entry in &document.harness { li { (badge(entry.result)) " " (entry.test) } } }
+            }
+        }
+        @for entry in &document.benches {
+            @if let Some(of) = &entry.document {
+                h2 { (entry.test) " " (badge_as_outcome(entry.result)) }
+                p { (of.host.qemu) ", " (of.host.cores) " cores, " (of.accel.to_uppercase()) }
+                p.hint { "Its probes and samples: " code { "cargo xtask report " (of.run) " -o bench.html" } }
+                (bench(of, &of_bench(of)))
             }
         }
     }

@@ -1,0 +1,62 @@
+//! What becomes of a test, as whoever started the tests reads it: lines in the folder that `PARPROBE_RUN` names.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use lab::kernel::Store;
+use report::document::{Host, TEST_LINES, TestLine};
+
+/// The folder of the run, where somebody named one.
+///
+/// # Errors
+/// A relative path: tests are run in the folder of their package, which is nobody's intention.
+pub fn run() -> io::Result<Option<PathBuf>> {
+    let run = std::env::var_os("PARPROBE_RUN").map(PathBuf::from);
+    if run.as_deref().is_some_and(Path::is_relative) {
+        let why = "PARPROBE_RUN is a relative path: name an absolute one, as $PWD/part-1";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(run)
+}
+
+/// Hands a result to whoever started the tests and wants them as data.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn note(line: &TestLine) -> io::Result<()> {
+    let Some(run) = run()? else { return Ok(()) };
+    lab::private::folder(&run)?;
+    let mut file = File::options().create(true).append(true).open(run.join(TEST_LINES))?;
+    file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
+}
+
+/// Carries out the tests of a process, which returns how many did not pass, and notes that it came to its end.
+///
+/// # Errors
+/// Where that cannot be written.
+pub fn carry_out<T>(tests: impl FnOnce() -> T, not_passed: impl FnOnce(&T) -> u64) -> io::Result<T> {
+    note_part()?;
+    let conclusion = tests();
+    note(&TestLine::Ended { failed: not_passed(&conclusion) })?;
+    Ok(conclusion)
+}
+
+/// Says which machine this is, which archive its tests come from and what tests there are, where each machine runs a
+/// part of them: once in a folder, unless that has results of another archive.
+fn note_part() -> io::Result<()> {
+    let Some(run) = run()? else { return Ok(()) };
+    let store = Store::open().map_err(|failure| io::Error::other(failure.to_string()))?;
+    let Some(kit) = store.kit() else { return Ok(()) };
+    let archive = kit.id();
+    let noted = std::fs::read_to_string(run.join(TEST_LINES)).unwrap_or_default();
+    if noted.contains(&format!("\"archive\":\"{archive}\"")) {
+        return Ok(());
+    }
+    let (qemu, cores) = (lab::guest::qemu_version().unwrap_or_default(), lab::host::host_cores());
+    note(&TestLine::Part {
+        archive,
+        host: Host { qemu, cores, open: lab::guest::Walls::of_host().open() },
+        tests: kit.tests().to_vec(),
+    })
+}

@@ -1,0 +1,100 @@
+//! Benches that machines share: each is a test of the archive that `cargo xtask archive` makes. Elsewhere
+//! `cargo xtask bench` is what carries them out.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use evidence::plain::plain;
+use lab::failure::Failure;
+use lab::watch::Watch;
+use libtest_mimic::{Arguments, Failed, Trial};
+use report::document::{BenchEntry, LostEntry, TestLine, TestResult};
+use testcases::noted;
+use xtask::benches::{self, Bench, result_of};
+
+fn main() -> ExitCode {
+    if let Err(e) = lab::child::end_with_parent() {
+        return complain(&format!("the benches would outlive whoever started them: {e}"));
+    }
+    let stop = || {
+        lab::cancel::request();
+    };
+    if let Err(e) = ctrlc::set_handler(stop) {
+        return complain(&format!("Ctrl-C cannot be handled: {e}"));
+    }
+    if let Err(e) = noted::run() {
+        return complain(&e.to_string());
+    }
+    let mut arguments = Arguments::from_args();
+    // One that boots beside another one measures that.
+    arguments.test_threads = Some(1);
+    let benches = match benches::all(&Log) {
+        Ok(benches) => benches,
+        Err(failure) => return complain(&failure.to_string()),
+    };
+    let trials =
+        benches.into_iter().map(|bench| Trial::test(bench.name(), move || carry_out(&bench))).collect();
+    // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    match noted::carry_out(|| libtest_mimic::run(&arguments, trials), |done| done.num_failed) {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(e) => complain(&format!("the results cannot be written: {e}")),
+    }
+}
+
+/// Carries out a bench, and notes what it found.
+fn carry_out(bench: &Bench) -> Result<(), Failed> {
+    let begun = Instant::now();
+    let done = bench.carry_out(&Log);
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).ok();
+    let lost =
+        |failure: &Failure| LostEntry { exit_code: failure.kind.exit_code(), why: failure.to_string() };
+    let (result, lost, document) = match &done {
+        Ok(document) => (result_of(document.outcome), None, Some(Box::new(document.clone()))),
+        Err(failure) => (TestResult::Lost, Some(lost(failure)), None),
+    };
+    noted::note(&TestLine::Bench(Box::new(BenchEntry {
+        test: bench.name(),
+        result,
+        lost,
+        took_ms,
+        document,
+    })))?;
+    match done {
+        // What the test harness prints as it is.
+        Err(failure) => Err(plain(&failure.to_string()).into()),
+        Ok(document) if result == TestResult::Passed => {
+            tell(&report::text::render(&document));
+            Ok(())
+        }
+        Ok(document) => Err(plain(&report::text::render(&document)).into()),
+    }
+}
+
+/// Tells what goes on.
+struct Log;
+
+impl Watch for Log {
+    fn stage(&self, what: &str) {
+        tell(what);
+    }
+
+    fn note(&self, text: &str) {
+        tell(text);
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn tell(text: &str) {
+    if std::env::var_os("PARPROBE_QUIET").is_none() {
+        eprintln!("{}", plain(text));
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) -> ExitCode {
+    eprintln!("{}", plain(text));
+    ExitCode::FAILURE
+}
