@@ -38,6 +38,17 @@ pub enum End {
     Refused(String),
 }
 
+impl End {
+    /// How it ended, and in what; `None` where all went well.
+    pub fn why(&self) -> Option<String> {
+        match self {
+            Self::Well(_) => None,
+            Self::Died { cause, doing, log: _ } => Some(format!("{cause}; while it was to {doing}")),
+            Self::Refused(what) => Some(what.clone()),
+        }
+    }
+}
+
 impl Seen {
     /// Reads what a boot of this case left.
     ///
@@ -221,14 +232,15 @@ fn survival(seen: &[Seen]) -> Finding {
     let mut evidence = Vec::new();
     let mut deaths = Vec::new();
     for boot in seen {
-        if let End::Died { cause, doing, log } = &boot.end {
+        if let Some(why) = boot.end.why() {
+            evidence.push(format!("{why}: {}", boot.folder));
+        }
+        if let End::Died { cause, log, .. } = &boot.end {
             deaths.push(cause.to_string());
-            evidence.push(format!("{cause}; while it was to {doing}: {}", boot.folder));
             evidence.extend(stacks(log, cause).into_iter().next().unwrap_or_default());
         }
         if let End::Refused(what) = &boot.end {
             deaths.push(what.clone());
-            evidence.push(format!("{what}: {}", boot.folder));
         }
     }
     let lost = seen.iter().filter(|boot| !matches!(boot.end, End::Well(_)));

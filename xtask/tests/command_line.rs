@@ -191,6 +191,8 @@ fn git_bisect_run_is_told_to_stop_where_no_kernel_is_at_fault() {
         |more: &[&str]| Said::of(fixture.command(&[&["bisect", "step", "--tree", &tree], more].concat()));
     step(&["--behaves", "per-node"]).is(128 + 64, &["without drivers/base/dd.c"]);
     step(&["--symptom", "died"]).is(128 + 64, &["without drivers/base/dd.c"]);
+    // There is no bad end to be the same as.
+    step(&["--symptom", "same"]).is(128 + 64, &["--symptom", "died, failed, any"]);
     step(&["--nope"]).is(128 + 64, &["--nope"]);
     step(&["--boots", "none"]).is(128 + 64, &["--boots"]);
     // Without it a kernel that probes one device after the other would be good.

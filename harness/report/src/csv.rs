@@ -1,6 +1,6 @@
 //! Documents to a table with commas: a row for each boot of a bench, or for each test.
 
-use crate::document::{BootEntry, Document, FactsEntry, TestDocument, TestResult};
+use crate::document::{BootEntry, Document, EndedEntry, FactsEntry, TestDocument, TestResult};
 use crate::findings::Found;
 use evidence::plain::plain;
 
@@ -15,36 +15,40 @@ pub fn render(found: &Found) -> String {
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
+/// The columns of a bench. The last is empty for a boot that came to its end, and all numbers are for another one.
+const HEAD: [&str; 28] = [
+    "case",
+    "kernel",
+    "release",
+    "accel",
+    "boot",
+    "fork_of",
+    "luns",
+    "probes",
+    "bound",
+    "failed",
+    "max_in_flight",
+    "workers",
+    "placeable",
+    "begun_local",
+    "local_probes",
+    "fewest_reads",
+    "most_reads",
+    "cpu_us",
+    "makespan_us",
+    "insmod_us",
+    "late_probes",
+    "initcall_us",
+    "letters_out_of_order",
+    "attach_calls",
+    "witnesses_agree",
+    "unpaired",
+    "neighbours",
+    "ended",
+];
+
 fn bench(writer: &mut csv::Writer<Vec<u8>>, document: &Document) -> csv::Result<()> {
-    writer.write_record([
-        "case",
-        "kernel",
-        "release",
-        "accel",
-        "boot",
-        "fork_of",
-        "luns",
-        "probes",
-        "bound",
-        "failed",
-        "max_in_flight",
-        "workers",
-        "placeable",
-        "begun_local",
-        "local_probes",
-        "fewest_reads",
-        "most_reads",
-        "cpu_us",
-        "makespan_us",
-        "insmod_us",
-        "late_probes",
-        "initcall_us",
-        "letters_out_of_order",
-        "attach_calls",
-        "witnesses_agree",
-        "unpaired",
-        "neighbours",
-    ])?;
+    writer.write_record(HEAD)?;
     for result in &document.results {
         let release = document.kernels.iter().find(|kernel| kernel.name == result.kernel);
         let release = release.map_or("", |kernel| kernel.release.as_str());
@@ -52,6 +56,14 @@ fn bench(writer: &mut csv::Writer<Vec<u8>>, document: &Document) -> csv::Result<
             let mut row = vec![result.case.clone(), result.kernel.clone(), release.to_owned()];
             row.push(document.accel.clone());
             row.extend(of_boot(boot));
+            row.push(String::new());
+            writer.write_record(row.iter().map(|text| cell(text)))?;
+        }
+        for EndedEntry { folder, why } in &result.ended {
+            let mut row = vec![String::new(); HEAD.len()];
+            let known = [result.case.as_str(), &result.kernel, release, &document.accel, folder];
+            row.splice(..known.len(), known.map(str::to_owned));
+            row[HEAD.len() - 1] = why.clone();
             writer.write_record(row.iter().map(|text| cell(text)))?;
         }
     }

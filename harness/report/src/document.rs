@@ -158,6 +158,18 @@ pub struct ResultEntry {
     pub others: Vec<Finding>,
     /// Its boots.
     pub boots: Vec<BootEntry>,
+    /// Boots and forks of which nothing else is known: its kernel died, or refused what it was told.
+    #[serde(default)]
+    pub ended: Vec<EndedEntry>,
+}
+
+/// A boot that did not come to its end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EndedEntry {
+    /// Its folder in that of the run, with what it said until then.
+    pub folder: String,
+    /// How it ended, and in what.
+    pub why: String,
 }
 
 /// A boot.

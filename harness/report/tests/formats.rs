@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use evidence::units::{CpuId, NodeId, ThreadId};
+use report::document::EndedEntry;
 use report::findings::{Found, Made};
 use report::html::Page;
 use report::lanes::{Bar, Timeline};
@@ -71,6 +72,32 @@ fn tests_as_junit() {
 #[test]
 fn tests_as_ktap() {
     insta::assert_snapshot!(ktap::render(&tests()));
+}
+
+#[test]
+fn a_boot_that_died_has_a_row_of_its_own() {
+    let Found::Bench(mut document) = bench() else { panic!() };
+    let why = "kernel panic: \"x\", at 2.5; while it was to load sd_mod".to_owned();
+    document.results[1].ended = vec![EndedEntry { folder: "boots/003-with".to_owned(), why: why.clone() }];
+    let text = csv::render(&Found::Bench(document));
+    let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+    let head = reader.headers().unwrap().clone();
+    let rows: Vec<::csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+    let filled = |row: &::csv::StringRecord| -> Vec<(String, String)> {
+        let cells = head.iter().zip(row.iter()).filter(|(_, cell)| !cell.is_empty());
+        cells.map(|(name, cell)| (name.to_owned(), cell.to_owned())).collect()
+    };
+    let expected = [
+        ("case", "driver_after_devices"),
+        ("kernel", "with"),
+        ("release", "6.1.192"),
+        ("accel", "tcg"),
+        ("boot", "boots/003-with"),
+        ("ended", &why),
+    ];
+    assert_eq!(rows.len(), 3);
+    assert_eq!(filled(&rows[2]), expected.map(|(name, cell)| (name.to_owned(), cell.to_owned())));
+    assert!(filled(&rows[0]).iter().all(|(name, _)| name != "ended"));
 }
 
 #[test]

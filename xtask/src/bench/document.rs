@@ -9,8 +9,8 @@ use evidence::units::micros;
 use lab::guest::topology::Topology;
 use lab::run::Lineup;
 use report::document::{
-    BootEntry, CaseEntry, Comparison, Document, Host, KernelEntry, LimitEntry, ResultEntry, SCHEMA,
-    SpentEntry, TimeEntry,
+    BootEntry, CaseEntry, Comparison, Document, EndedEntry, Host, KernelEntry, LimitEntry, ResultEntry,
+    SCHEMA, SpentEntry, TimeEntry,
 };
 use testcases::limit::schedule;
 use testcases::{BootResult, Case, Circumstances, KernelResult, Sample, Seen, Verdict};
@@ -119,7 +119,12 @@ fn judged(
         findings,
         others,
         boots: result.boots.iter().flat_map(|boot| entries(boot, &spent)).collect(),
+        ended: seen.iter().filter_map(ended).collect(),
     }
+}
+
+fn ended(boot: &Seen) -> Option<EndedEntry> {
+    Some(EndedEntry { folder: boot.folder.clone(), why: boot.end.why()? })
 }
 
 fn entries(

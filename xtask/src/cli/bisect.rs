@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use lab::kernel::Behaviour;
 use serde::{Deserialize, Serialize};
@@ -78,7 +79,7 @@ pub(crate) struct StepArguments {
     #[command(flatten)]
     pub(crate) question: QuestionArguments,
     /// What is a fault: a kernel that dies or hangs, an expectation that fails, or any of them
-    #[arg(long, value_enum, default_value_t = Symptom::Any, conflicts_with = "metric")]
+    #[arg(long, value_parser = symptom_of_one(), default_value = "any", conflicts_with = "metric")]
     pub(crate) symptom: Symptom,
     /// With --metric: the kernel to compare with, a name or a place as for `bench --kernels`
     #[arg(long, value_name = "KERNEL", requires = "metric")]
@@ -89,6 +90,13 @@ pub(crate) struct StepArguments {
     /// Boots without a fault that make a kernel good
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) boots: u32,
+}
+
+/// What can be a fault where there is no bad end to be the same as.
+fn symptom_of_one() -> impl TypedValueParser<Value = Symptom> {
+    let names = Symptom::value_variants().iter().filter(|symptom| **symptom != Symptom::Same);
+    let names: Vec<PossibleValue> = names.filter_map(Symptom::to_possible_value).collect();
+    PossibleValuesParser::new(names).map(|name| Symptom::from_str(&name, false).unwrap_or(Symptom::Any))
 }
 
 /// What is asked of each kernel.
