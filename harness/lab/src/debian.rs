@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::child::{self, Output};
 use crate::failure::{Failure, Kind};
 use crate::kernel::Scratch;
+use crate::scarce;
 use crate::watch::Watch;
 
 /// A slow mirror takes minutes; this is for one that does not answer.
@@ -209,7 +210,7 @@ pub(crate) fn download(
 /// Unpacks the files of a package into a folder.
 ///
 /// # Errors
-/// `Files` for a broken file or a full disk, `Host` without dpkg-deb, `Interrupted`.
+/// `Asked` for a broken file, `Files` for a full disk, `Host` without dpkg-deb or memory, `Interrupted`.
 pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<(), Failure> {
     let attempt = format!("unpack {}", deb.display());
     let (deb, to) = (deb.display().to_string(), into.display().to_string());
@@ -217,7 +218,11 @@ pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<(), Failure> {
     if output.status.success() {
         return Ok(());
     }
-    Err(Failure::new(Kind::Files, attempt, output.stderr.trim(), "get the file again, or free some space"))
+    let said = output.stderr.trim();
+    Err(scarce::of(&attempt, output.status, said).unwrap_or_else(|| {
+        let seen = format!("it is no whole package: {said}");
+        Failure::new(Kind::Asked, attempt, seen, "get it again, or name another")
+    }))
 }
 
 /// What a package depends on, as it says itself.

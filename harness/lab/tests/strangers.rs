@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lab::failure::Failure;
+use lab::failure::{Failure, Kind};
 use lab::kernel::{Kernel, Origin, Ready, Recipe, Store};
 use lab::watch::Nobody;
 use tar::EntryType::{self, Directory, Fifo, Link, Regular, Symlink};
@@ -81,6 +81,10 @@ impl Fixture {
     fn taken(&self, files: &[(EntryType, &str, &[u8])]) -> Result<Kernel, Failure> {
         let path = self.folder.path().join("linux-image-fake_1_amd64.deb");
         deb(&path, files);
+        self.taken_from(path)
+    }
+
+    fn taken_from(&self, path: PathBuf) -> Result<Kernel, Failure> {
         let origin = Origin::Ready(Ready::Deb(path));
         let recipe = Recipe { name: "fake".to_owned(), about: String::new(), behaves: None, origin };
         Ok(Store::at(&self.store())?.ensure(&[recipe], &Nobody)?.remove(0))
@@ -137,6 +141,22 @@ fn a_package_that_is_well_is_taken() {
         ];
         let kernel = Fixture::new().taken(&files).unwrap();
         assert_eq!(kernel.identity.release, RELEASE);
+    }
+}
+
+#[test]
+fn a_package_that_was_cut_is_not_what_was_asked_for() {
+    if packages_can_be_taken() {
+        let fixture = Fixture::new();
+        let path = fixture.folder.path().join("linux-image-cut_1_amd64.deb");
+        deb(&path, &[(Regular, "./boot/vmlinuz-6.1.0-fake", &image())]);
+        let whole = fs::read(&path).unwrap();
+        for length in [whole.len() / 2, 10, 0] {
+            fs::write(&path, &whole[..length]).unwrap();
+            let failure = fixture.taken_from(path.clone()).unwrap_err();
+            assert_eq!(failure.kind, Kind::Asked, "{failure}");
+            assert!(failure.seen.starts_with("it is no whole package: "), "{failure}");
+        }
     }
 }
 
