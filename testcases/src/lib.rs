@@ -10,6 +10,9 @@ mod verdict;
 pub use campaign::{BootResult, KernelResult, Rounds, Sample, Standing, boot, can_fork, carry_out, drawn};
 pub use case::{Case, Circumstances, Dies, Promise};
 
+/// A kernel of each kind: those that cases are carried out on, unless others are asked for.
+pub const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
+
 /// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
 /// what a probe needs is seen best where they come one by one, and those of another release are judged as the others
 /// are. Whoever builds or packs kernels for tests goes by this.

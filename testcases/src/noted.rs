@@ -1,11 +1,15 @@
-//! What becomes of a test, as whoever started the tests reads it: lines in the folder that `PARPROBE_RUN` names.
+//! What tests are told by whoever started them, in variables, and what they note for them: lines in the folder of the
+//! run.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use lab::kernel::Store;
+use lab::failure::{Failure, Kind};
+use lab::kernel::{Broken, Store, Wanted};
 use report::document::{Host, TEST_LINES, TestLine};
+
+use crate::KERNELS;
 
 /// The folder of the run, where somebody named one.
 ///
@@ -18,6 +22,36 @@ pub fn run() -> io::Result<Option<PathBuf>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     Ok(run)
+}
+
+/// The kernels that `PARPROBE_KERNELS` asks for, else those that are usual.
+///
+/// # Errors
+/// `Asked` where it is not as `cargo xtask` writes it.
+pub fn wanted() -> Result<Wanted, Failure> {
+    match std::env::var("PARPROBE_KERNELS") {
+        Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_KERNELS")),
+        Err(_) => Ok(Wanted { kernels: KERNELS.map(str::to_owned).to_vec(), ..Wanted::default() }),
+    }
+}
+
+/// The kernels that `PARPROBE_BROKEN` says cannot be built: nobody tries once more.
+///
+/// # Errors
+/// As [`wanted`].
+pub fn broken() -> Result<Vec<Broken>, Failure> {
+    match std::env::var("PARPROBE_BROKEN") {
+        Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_BROKEN")),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// A variable that is not as it is written for us.
+fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
+    move |e| {
+        let next = "start the tests with `cargo xtask test`";
+        Failure::new(Kind::Asked, format!("read {variable}"), e.to_string(), next)
+    }
 }
 
 /// Hands a result to whoever started the tests and wants them as data.

@@ -24,9 +24,9 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let wanted = arguments.wanted();
     let store = Store::open()?;
     let pairs = wanted.recipes(&catalogue, store.root(), watch)?;
-    let (subjects, benched) = (pairs.clone().subjects(), pairs.all());
-    let mut needed = test::kernels_for(&subjects, &catalogue, None)?;
-    let more = benched.iter().filter(|kernel| !needed.contains(kernel)).cloned();
+    let mut needed = test::kernels_for(&pairs.clone().subjects(), &catalogue, None)?;
+    // A bench holds a patched kernel against the one without.
+    let more = pairs.clone().all().into_iter().filter(|kernel| !needed.contains(kernel));
     needed.extend(more.collect::<Vec<_>>());
     // Before anything is built.
     writable(&arguments.output)?;
@@ -39,8 +39,7 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let tests = test::names_for_an_archive(workspace, &wanted)?;
     watch.stage(&format!("pack {} tests and {} kernels", tests.len(), kernels.len()));
     let parts = Parts {
-        subjects: &subjects,
-        benched: &benched,
+        subjects: &pairs,
         wanted: &wanted,
         kernels: &kernels,
         agent: &agent,

@@ -2,6 +2,8 @@
 
 mod compared;
 mod document;
+#[doc(hidden)]
+pub mod part;
 
 use std::fs;
 use std::path::Path;

@@ -18,7 +18,7 @@ use testcases::Rounds;
 pub(crate) use bisect::{
     BisectArguments, BisectVerb, QuestionArguments, SearchArguments, StepArguments, Symptom,
 };
-pub(crate) use guests::{Forks, ShapeArguments};
+pub(crate) use guests::{Forks, ShapeArguments, usual};
 use guests::{forks, latency, rounds, up_to, usual_vcpus};
 use kernels::KERNELS;
 pub(crate) use kernels::{KernelArguments, KernelVerb, PatchArguments, as_options, behaviour};
@@ -177,13 +177,10 @@ impl BootArguments {
     }
 }
 
-/// A kernel of each kind, which cases are carried out on.
-pub(crate) const EVERY_KIND: &str = "without,with,with-numa,mainline";
-
 impl TestArguments {
     /// The kernels.
     pub(crate) fn wanted(&self) -> Wanted {
-        self.patches.wanted(&self.kernels, EVERY_KIND)
+        self.patches.wanted(&self.kernels, &testcases::KERNELS.join(","))
     }
 }
 

@@ -4,8 +4,6 @@
 
 mod archive;
 mod bench;
-#[doc(hidden)]
-pub mod benches;
 mod bisect;
 mod boot;
 mod cli;
@@ -24,6 +22,9 @@ mod report;
 mod results;
 mod screen;
 mod test;
+
+#[doc(hidden)]
+pub use bench::part;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -120,23 +120,22 @@ impl Night<'_> {
             structure: Vec::new(),
             told: None,
         };
-        for Broken { kernel, failure } in &lineup.broken {
-            let name = format!("bench::{kernel}");
-            entry.checks.push(CheckEntry { name, first: checks::lost(failure, "bench"), again: None });
+        match lineup.broken.iter().find(|broken| Some(&broken.recipe) == recipes.first()) {
+            // With another baseline it would be another bench, and its history that of another.
+            Some(Broken { failure, .. }) => entry.checks.push(lost("bench".to_owned(), failure, "bench")),
+            None => {
+                let broken = lineup.broken.iter();
+                entry.checks.extend(broken.map(|Broken { recipe, failure }| {
+                    lost(format!("bench::{}", recipe.name), failure, "bench")
+                }));
+                self.bench(&mut entry, &lineup, &topology, recipes)?;
+            }
         }
-        let is_there = |recipe: &&Recipe| lineup.kernels.iter().any(|(kernel, _)| kernel.name == recipe.name);
-        let there: Vec<Recipe> = recipes.iter().filter(is_there).cloned().collect();
-        self.bench(&mut entry, &lineup, &topology, &there)?;
         if !self.arguments.no_tests {
-            match self.tests(&mut entry) {
+            match self.tests(&mut entry, &lineup.broken) {
                 // What the bench showed is not lost with them.
                 Err(failure) if failure.kind != Kind::Interrupted => {
-                    let name = "tests".to_owned();
-                    entry.checks.push(CheckEntry {
-                        name,
-                        first: checks::lost(&failure, "tests"),
-                        again: None,
-                    });
+                    entry.checks.push(lost("tests".to_owned(), &failure, "tests"));
                 }
                 done => done?,
             }
@@ -171,8 +170,7 @@ impl Night<'_> {
             Ok(document) => document,
             // The tests may go well.
             Err(failure) => {
-                let name = "bench".to_owned();
-                entry.checks.push(CheckEntry { name, first: checks::lost(&failure, "bench"), again: None });
+                entry.checks.push(lost("bench".to_owned(), &failure, "bench"));
                 return Ok(());
             }
         };
@@ -195,11 +193,12 @@ impl Night<'_> {
     }
 
     /// The tests, and those once more that fail.
-    fn tests(&self, entry: &mut HistoryEntry) -> Result<(), Failure> {
+    fn tests(&self, entry: &mut HistoryEntry, broken: &[Broken]) -> Result<(), Failure> {
         let carry_out = |filters: &[String], exact: bool, folder: &str| -> Result<Vec<Named>, Failure> {
             let order = test::Order {
                 workspace: self.workspace,
                 wanted: &self.wanted,
+                broken,
                 filters,
                 exact,
                 parts: &[test::GUESTS],
@@ -237,6 +236,11 @@ impl Night<'_> {
         entry.checks.extend(joined(tried, &again));
         Ok(())
     }
+}
+
+/// What could not be carried out.
+fn lost(name: String, failure: &Failure, folder: &str) -> CheckEntry {
+    CheckEntry { name, first: checks::lost(failure, folder), again: None }
 }
 
 /// The names of what failed.

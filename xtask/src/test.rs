@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use evidence::judge::Outcome;
 use lab::failure::{Failure, Kind};
 use lab::host;
-use lab::kernel::{Catalogue, Store, Wanted};
+use lab::kernel::{Broken, Catalogue, Recipe, Store, Wanted};
 use lab::run::Place;
 use lab::validators::Validators;
 use lab::watch::Watch;
@@ -28,7 +28,7 @@ const FAST: &[&str] = &["--workspace"];
 /// Tests that do.
 pub(crate) const GUESTS: &[&str] = &["--package", "testcases", "--test", "guests"];
 /// Benches, as tests of an archive.
-pub(crate) const BENCHES: &[&str] = &["--package", "xtask", "--test", "benches"];
+pub(crate) const BENCHES: &[&str] = &["--package", "xtask", "--test", "bench_parts"];
 /// Tests that hold what we write against programs and schemas of others.
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
 /// Tests that break guests in the middle of a bench.
@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     let order = Order {
         workspace,
         wanted: &wanted,
+        broken: &[],
         filters: &arguments.filters,
         exact: false,
         parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS, FAULTS] },
@@ -99,6 +100,8 @@ fn no_such_test(filters: &[String]) -> Failure {
 pub(crate) struct Order<'a> {
     pub(crate) workspace: &'a Path,
     pub(crate) wanted: &'a Wanted,
+    /// Kernels of which it is known that they cannot be built.
+    pub(crate) broken: &'a [Broken],
     /// Only tests whose name contains one of these.
     pub(crate) filters: &'a [String],
     /// Only tests whose name is one of these.
@@ -163,7 +166,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         watch.stage("compile the tests");
     }
     let (mut fast, mut guests) = (Vec::new(), Vec::new());
-    let (mut folder, mut stopped) = (None, None);
+    let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
     'parts: for part in order.parts {
         for filter in filters.iter().copied() {
             if let Some(filter) = filter
@@ -183,16 +186,28 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
-            let needed = kernels_for(&kernels, &catalogue, filter)?;
-            let broken = match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
-                Ok(others) => others.broken,
+            let mut needed = kernels_for(&kernels, &catalogue, filter)?;
+            let own = own_kernels(&catalogue, filter)?;
+            let subjects: Vec<Recipe> =
+                needed.iter().filter(|kernel| !own.contains(kernel)).cloned().collect();
+            needed.retain(|kernel| !is_broken(&broken, kernel));
+            match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
+                Ok(others) => broken.extend(others.broken),
                 Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
                 // What was tested until now is not lost with it.
                 Err(failure) => {
                     stopped = Some(failure);
                     break 'parts;
                 }
-            };
+            }
+            // Of what was asked for nothing is there.
+            if let Some(first) = broken.first()
+                && !subjects.is_empty()
+                && subjects.iter().all(|kernel| is_broken(&broken, kernel))
+            {
+                stopped = Some(first.failure.clone());
+                break 'parts;
+            }
             let run = match &folder {
                 Some(run) => run,
                 None => folder.insert(order.place.make()?),
@@ -226,6 +241,10 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         missing: Vec::new(),
     };
     Ok(Tested { document, folder, stopped, all_known })
+}
+
+fn is_broken(broken: &[Broken], kernel: &Recipe) -> bool {
+    broken.iter().any(|broken| broken.recipe == *kernel)
 }
 
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
@@ -303,6 +322,7 @@ fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Result<Vec<Str
     let order = Order {
         workspace,
         wanted,
+        broken: &[],
         filters: &[],
         exact: false,
         parts,

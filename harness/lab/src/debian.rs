@@ -225,6 +225,21 @@ pub(crate) fn unpack(deb: &Path, into: &Path) -> Result<(), Failure> {
     }))
 }
 
+/// The same for one that was downloaded here: if it is not whole, nobody has named it, and it goes.
+///
+/// # Errors
+/// `Files`; otherwise as [`unpack`].
+pub(crate) fn unpack_downloaded(deb: &Path, into: &Path) -> Result<(), Failure> {
+    unpack(deb, into).map_err(|failure| match failure.kind {
+        Kind::Asked => {
+            // What cannot be removed is found again, and told again.
+            let _ = fs::remove_file(deb);
+            Failure { kind: Kind::Files, next: "run it again: it is downloaded anew".to_owned(), ..failure }
+        }
+        _ => failure,
+    })
+}
+
 /// What a package depends on, as it says itself.
 ///
 /// # Errors

@@ -59,9 +59,10 @@ fn bench(writer: &mut csv::Writer<Vec<u8>>, document: &Document) -> csv::Result<
             row.push(String::new());
             writer.write_record(row.iter().map(|text| cell(text)))?;
         }
-        for EndedEntry { folder, why } in &result.ended {
+        for EndedEntry { folder, fork_of, why } in &result.ended {
             let mut row = vec![String::new(); HEAD.len()];
-            let known = [result.case.as_str(), &result.kernel, release, &document.accel, folder];
+            let origin = fork_of.as_deref().unwrap_or_default();
+            let known = [result.case.as_str(), &result.kernel, release, &document.accel, folder, origin];
             row.splice(..known.len(), known.map(str::to_owned));
             row[HEAD.len() - 1] = why.clone();
             writer.write_record(row.iter().map(|text| cell(text)))?;

@@ -168,6 +168,8 @@ pub struct ResultEntry {
 pub struct EndedEntry {
     /// Its folder in that of the run, with what it said until then.
     pub folder: String,
+    /// The boot that this is a fork of.
+    pub fork_of: Option<String>,
     /// How it ended, and in what.
     pub why: String,
 }

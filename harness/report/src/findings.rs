@@ -137,20 +137,11 @@ impl Check {
             kernel: Some(kernel.to_owned()),
             candidate: None,
             name: expected.clone(),
-            result: result_of(*outcome),
+            result: (*outcome).into(),
             seen: seen.clone(),
             evidence: evidence.clone(),
             took: None,
         }
-    }
-}
-
-/// A claim for which no boot was made is no more green than one that its boots cannot tell.
-fn result_of(outcome: Outcome) -> TestResult {
-    match outcome {
-        Outcome::Supported => TestResult::Passed,
-        Outcome::Refuted => TestResult::Failed,
-        Outcome::Inconclusive | Outcome::NotRun => TestResult::Inconclusive,
     }
 }
 
@@ -169,7 +160,7 @@ pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
                 kernel: None,
                 candidate: Some(comparison.candidate.clone()),
                 name: format!("{}: {claim}", comparison.metric),
-                result: result_of(outcome),
+                result: outcome.into(),
                 seen: match advice(comparison) {
                     Some(advice) => format!("{}: {advice}", ratio(comparison)),
                     None => ratio(comparison),
@@ -275,7 +266,7 @@ fn of_part(entry: &BenchEntry) -> Vec<Check> {
         group: test.clone(),
         kernel: None,
         candidate: None,
-        name: format!("{test} came to its verdict"),
+        name: "the bench comes to its verdict".to_owned(),
         result: if document.is_some() { TestResult::Passed } else { *result },
         seen: lost.as_ref().map(|lost| lost.why.clone()).unwrap_or_default(),
         evidence: Vec::new(),

@@ -29,8 +29,13 @@ pub fn render(found: &Found) -> String {
     if !not_green.is_empty() {
         out.push('\n');
     }
+    let is_bench = |group: &str| match found {
+        Found::Bench(_) => false,
+        Found::Tests(document) => document.benches.iter().any(|bench| bench.test == group),
+    };
     for check in not_green {
-        let text = format!("{}: {}: {}", word_of(check.result), check.full_name(), check.seen);
+        let of = if is_bench(&check.group) { format!("{}: ", check.group) } else { String::new() };
+        let text = format!("{}: {of}{}: {}", word_of(check.result), check.full_name(), check.seen);
         out.push_str(&fill(&text, "", "  "));
     }
     out.push('\n');

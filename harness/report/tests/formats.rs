@@ -78,7 +78,8 @@ fn tests_as_ktap() {
 fn a_boot_that_died_has_a_row_of_its_own() {
     let Found::Bench(mut document) = bench() else { panic!() };
     let why = "kernel panic: \"x\", at 2.5; while it was to load sd_mod".to_owned();
-    document.results[1].ended = vec![EndedEntry { folder: "boots/003-with".to_owned(), why: why.clone() }];
+    let (folder, fork_of) = ("boots/003-with".to_owned(), Some("boots/002-with".to_owned()));
+    document.results[1].ended = vec![EndedEntry { folder, fork_of, why: why.clone() }];
     let text = csv::render(&Found::Bench(document));
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
     let head = reader.headers().unwrap().clone();
@@ -93,6 +94,7 @@ fn a_boot_that_died_has_a_row_of_its_own() {
         ("release", "6.1.192"),
         ("accel", "tcg"),
         ("boot", "boots/003-with"),
+        ("fork_of", "boots/002-with"),
         ("ended", &why),
     ];
     assert_eq!(rows.len(), 3);

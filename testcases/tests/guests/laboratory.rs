@@ -10,15 +10,13 @@ use lab::accelerator::{Accelerator, Wish};
 use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::guest::{Guest, Order, Patience};
-use lab::kernel::{Broken, Catalogue, Recipe, Store, Wanted};
+use lab::kernel::{Broken, Catalogue, Recipe, Store};
 use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
-use testcases::KERNELS_OF_THE_HARNESS;
+use testcases::{KERNELS_OF_THE_HARNESS, noted};
 
 use crate::outcome::Wrong;
 
-/// The kernels that cases are carried out on, unless `cargo xtask test` was told of others.
-const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
 /// Modules that only tests of the harness load.
 const OWN_MODULES: [&str; 1] = ["test_lockup"];
 
@@ -27,13 +25,9 @@ pub(crate) fn kernels() -> Result<&'static [Recipe], Failure> {
     static RECIPES: OnceLock<Result<Vec<Recipe>, Failure>> = OnceLock::new();
     let find = || {
         if let Some(kit) = Store::open()?.kit() {
-            return Ok(kit.subjects().to_vec());
+            return Ok(kit.subjects().clone().subjects());
         }
-        let wanted = match std::env::var("PARPROBE_KERNELS") {
-            Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_KERNELS"))?,
-            Err(_) => Wanted { kernels: KERNELS.map(str::to_owned).to_vec(), ..Wanted::default() },
-        };
-        Ok(wanted.recipes(catalogue()?, Store::open()?.root(), &Log)?.subjects())
+        Ok(noted::wanted()?.recipes(catalogue()?, Store::open()?.root(), &Log)?.subjects())
     };
     RECIPES.get_or_init(find).as_ref().map(Vec::as_slice).map_err(Clone::clone)
 }
@@ -62,14 +56,10 @@ fn lineup() -> Result<&'static Mutex<Lineup>, Failure> {
 }
 
 fn make() -> Result<Lineup, Failure> {
-    // KVM is proven with the first kernel that there is.
-    let (kernels, broken) = (kernels()?, broken()?);
-    let is_there = |kernel: &&Recipe| !broken.iter().any(|broken| broken.kernel == kernel.name);
-    let first = kernels.iter().find(is_there).or(kernels.first());
     Lineup::of(
         &Request {
             workspace: workspace(),
-            recipes: first.map_or(&[], std::slice::from_ref),
+            recipes: &[first(kernels()?, broken()?, catalogue()?)?],
             modules: Carried::Any(&modules()),
             wish: match std::env::var("PARPROBE_ACCEL").as_deref() {
                 Ok("kvm") => Wish::Kvm,
@@ -92,6 +82,17 @@ fn make() -> Result<Lineup, Failure> {
     )
 }
 
+/// The kernel with which KVM is proven: the first that there is, else the one that tests of the harness boot.
+fn first(kernels: &[Recipe], broken: &[Broken], catalogue: &Catalogue) -> Result<Recipe, Failure> {
+    let there = kernels.iter().find(|kernel| !broken.iter().any(|broken| broken.recipe == **kernel));
+    there.map_or_else(|| catalogue.recipe(KERNELS_OF_THE_HARNESS[0].1), |there| Ok(there.clone()))
+}
+
+fn broken() -> Result<&'static [Broken], Failure> {
+    static BROKEN: OnceLock<Result<Vec<Broken>, Failure>> = OnceLock::new();
+    BROKEN.get_or_init(noted::broken).as_ref().map(Vec::as_slice).map_err(Clone::clone)
+}
+
 /// A kernel by name, for tests of the harness. It is built when it is first asked for.
 pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
     if !KERNELS_OF_THE_HARNESS.iter().any(|(_, known)| *known == name) {
@@ -101,27 +102,9 @@ pub(crate) fn kernel(name: &str) -> Result<Bootable, Failure> {
     made_of(&catalogue()?.recipe(name)?)
 }
 
-/// The kernels that `cargo xtask test` could not build.
-fn broken() -> Result<&'static [Broken], Failure> {
-    static BROKEN: OnceLock<Result<Vec<Broken>, Failure>> = OnceLock::new();
-    let read = || match std::env::var("PARPROBE_BROKEN") {
-        Ok(text) => serde_json::from_str(&text).map_err(misread("PARPROBE_BROKEN")),
-        Err(_) => Ok(Vec::new()),
-    };
-    BROKEN.get_or_init(read).as_ref().map(Vec::as_slice).map_err(Clone::clone)
-}
-
-/// A variable of `cargo xtask test` that is not as it writes it.
-fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
-    move |e| {
-        let next = "start the tests with `cargo xtask test`";
-        Failure::new(Kind::Asked, format!("read {variable}"), e.to_string(), next)
-    }
-}
-
 /// The kernel of a recipe.
 pub(crate) fn made_of(recipe: &Recipe) -> Result<Bootable, Failure> {
-    if let Some(broken) = broken()?.iter().find(|broken| broken.kernel == recipe.name) {
+    if let Some(broken) = broken()?.iter().find(|broken| broken.recipe == *recipe) {
         return Err(broken.failure.clone());
     }
     let mut lineup = lineup()?.lock().unwrap_or_else(PoisonError::into_inner);

@@ -119,12 +119,17 @@ fn judged(
         findings,
         others,
         boots: result.boots.iter().flat_map(|boot| entries(boot, &spent)).collect(),
-        ended: seen.iter().filter_map(ended).collect(),
+        ended: result.boots.iter().flat_map(ended).collect(),
     }
 }
 
-fn ended(boot: &Seen) -> Option<EndedEntry> {
-    Some(EndedEntry { folder: boot.folder.clone(), why: boot.end.why()? })
+fn ended(boot: &BootResult) -> impl Iterator<Item = EndedEntry> {
+    let origin = boot.samples.first().map(|sample| sample.folder.clone());
+    boot.samples.iter().filter_map(move |sample| {
+        let (folder, why) = (sample.folder.clone(), sample.end.why()?);
+        let fork_of = origin.clone().filter(|origin| *origin != folder);
+        Some(EndedEntry { folder, fork_of, why })
+    })
 }
 
 fn entries(

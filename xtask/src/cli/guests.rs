@@ -87,6 +87,11 @@ pub(super) fn usual_vcpus(nodes: u32) -> u32 {
     lab::host::host_cores().min(most).max(nodes)
 }
 
+/// The guest of a bench that nobody asked otherwise, with so many nodes.
+pub(crate) fn usual(nodes: u32) -> Topology {
+    Topology { vcpus: usual_vcpus(nodes), ..Topology::new(nodes, 4, 64, Duration::from_millis(20)) }
+}
+
 /// How often each boot is forked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Forks {

@@ -1,7 +1,6 @@
 //! What can be said of nights and their history.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -11,7 +10,7 @@ use lab::kernel::Wanted;
 use testcases::Rounds;
 
 use super::kernels::{KERNELS, PatchArguments};
-use super::{Accel, Forks, ShapeArguments, forks, rounds, usual_vcpus};
+use super::{Accel, Forks, ShapeArguments, forks, rounds, usual};
 
 #[derive(Args, Debug)]
 #[command(after_help = KERNELS)]
@@ -68,8 +67,7 @@ impl NightlyArguments {
     /// `Asked` for a guest that cannot be.
     pub(crate) fn topology(&self) -> Result<Topology, Failure> {
         let nodes = self.shape.nodes.unwrap_or(2);
-        let usual = Topology::new(nodes, 4, 64, Duration::from_millis(20));
-        self.shape.on(Topology { vcpus: usual_vcpus(nodes), ..usual })
+        self.shape.on(usual(nodes))
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use lab::kernel::Wanted;
 
-use super::EVERY_KIND;
 use super::kernels::{KERNELS, PatchArguments};
 
 #[derive(Args, Debug)]
@@ -27,7 +26,7 @@ pub(crate) struct ArchiveArguments {
 impl ArchiveArguments {
     /// The kernels.
     pub(crate) fn wanted(&self) -> Wanted {
-        self.patches.wanted(&self.kernels, EVERY_KIND)
+        self.patches.wanted(&self.kernels, &testcases::KERNELS.join(","))
     }
 }
 

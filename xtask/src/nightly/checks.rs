@@ -65,11 +65,7 @@ pub(super) fn ended_well(mut tried: Vec<Named>) -> Vec<Named> {
 /// What each claim of a bench showed.
 pub(super) fn of_bench(document: &Document, folder: &str) -> Vec<Named> {
     let of = |outcome: Outcome, why: Vec<String>| TryEntry {
-        result: match outcome {
-            Outcome::Supported => TestResult::Passed,
-            Outcome::Refuted => TestResult::Failed,
-            Outcome::Inconclusive | Outcome::NotRun => TestResult::Inconclusive,
-        },
+        result: outcome.into(),
         why,
         exit_code: None,
         folder: folder.to_owned(),

@@ -278,10 +278,17 @@ fn is_about_a_file(line: &[u8]) -> bool {
     [b"  CC ".as_slice(), b"  AS ", b"  AR ", b"  LD "].iter().any(|prefix| line.starts_with(prefix))
 }
 
-/// The lines with the first complaint, without those that other jobs say meanwhile; the last ones where nobody complains.
+/// The lines with the first complaint, without those that other jobs say meanwhile; the last ones where nobody
+/// complains.
 fn complaint(text: &str) -> String {
-    // gcc, ld, modpost (scripts/mod/modpost.c), and make of a recipe that failed.
-    const WORDS: [&str; 4] = ["error:", "undefined reference", "ERROR:", ": *** "];
+    // gcc, its assembler, ld, modpost (scripts/mod/modpost.c), and make of a recipe that failed.
+    const WORDS: [&str; 5] = ["error: ", "Error: ", "undefined reference", "ERROR: ", ": *** "];
+    // A line of source that gcc shows, under a warning as well: `  123 | `.
+    let is_quoted = |line: &str| {
+        line.trim_start()
+            .split_once(" | ")
+            .is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     let is_progress = |line: &&str| {
         let short = line.strip_prefix("  ").and_then(|rest| rest.split_once(' '));
         short.is_some_and(|(tool, _)| !tool.is_empty() && tool.bytes().all(|byte| byte.is_ascii_uppercase()))
@@ -289,7 +296,8 @@ fn complaint(text: &str) -> String {
             || line.contains(": Leaving directory")
     };
     let lines: Vec<&str> = text.lines().filter(|line| !is_progress(line)).collect();
-    let first = lines.iter().position(|line| WORDS.iter().any(|words| line.contains(words)));
+    let complains = |line: &str| !is_quoted(line) && WORDS.iter().any(|words| line.contains(words));
+    let first = lines.iter().position(|line| complains(line));
     // gcc names the function in the line before.
     let from = first.map_or(lines.len().saturating_sub(LINES_SHOWN), |first| first.saturating_sub(1));
     lines[from..].iter().take(LINES_SHOWN).copied().collect::<Vec<_>>().join("\n")
@@ -312,6 +320,17 @@ mod tests {
         ];
         let text = format!("{before}{}\n{}", said.join("\n"), others.repeat(30));
         assert_eq!(complaint(&text), said.join("\n"));
+        // What gcc quotes under a warning complains of nothing.
+        let warned = [
+            "drivers/x.c:123:5: warning: unused variable 'dev' [-Wunused-variable]",
+            "  123 |         dev_err(dev, \"I2C error: %d\\n\", status);",
+            "      |         ^~~~~~~",
+        ];
+        let text = format!("{}\n{}{}", warned.join("\n"), others.repeat(30), said.join("\n"));
+        assert_eq!(complaint(&text), said.join("\n"));
+        let assembler =
+            "{standard input}: Assembler messages:\n{standard input}:12: Error: no such instruction: `x'";
+        assert_eq!(complaint(&format!("{others}{assembler}\n{others}")), assembler);
         // Nobody complains in these words: what came last.
         let lines: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
         assert_eq!(complaint(&lines.join("\n")), lines[100 - LINES_SHOWN..].join("\n"));

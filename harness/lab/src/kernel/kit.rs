@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy;
 use crate::failure::{Failure, Kind};
-use crate::kernel::{Behaviour, Catalogue, Kernel, Recipe, Wanted, identity};
+use crate::kernel::{Behaviour, Catalogue, Kernel, Pairs, Recipe, Wanted, identity};
 
 /// The folder's name below cargo's target folder. It is there only while an archive is made, and where one was
 /// unpacked.
@@ -30,11 +30,9 @@ pub struct Kit {
 /// What is in a kit: `kit.json`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Manifest {
-    /// The kernels that cases are carried out on.
-    subjects: Vec<Recipe>,
-    /// The kernels of benches, the one first that the others are held against.
-    benched: Vec<Recipe>,
-    /// How all of these were asked for.
+    /// The kernels that cases and benches are carried out on.
+    subjects: Pairs,
+    /// How these were asked for.
     wanted: Wanted,
     /// Every kernel that is there, those of flavours and of the harness's own tests as well.
     kernels: Vec<Entry>,
@@ -55,11 +53,9 @@ struct Entry {
 /// What a kit is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The kernels that cases are carried out on.
-    pub subjects: &'a [Recipe],
-    /// The kernels of benches, the one first that the others are held against.
-    pub benched: &'a [Recipe],
-    /// How all of these were asked for.
+    /// The kernels that cases and benches are carried out on.
+    pub subjects: &'a Pairs,
+    /// How these were asked for.
     pub wanted: &'a Wanted,
     /// Every kernel that tests boot.
     pub kernels: &'a [Kernel],
@@ -104,14 +100,14 @@ impl Kit {
     /// # Errors
     /// `Files`; `Interrupted`.
     pub fn write(target: &Path, parts: &Parts<'_>) -> Result<(), Failure> {
-        let Parts { subjects, benched, wanted, kernels, agent, catalogue, tests } = parts;
+        let Parts { subjects, wanted, kernels, agent, catalogue, tests } = parts;
         let folder = Self::folder(target);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|e| Failure::file("remove", &folder, &e))?;
         }
         let mut entries = Vec::new();
         for (number, kernel) in kernels.iter().enumerate() {
-            let Kernel { name, about, behaves, identity, patches, folder: from, _holds: _ } = kernel;
+            let Kernel { name, about, behaves, identity, patches, folder: from, holds: _ } = kernel;
             copy::folder(from, &folder.join(KERNELS).join(&identity.id))?;
             let mut copied = Vec::new();
             for (place, patch) in patches.iter().enumerate() {
@@ -131,8 +127,7 @@ impl Kit {
         copy::file(agent, &folder.join(AGENT))?;
         copy::folder(catalogue.folder(), &folder.join(CONFIGS))?;
         let manifest = Manifest {
-            subjects: subjects.to_vec(),
-            benched: benched.to_vec(),
+            subjects: (*subjects).clone(),
             wanted: (*wanted).clone(),
             kernels: entries,
             tests: tests.to_vec(),
@@ -142,17 +137,12 @@ impl Kit {
         fs::write(&path, json).map_err(|e| Failure::file("write", &path, &e))
     }
 
-    /// The kernels that cases are carried out on.
-    pub fn subjects(&self) -> &[Recipe] {
+    /// The kernels that cases and benches are carried out on.
+    pub fn subjects(&self) -> &Pairs {
         &self.manifest.subjects
     }
 
-    /// The kernels of benches, the one first that the others are held against.
-    pub fn benched(&self) -> &[Recipe] {
-        &self.manifest.benched
-    }
-
-    /// How the kernels were asked for.
+    /// How these were asked for.
     pub fn wanted(&self) -> &Wanted {
         &self.manifest.wanted
     }
@@ -200,7 +190,7 @@ impl Kit {
             identity,
             patches: patches.iter().map(|patch| self.folder.join(patch)).collect(),
             folder,
-            _holds: Vec::new(),
+            holds: Vec::new(),
         })
     }
 }
@@ -228,14 +218,14 @@ mod tests {
             identity,
             patches: vec![configs.join("kernels.toml")],
             folder: made,
-            _holds: Vec::new(),
+            holds: Vec::new(),
         };
         let agent = folder.path().join("agent");
         fs::write(&agent, "agent").unwrap();
         let with = catalogue.recipe("with").unwrap();
+        let pairs = Pairs { plain: vec![with.clone()], patched: Vec::new() };
         let parts = Parts {
-            subjects: std::slice::from_ref(&with),
-            benched: std::slice::from_ref(&with),
+            subjects: &pairs,
             wanted: &Wanted::default(),
             kernels: &[kernel],
             agent: &agent,
@@ -244,7 +234,7 @@ mod tests {
         };
         Kit::write(folder.path(), &parts).unwrap();
         let kit = Kit::read(&Kit::folder(folder.path())).unwrap();
-        assert_eq!(kit.subjects(), std::slice::from_ref(&with));
+        assert_eq!(kit.subjects(), &pairs);
         assert_eq!(kit.tests(), ["a::with"]);
         assert_eq!(fs::read_to_string(kit.agent()).unwrap(), "agent");
         let found = kit.kernel(&with).unwrap();

@@ -18,8 +18,10 @@ use crate::{cancel, compression, debian};
 
 /// A ready kernel that is there.
 pub(super) enum Found {
-    /// In a package.
+    /// In a package that somebody named.
     Deb(PathBuf, Piece),
+    /// In one that is kept in the store.
+    Downloaded(PathBuf, Piece),
     /// As files.
     Files { image: PathBuf, modules: PathBuf, piece: Piece },
 }
@@ -39,7 +41,7 @@ impl Found {
                     path = downloaded(&real, None, store, watch)?;
                 }
                 let piece = Piece::of(&path)?;
-                Ok(Self::Deb(path, piece))
+                Ok(Self::Downloaded(path, piece))
             }
             Ready::Files { image, modules } => {
                 let mut hasher = blake3::Hasher::new();
@@ -55,7 +57,7 @@ impl Found {
 
     pub(super) fn piece(&self) -> &Piece {
         match self {
-            Self::Deb(_, piece) | Self::Files { piece, .. } => piece,
+            Self::Deb(_, piece) | Self::Downloaded(_, piece) | Self::Files { piece, .. } => piece,
         }
     }
 
@@ -67,10 +69,13 @@ impl Found {
     pub(super) fn bring_to(&self, folder: &Path) -> Result<String, Failure> {
         match self {
             Self::Files { image, modules, .. } => bring(image, modules, folder, Trust::AsNamed),
-            Self::Deb(path, _) => {
+            Self::Deb(path, _) | Self::Downloaded(path, _) => {
                 let unpacked =
                     TempDir::new_in(folder).map_err(|e| Failure::file("create a folder in", folder, &e))?;
-                debian::unpack(path, unpacked.path())?;
+                match self {
+                    Self::Downloaded(..) => debian::unpack_downloaded(path, unpacked.path())?,
+                    _ => debian::unpack(path, unpacked.path())?,
+                }
                 let (image, modules) = inside(unpacked.path()).ok_or_else(|| no_kernel(path))?;
                 let root = unpacked.path().canonicalize();
                 let root = root.map_err(|e| Failure::file("find", unpacked.path(), &e))?;

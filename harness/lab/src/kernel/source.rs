@@ -200,7 +200,7 @@ fn downloaded(
     check_version(package, version, debian::SOURCES)?;
     let deb = debian::download(package, version, &downloads, watch)?;
     let unpacked = Scratch::partial(&downloads)?;
-    debian::unpack(&deb, unpacked.path())?;
+    debian::unpack_downloaded(&deb, unpacked.path())?;
     let folder = kept.parent().unwrap_or(&downloads);
     fs::create_dir_all(folder).map_err(|e| Failure::file("create", folder, &e))?;
     let from = unpacked.path().join("usr/src").join(file_name(path));

@@ -63,7 +63,7 @@ pub struct Kernel {
     pub folder: PathBuf,
     /// It stays in the store as long as this does, and so does the source that it was built from: the next commit costs
     /// an incremental build. Empty where it is not in the store.
-    pub(crate) _holds: Vec<Hold>,
+    pub(crate) holds: Vec<Hold>,
 }
 
 /// Kernels that are there, and others that cannot be built.
@@ -78,8 +78,8 @@ pub struct Others {
 /// A kernel that cannot be built.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Broken {
-    /// Its name.
-    pub kernel: String,
+    /// What it was to be made of. Another one may have the same name.
+    pub recipe: Recipe,
     /// Why.
     pub failure: Failure,
 }
@@ -194,7 +194,7 @@ impl Store {
                 Ok(kernel) => others.kernels.push(kernel),
                 Err(failure) if failure.kind == Kind::Build => {
                     watch.note(&format!("{} is left out: {failure}", recipe.name));
-                    others.broken.push(Broken { kernel: recipe.name.clone(), failure });
+                    others.broken.push(Broken { recipe: recipe.clone(), failure });
                 }
                 Err(failure) => return Err(failure),
             }
@@ -232,7 +232,7 @@ impl Store {
         let build = &Build { series, ..build.clone() };
         let identity = identify(build, found.piece.clone(), compiler.clone())?;
         let mut kernel = self.ensure_built(recipe, build, found, identity, watch)?;
-        kernel._holds.push(found.hold.clone());
+        kernel.holds.push(found.hold.clone());
         Ok(kernel)
     }
 
@@ -320,7 +320,7 @@ fn finished(recipe: &Recipe, folder: &Path) -> Option<Kernel> {
             Origin::Ready(_) => Vec::new(),
         },
         folder: folder.to_owned(),
-        _holds: vec![hold],
+        holds: vec![hold],
     })
 }
 

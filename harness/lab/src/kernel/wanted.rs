@@ -81,7 +81,7 @@ impl Wanted {
 }
 
 /// Kernels without and with patches.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Pairs {
     /// Each as it is.
     pub plain: Vec<Recipe>,

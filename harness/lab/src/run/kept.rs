@@ -120,7 +120,7 @@ mod tests {
             identity: serde_json::from_str(identity).unwrap(),
             patches: vec![patch("z.patch"), patch("a.patch")],
             folder: store.path().to_owned(),
-            _holds: Vec::new(),
+            holds: Vec::new(),
         };
         assert!(Kept::of_run(run.path()).unwrap().is_empty());
         keep(run.path(), &kernel).unwrap();

@@ -79,7 +79,7 @@ fn beside_a_kernel_that_cannot_be_built_the_others_are_there_and_a_patch_that_do
     let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
     assert_eq!(names, ["one", "two"]);
     let broken: Vec<(&str, Kind)> =
-        broken.iter().map(|broken| (broken.kernel.as_str(), broken.failure.kind)).collect();
+        broken.iter().map(|broken| (broken.recipe.name.as_str(), broken.failure.kind)).collect();
     assert_eq!(broken, [("broken", Kind::Build)]);
     // Of nothing but that there is nothing to go on with.
     let alone = fixture.store().ensure_others(&recipes[..1], &Nobody).unwrap_err();

@@ -150,6 +150,17 @@ pub enum TestResult {
     Failed,
 }
 
+impl From<Outcome> for TestResult {
+    /// A claim for which no boot was made is no more green than one that its boots cannot tell.
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Supported => Self::Passed,
+            Outcome::Refuted => Self::Failed,
+            Outcome::Inconclusive | Outcome::NotRun => Self::Inconclusive,
+        }
+    }
+}
+
 impl TestResult {
     /// All of them, what is well first.
     pub const ALL: [Self; 5] = [Self::Passed, Self::Failed, Self::Inconclusive, Self::Lost, Self::Skipped];

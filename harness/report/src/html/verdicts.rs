@@ -199,9 +199,15 @@ fn tests(document: &TestDocument, checks: &[Check]) -> Markup {
     }
     let count = |result: TestResult| checks.iter().filter(|check| check.result == result).count();
     let all = TestResult::ALL;
+    // Those of a bench are told with it.
+    let told_below =
+        |check: &Check| document.benches.iter().any(|of| of.document.is_some() && of.test == check.group);
+    let is_wrong_here = |check: &Check| {
+        !matches!(check.result, TestResult::Passed | TestResult::Skipped) && !told_below(check)
+    };
     html! {
         p { @for result in all { (count(result)) " " (word(result)) "  " } }
-        @for check in checks.iter().filter(|check| !matches!(check.result, TestResult::Passed | TestResult::Skipped)) {
+        @for check in checks.iter().filter(|check| is_wrong_here(check)) {
             section.wrong {
                 p { (badge(check.result)) " " b { (check.group) } " " (check.full_name()) }
                 p { (check.seen) }

@@ -10,7 +10,7 @@ use lab::watch::Watch;
 use libtest_mimic::{Arguments, Failed, Trial};
 use report::document::{BenchEntry, LostEntry, TestLine, TestResult};
 use testcases::noted;
-use xtask::benches::{self, Bench, result_of};
+use xtask::part::{self, Part};
 
 fn main() -> ExitCode {
     if let Err(e) = lab::child::end_with_parent() {
@@ -28,12 +28,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One that boots beside another one measures that.
     arguments.test_threads = Some(1);
-    let benches = match benches::all(&Log) {
-        Ok(benches) => benches,
+    let parts = match part::all(&Log) {
+        Ok(parts) => parts,
         Err(failure) => return complain(&failure.to_string()),
     };
-    let trials =
-        benches.into_iter().map(|bench| Trial::test(bench.name(), move || carry_out(&bench))).collect();
+    let trials = parts.into_iter().map(|part| Trial::test(part.name(), move || carry_out(&part))).collect();
     // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
@@ -45,18 +44,18 @@ fn main() -> ExitCode {
 }
 
 /// Carries out a bench, and notes what it found.
-fn carry_out(bench: &Bench) -> Result<(), Failed> {
+fn carry_out(part: &Part) -> Result<(), Failed> {
     let begun = Instant::now();
-    let done = bench.carry_out(&Log);
+    let done = part.carry_out(&Log);
     let took_ms = u64::try_from(begun.elapsed().as_millis()).ok();
     let lost =
         |failure: &Failure| LostEntry { exit_code: failure.kind.exit_code(), why: failure.to_string() };
     let (result, lost, document) = match &done {
-        Ok(document) => (result_of(document.outcome), None, Some(Box::new(document.clone()))),
+        Ok(document) => (document.outcome.into(), None, Some(Box::new(document.clone()))),
         Err(failure) => (TestResult::Lost, Some(lost(failure)), None),
     };
     noted::note(&TestLine::Bench(Box::new(BenchEntry {
-        test: bench.name(),
+        test: part.name(),
         result,
         lost,
         took_ms,
