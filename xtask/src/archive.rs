@@ -26,8 +26,11 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let pairs = wanted.recipes(&catalogue, store.root(), watch)?;
     let mut needed = test::kernels_for(&pairs.clone().subjects(), &catalogue, None)?;
     // A bench holds a patched kernel against the one without.
-    let more = pairs.clone().all().into_iter().filter(|kernel| !needed.contains(kernel));
+    let benched = if arguments.no_benches { Vec::new() } else { pairs.clone().all() };
+    let more = benched.into_iter().filter(|kernel| !needed.contains(kernel));
     needed.extend(more.collect::<Vec<_>>());
+    let parts: &[&[&str]] =
+        if arguments.no_benches { &[test::GUESTS] } else { &[test::GUESTS, test::BENCHES] };
     // Before anything is built.
     writable(&arguments.output)?;
     nextest(workspace, &["--version"])?;
@@ -36,9 +39,9 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     watch.stage("build the agent");
     let agent = image::build_agent(workspace)?;
     watch.stage("compile the tests");
-    let tests = test::names_for_an_archive(workspace, &wanted)?;
+    let tests = test::names(workspace, &wanted, parts)?;
     watch.stage(&format!("pack {} tests and {} kernels", tests.len(), kernels.len()));
-    let parts = Parts {
+    let of_kit = Parts {
         subjects: &pairs,
         wanted: &wanted,
         kernels: &kernels,
@@ -49,13 +52,10 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let target = target(workspace)?;
     // Whatever comes of it: tests that are run here take kernels from the store.
     let _kit = Gone(Kit::folder(&target));
-    Kit::write(&target, &parts)?;
+    Kit::write(&target, &of_kit)?;
     let output = std::path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
     let output = output.display().to_string();
-    nextest(
-        workspace,
-        &[&["archive"][..], test::GUESTS, test::BENCHES, &["--archive-file", &output]].concat(),
-    )?;
+    nextest(workspace, &[&["archive"], &parts.concat()[..], &["--archive-file", &output]].concat())?;
     print(&format!(
         "{output}: {} tests, {} kernels\n\
          on each of N machines, with QEMU, cargo-nextest and a checkout, for I from 1 to N:\n  \

@@ -52,7 +52,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Pack the guest tests, with kernels and agent, for machines that each run a part of them
+    /// Pack the guest tests and benches, with kernels and agent, for machines that each run a part of them
     Archive(ArchiveArguments),
     /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
     Bench(BenchArguments),

@@ -200,12 +200,8 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                     break 'parts;
                 }
             }
-            // Of what was asked for nothing is there.
-            if let Some(first) = broken.first()
-                && !subjects.is_empty()
-                && subjects.iter().all(|kernel| is_broken(&broken, kernel))
-            {
-                stopped = Some(first.failure.clone());
+            if let Some(why) = nothing_left(&subjects, &broken) {
+                stopped = Some(why);
                 break 'parts;
             }
             let run = match &folder {
@@ -241,6 +237,14 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         missing: Vec::new(),
     };
     Ok(Tested { document, folder, stopped, all_known })
+}
+
+/// Why nothing of what was asked for can be tested, where that is so: kernels that only tests of the harness boot are no
+/// reason to go on.
+fn nothing_left(subjects: &[Recipe], broken: &[Broken]) -> Option<Failure> {
+    let why = |kernel: &Recipe| Some(broken.iter().find(|of| of.recipe == *kernel)?.failure.clone());
+    let all: Option<Vec<Failure>> = subjects.iter().map(why).collect();
+    all?.into_iter().next()
 }
 
 fn is_broken(broken: &[Broken], kernel: &Recipe) -> bool {
@@ -312,13 +316,8 @@ pub(crate) fn find(
     }
 }
 
-/// The names of all tests that boot guests on these kernels, and of the benches of them.
-pub(crate) fn names_for_an_archive(workspace: &Path, wanted: &Wanted) -> Result<Vec<String>, Failure> {
-    names(workspace, wanted, &[GUESTS, BENCHES])
-}
-
 /// The names of the tests of these parts, on these kernels.
-fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Result<Vec<String>, Failure> {
+pub(crate) fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Result<Vec<String>, Failure> {
     let order = Order {
         workspace,
         wanted,
@@ -356,6 +355,26 @@ mod tests {
         };
         let harness = results.iter().map(entry).collect();
         Noted { harness, ended: ended.to_vec(), ..Noted::default() }
+    }
+
+    #[test]
+    fn tests_go_on_as_long_as_one_kernel_that_was_asked_for_is_there() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        let [with, without] = ["with", "without"].map(|name| catalogue.recipe(name).unwrap());
+        let broken = |recipe: &Recipe| Broken {
+            recipe: recipe.clone(),
+            failure: Failure::new(Kind::Build, format!("build {}", recipe.name), "", ""),
+        };
+        let both = [with.clone(), without.clone()];
+        assert_eq!(nothing_left(&both, &[broken(&with)]), None);
+        let why = nothing_left(&both, &[broken(&without), broken(&with)]).unwrap();
+        assert_eq!(why.attempt, "build with");
+        // A filter that asks for tests of the harness alone.
+        assert_eq!(nothing_left(&[], &[broken(&with)]), None);
+        // Of another recipe with the same name nothing is known.
+        let other = Recipe { name: "with".to_owned(), ..without.clone() };
+        assert_eq!(nothing_left(&[other], &[broken(&with)]), None);
     }
 
     #[test]

@@ -93,7 +93,11 @@ fn value<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim()))
 }
 
-/// What stands in shared memory and in some other folders at one time: to be held against what stands there later.
+/// Where memory is shared by name. Others of the host have theirs there as well.
+const SHARED: &str = "/dev/shm";
+
+/// What stands in shared memory and in some other folders at one time: to be held against what stands there later. Of
+/// shared memory only what QEMU or parprobe has named counts.
 #[derive(Clone, Debug)]
 pub struct Standing {
     folders: Vec<PathBuf>,
@@ -103,7 +107,7 @@ pub struct Standing {
 impl Standing {
     /// Looks now.
     pub fn now(others: &[&Path]) -> Self {
-        let mut folders = vec![PathBuf::from("/dev/shm")];
+        let mut folders = vec![PathBuf::from(SHARED)];
         folders.extend(others.iter().map(|folder| folder.to_path_buf()));
         let there = list(&folders);
         Self { folders, there }
@@ -118,7 +122,12 @@ impl Standing {
 /// What is in these folders. In one that is not there is nothing.
 fn list(folders: &[PathBuf]) -> BTreeSet<PathBuf> {
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    entries.map(|entry| entry.path()).collect()
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.parent() != Some(Path::new(SHARED))
+            || ["qemu", "parprobe"].iter().any(|word| name.contains(word))
+    };
+    entries.map(|entry| entry.path()).filter(ours).collect()
 }
 
 #[cfg(test)]

@@ -147,3 +147,43 @@ fn entries(
         Some(entry)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lab::guest::Cause;
+    use testcases::End;
+
+    use super::*;
+
+    #[test]
+    fn a_boot_or_fork_that_died_or_refused_is_told_with_its_reason_and_origin() {
+        let sample = |folder: &str, end: End| Sample {
+            folder: folder.to_owned(),
+            end,
+            blind_spots: Vec::new(),
+            neighbours: None,
+            memory: None,
+        };
+        let died = End::Died { cause: Cause::Reset, doing: "load sd_mod".to_owned(), log: String::new() };
+        let refused = End::Refused("could not load sd_mod: ENOENT".to_owned());
+        let boot = BootResult {
+            samples: vec![
+                sample("boots/001-with", died),
+                sample("boots/002-with", End::Well(Vec::new())),
+                sample("boots/003-with", refused),
+            ],
+        };
+        let told: Vec<(String, Option<String>, String)> =
+            ended(&boot).map(|EndedEntry { folder, fork_of, why }| (folder, fork_of, why)).collect();
+        let of = |folder: &str, fork_of: Option<&str>, why: &str| {
+            (folder.to_owned(), fork_of.map(str::to_owned), why.to_owned())
+        };
+        assert_eq!(
+            told,
+            [
+                of("boots/001-with", None, &format!("{}; while it was to load sd_mod", Cause::Reset)),
+                of("boots/003-with", Some("boots/001-with"), "could not load sd_mod: ENOENT"),
+            ]
+        );
+    }
+}

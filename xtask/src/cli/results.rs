@@ -10,11 +10,15 @@ use super::kernels::{KERNELS, PatchArguments};
 #[derive(Args, Debug)]
 #[command(after_help = KERNELS)]
 pub(crate) struct ArchiveArguments {
-    /// Kernels that the cases are carried out on, as for `test` [default: without,with,with-numa,mainline]
+    /// Kernels that the cases are carried out on, as for `test`; each bench holds one of them against the first, or a
+    /// patched one against itself [default: without,with,with-numa,mainline]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     kernels: Vec<String>,
     #[command(flatten)]
     patches: PatchArguments,
+    /// Only guest tests, and no bench
+    #[arg(long)]
+    pub(crate) no_benches: bool,
     /// The file to write
     #[arg(short, long, value_name = "FILE", default_value = "guests.tar.zst")]
     pub(crate) output: PathBuf,

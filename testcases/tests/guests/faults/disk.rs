@@ -57,8 +57,8 @@ fn full(world: &World) -> Result<(), Wrong> {
     };
     let mut full = 0;
     for room in ROOM {
-        // The store and the run are on the disk, and sources, or it would be too small to begin with. What is left of the
-        // run is looked at before the disk goes, and then the same is done again with more space.
+        // The store and the run are on the disk, and sources, or it would be too small to begin with. What is left of
+        // the run is looked at before the disk goes, and then the same is done again with more space.
         let text = format!(
             r#"
             used=$(du -sk "$0/store" | cut -f1)

@@ -58,16 +58,21 @@ const FACTS: [&str; 6] = [
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Walls {
     /// QEMU's seccomp filter; or why there is none.
-    pub(crate) seccomp: Result<(), String>,
-    /// The version of Landlock's interface; or why it is not used.
-    landlock: Result<String, String>,
+    pub seccomp: Result<(), String>,
+    /// What Landlock keeps from it; or why it is not used.
+    pub landlock: Result<String, String>,
 }
 
 impl Walls {
     /// Those of this host and its QEMU, found out once by starting one that boots nothing.
     pub fn of_host() -> &'static Self {
         static WALLS: OnceLock<Walls> = OnceLock::new();
-        WALLS.get_or_init(|| Self::find_out(version_of_landlock(), &|walls| idle(Accelerator::Tcg, walls)))
+        WALLS.get_or_init(|| Self::find_out(landlock(), &|walls| idle(Accelerator::Tcg, walls)))
+    }
+
+    /// The version of Landlock's interface that the host's kernel has; `None` where it has none.
+    pub fn version_of_landlock() -> Option<i64> {
+        version_of_landlock().ok()
     }
 
     /// The most that QEMU starts with. Where it does not start at all, that is found out by whoever starts a guest.
@@ -169,7 +174,17 @@ fn restrict(rules: &OwnedFd) -> io::Result<()> {
 }
 
 /// What this kernel's Landlock can keep from a process; or why it keeps nothing.
-fn version_of_landlock() -> Result<String, String> {
+fn landlock() -> Result<String, String> {
+    match version_of_landlock() {
+        // Since version 4, TCP as well (LANDLOCK_ACCESS_NET_BIND_TCP).
+        Ok(version) if version >= 4 => Ok(format!("Landlock {version} (files, TCP)")),
+        Ok(version) => Ok(format!("Landlock {version} (files)")),
+        Err(Errno::EOPNOTSUPP) => Err("it is not among the kernel's security modules (lsm=)".to_owned()),
+        Err(_) => Err("this kernel was built without it".to_owned()),
+    }
+}
+
+fn version_of_landlock() -> Result<i64, Errno> {
     /// LANDLOCK_CREATE_RULESET_VERSION (include/uapi/linux/landlock.h): makes nothing, and says the version.
     const ASK_FOR_VERSION: libc::c_uint = 1;
     // SAFETY: asked for the version, the kernel wants no structure, and reads and writes nothing.
@@ -177,13 +192,7 @@ fn version_of_landlock() -> Result<String, String> {
     let result = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<()>(), 0, ASK_FOR_VERSION)
     };
-    match Errno::result(result) {
-        // Since version 4, TCP as well (LANDLOCK_ACCESS_NET_BIND_TCP).
-        Ok(version) if version >= 4 => Ok(format!("Landlock {version} (files, TCP)")),
-        Ok(version) => Ok(format!("Landlock {version} (files)")),
-        Err(Errno::EOPNOTSUPP) => Err("it is not among the kernel's security modules (lsm=)".to_owned()),
-        Err(_) => Err("this kernel was built without it".to_owned()),
-    }
+    Errno::result(result)
 }
 
 /// The rules for a QEMU, as far as this kernel knows them; `None` where it knows none.
