@@ -188,8 +188,8 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
             let mut needed = kernels_for(&kernels, &catalogue, filter)?;
             let own = own_kernels(&catalogue, filter)?;
-            let subjects: Vec<Recipe> =
-                needed.iter().filter(|kernel| !own.contains(kernel)).cloned().collect();
+            let is_subject = |kernel: &&Recipe| kernels.contains(kernel) || !own.contains(kernel);
+            let subjects: Vec<Recipe> = needed.iter().filter(is_subject).cloned().collect();
             needed.retain(|kernel| !is_broken(&broken, kernel));
             match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
                 Ok(others) => broken.extend(others.broken),
