@@ -128,14 +128,16 @@ fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {
     }
     let all = TestResult::ALL;
     let mut table = Table::new(&["kernel", "passed", "failed", "unclear", "lost", "skipped"]);
-    for kernel in kernels {
+    for kernel in &kernels {
         let count = |result: &TestResult| {
-            let of = document.results.iter().filter(|entry| entry.kernel == kernel);
+            let of = document.results.iter().filter(|entry| entry.kernel == *kernel);
             of.filter(|entry| entry.result == *result).count().to_string()
         };
-        table.row([vec![kernel.to_owned()], all.iter().map(count).collect()].concat());
+        table.row([vec![(*kernel).to_owned()], all.iter().map(count).collect()].concat());
     }
-    out.push_str(&table.render());
+    if !kernels.is_empty() {
+        out.push_str(&table.render());
+    }
     for (entry, of) in document.benches.iter().filter_map(|entry| Some((entry, entry.document.as_ref()?))) {
         writeln!(out, "\n{}", entry.test)?;
         bench(of, out)?;
