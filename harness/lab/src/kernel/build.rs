@@ -48,7 +48,10 @@ pub(crate) fn compiler() -> Result<String, Failure> {
         Failure::new(Kind::Host, "ask the compiler for its version", seen, next)
     };
     let output = child::output(Command::new("gcc").arg("--version"), Duration::from_secs(30), vec![])
-        .map_err(|e| lacking(format!("gcc: {e}")))?;
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::Interrupted => Failure::interrupted("ask the compiler for its version"),
+            _ => lacking(format!("gcc: {e}")),
+        })?;
     output.stdout.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
 }
 
