@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
 use crate::guest::{Guest, Order, Patience, image, qemu_version, try_kvm};
@@ -107,10 +108,12 @@ pub fn choose(
 /// An error where KVM cannot even set up a vCPU: to be found out before anything is built for it.
 ///
 /// # Errors
-/// `Host`.
+/// `Host`; `Interrupted`.
 pub(crate) fn require_vcpu() -> Result<(), Failure> {
     open_device().map_err(|e| unusable(format!("/dev/kvm does not open: {e}")))?;
-    try_kvm().map_err(|e| unusable(format!("/dev/kvm opens, but QEMU cannot set up a vCPU: {e}")))
+    let tried = try_kvm();
+    cancel::check("try KVM")?;
+    tried.map_err(|e| unusable(format!("/dev/kvm opens, but QEMU cannot set up a vCPU: {e}")))
 }
 
 fn open_device() -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -13,6 +13,10 @@ use nix::unistd::Pid;
 use wait_timeout::ChildExt;
 
 use crate::cancel;
+
+/// How long what a command said last may take to be read when it has ended. What then still holds its output open is not
+/// the command.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How long a process group has to end after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -93,20 +97,39 @@ pub(crate) fn output_on(
     let status = ended(&mut child, at_most)?;
     // Whatever it has left behind would hold the pipes open.
     drop(child);
-    let text = |reader: Option<JoinHandle<Vec<u8>>>| {
-        let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    let deadline = Instant::now() + LAST_WORDS;
+    let text = |parts: Option<Receiver<Vec<u8>>>| {
+        let mut bytes = Vec::new();
+        if let Some(parts) = parts {
+            let left = || deadline.saturating_duration_since(Instant::now());
+            while let Ok(part) = parts.recv_timeout(left()) {
+                bytes.extend(part);
+                if left().is_zero() {
+                    break;
+                }
+            }
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
-fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+/// Reads as it comes, and not only at the end: a process that has left the group may hold the other end open for ever.
+fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, parts) = channel();
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What came before an error is better than nothing.
-        let _ = stream.read_to_end(&mut bytes);
-        bytes
-    })
+        let mut part = vec![0; 64 << 10];
+        loop {
+            match stream.read(&mut part) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // What came before an error is better than nothing.
+                Ok(0) | Err(_) => return,
+                Ok(len) if sender.send(part[..len].to_vec()).is_err() => return,
+                Ok(_) => {}
+            }
+        }
+    });
+    parts
 }
 
 fn ended(child: &mut Offspring, at_most: Duration) -> io::Result<ExitStatus> {
@@ -315,6 +338,20 @@ mod tests {
         );
         assert_eq!(said.unwrap().stdout, "done\n");
         assert!(asked.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn nor_does_what_has_left_the_group_of_the_command() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // It has left the group when the file says so.
+        let script = r#"setsid sh -c 'echo $$ > "$0"; exec sleep 1000' "$0" & while [ ! -s "$0" ]; do sleep 0.01; done; echo done"#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(file.path());
+        let said = output(&mut command, Duration::from_secs(60), vec![]).unwrap();
+        let daemon: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        assert!(lives(daemon) && !is_zombie(daemon), "it did not hold the pipes open");
+        kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
+        assert_eq!(said.stdout, "done\n");
     }
 
     #[test]

@@ -93,13 +93,15 @@ fn value<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim()))
 }
 
-/// Where memory is shared by name. Others of the host have theirs there as well.
-const SHARED: &str = "/dev/shm";
+/// Where shared memory has its names, on each Linux (shm_overview(7)).
+const SHARED_MEMORY: &str = "/dev/shm";
 
-/// What stands in shared memory and in some other folders at one time: to be held against what stands there later. Of
-/// shared memory only what QEMU or parprobe has named counts.
+/// What stands in shared memory and in some other folders at one time: to be held against what stands there later.
 #[derive(Clone, Debug)]
 pub struct Standing {
+    shared: PathBuf,
+    /// Whether others worked there already.
+    with_others: bool,
     folders: Vec<PathBuf>,
     there: BTreeSet<PathBuf>,
 }
@@ -107,33 +109,49 @@ pub struct Standing {
 impl Standing {
     /// Looks now.
     pub fn now(others: &[&Path]) -> Self {
-        let mut folders = vec![PathBuf::from(SHARED)];
-        folders.extend(others.iter().map(|folder| folder.to_path_buf()));
-        let there = list(&folders);
-        Self { folders, there }
+        Self::of(Path::new(SHARED_MEMORY), others)
     }
 
-    /// What is there now and was not then.
+    fn of(shared: &Path, others: &[&Path]) -> Self {
+        let mut folders = vec![shared.to_path_buf()];
+        folders.extend(others.iter().map(|folder| folder.to_path_buf()));
+        let there = list(&folders);
+        Self { shared: shared.to_path_buf(), with_others: !at_work_in(shared).is_empty(), folders, there }
+    }
+
+    /// What is there now and was not then. To be asked when all that could have made it has ended: in shared memory
+    /// nothing tells who did, so that nothing there counts as long as others are at work in it, as browsers are.
     pub fn new_since(&self) -> Vec<PathBuf> {
-        list(&self.folders).difference(&self.there).cloned().collect()
+        let mut new: Vec<PathBuf> = list(&self.folders).difference(&self.there).cloned().collect();
+        if new.iter().any(|path| path.starts_with(&self.shared))
+            && (self.with_others || !at_work_in(&self.shared).is_empty())
+        {
+            new.retain(|path| !path.starts_with(&self.shared));
+        }
+        new
     }
 }
 
 /// What is in these folders. In one that is not there is nothing.
 fn list(folders: &[PathBuf]) -> BTreeSet<PathBuf> {
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.parent() != Some(Path::new(SHARED))
-            || ["qemu", "parprobe"].iter().any(|word| name.contains(word))
-    };
-    entries.map(|entry| entry.path()).filter(ours).collect()
+    entries.map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+
+    /// Starts a program. The kernel lets us go on a little before `/proc` shows its words (fs/exec.c, begin_new_exec
+    /// closes our pipe, create_elf_tables comes later).
+    fn start(command: &mut Command) -> Child {
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        while fs::read(format!("/proc/{}/environ", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        child
+    }
 
     #[test]
     fn what_a_process_holds_is_counted() {
@@ -151,7 +169,6 @@ mod tests {
     fn whoever_works_in_a_folder_is_seen_by_its_files_its_place_and_its_words() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let start = |command: &mut Command| command.stdout(Stdio::null()).spawn().unwrap();
         let file = fs::File::create(at.join("file")).unwrap();
         let mut all = [
             start(Command::new("sleep").arg("1000").current_dir(at)),
@@ -167,6 +184,26 @@ mod tests {
             assert!(seen.iter().any(|process| process.starts_with(&number)), "{number} is not in {seen:?}");
         }
         assert_eq!(at_work_in(at), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_new_in_shared_memory_counts_where_nobody_else_is_at_work_there() {
+        let (shared, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let alone = Standing::of(shared.path(), &[own.path()]);
+        let files = [own.path().join("a"), shared.path().join("b")];
+        files.iter().for_each(|file| fs::write(file, "").unwrap());
+        let new = |standing: &Standing| BTreeSet::from_iter(standing.new_since());
+        assert_eq!(new(&alone), BTreeSet::from_iter(files.clone()));
+        let mut other = start(Command::new("sleep").arg("1000").env("TMPDIR", shared.path()));
+        let beside = Standing::of(shared.path(), &[]);
+        fs::write(shared.path().join("c"), "").unwrap();
+        let both = (new(&alone), new(&beside));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(both, (BTreeSet::from([files[0].clone()]), BTreeSet::new()));
+        // It may have left that.
+        assert_eq!(new(&beside), BTreeSet::new());
+        assert_eq!(new(&alone).len(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::accelerator;
+use crate::cancel;
 use crate::child;
 use crate::debian::{self, find_program, install_command};
 use crate::failure::{Failure, Kind};
@@ -194,9 +195,11 @@ fn refuse_blocked(findings: &[Finding]) -> Result<(), Failure> {
 /// that no package mends, nothing is installed.
 ///
 /// # Errors
-/// As [`debian::install`] and [`require`].
+/// As [`debian::install`] and [`require`]; `Interrupted`.
 pub fn prepare(examine: impl Fn() -> Vec<Finding>, setup: bool, watch: &dyn Watch) -> Result<(), Failure> {
     let findings = examine();
+    // Programs that were not waited for are not missing.
+    cancel::check("look at what this host has")?;
     if !setup {
         return require(&findings);
     }
@@ -207,7 +210,9 @@ pub fn prepare(examine: impl Fn() -> Vec<Finding>, setup: bool, watch: &dyn Watc
     }
     debian::install(&packages, watch)?;
     // A package may bring something else than is looked for, or not where it is looked for.
-    require(&examine())
+    let findings = examine();
+    cancel::check("look at what this host has now")?;
+    require(&findings)
 }
 
 fn fine(name: &str, seen: String) -> Finding {

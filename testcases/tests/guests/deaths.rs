@@ -6,12 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evidence::console::Death;
-use lab::failure::Kind;
+use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::guest::{CallError, Cause, Guest, Image, Lost, Order, Patience, Trouble, image};
 use lab::kernel::modules::Module;
 use libtest_mimic::Trial;
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use protocol::{Countable, Request};
 
 use crate::laboratory;
@@ -22,6 +22,9 @@ const KERNEL: &str = "mainline";
 
 /// `ud2`.
 const UNDEFINED: [u8; 2] = [0x0f, 0x0b];
+
+/// `jmp` to itself.
+const ENDLESS: [u8; 2] = [0xeb, 0xfe];
 
 /// What a guest does next, in which it is expected to die.
 const DOING: &str = "die";
@@ -39,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         death("reset", reset),
         death("reset_in_boot", reset_in_boot),
         death("silence", silence),
+        death("mute", mute),
         death("overdue", overdue),
         death("agent", agent),
     ]
@@ -140,6 +144,43 @@ fn silence() -> Result<(), Wrong> {
     let mut guest = Patient { silence, ..Patient::new("silence") }.start()?;
     let lost = guest.dies_of(lockup("time_secs=600 state=R disable_irq=1 all_cpus=1"))?;
     expect(&lost, lost.cause == Cause::Silence(silence))
+}
+
+/// The kernel boots, and its first process runs and never says a word: that of the kernel is the last that is known.
+fn mute() -> Result<(), Wrong> {
+    let kernel = laboratory::kernel(KERNEL)?;
+    let (folder, _) = laboratory::folder("mute")?;
+    let mut agent = fs::read(laboratory::agent()?)?;
+    let at = entry_of(&agent).ok_or("the agent has no first instruction")?;
+    agent[at..at + 2].copy_from_slice(&ENDLESS);
+    let (init, initramfs) = (folder.join("init"), folder.join("initramfs.cpio"));
+    fs::write(&init, agent)?;
+    image::write(&initramfs, &init, &[], &[])?;
+    let accelerator = laboratory::accelerator()?;
+    let topology = Topology { vcpus: 2, ..Topology::new(1, 1, 1, Duration::ZERO) };
+    let boot = Duration::from_secs(45);
+    let started = Guest::start(&Order {
+        kernel: &kernel.image,
+        initramfs: &initramfs,
+        // So that the console shows how far it came.
+        parameters: "loglevel=7",
+        topology: &topology,
+        accelerator,
+        cpus: topology.host_cpus(),
+        patience: Patience { boot, ..Patience::of(accelerator) },
+        folder: &folder,
+    });
+    let lost = match started {
+        Err(Trouble::Lost(lost)) if lost.cause == Cause::Silence(boot) => lost,
+        Err(other) => return Err(other.into()),
+        Ok(_) => return Err("it said hello without its first instruction".into()),
+    };
+    if !fs::read_to_string(folder.join("console.log"))?.contains("Run /init as init process") {
+        return Err(Wrong::Inconclusive(format!("it is not at /init after {boot:?}")));
+    }
+    let Failure { kind, attempt, seen, .. } = (*lost).into();
+    let told = seen.contains("silence: not a word for 45s\nlast line of its console: [");
+    if kind == Kind::Guest && attempt.starts_with("boot ") && told { Ok(()) } else { Err(seen.into()) }
 }
 
 /// Alive, answering pings, and not done in time: that is not silence.
@@ -288,4 +329,14 @@ fn offset_of(data: &[u8], function: &str) -> Option<usize> {
     // Sections of a module have no address yet.
     let (begins, _) = section.file_range()?;
     usize::try_from(begins + function.address() - section.address()).ok()
+}
+
+/// Where in the file the first instruction of a program is.
+fn entry_of(data: &[u8]) -> Option<usize> {
+    let file = object::File::parse(data).ok()?;
+    let entry = file.entry();
+    let holds = |from: u64, size: u64| (from..from + size).contains(&entry);
+    let segment = file.segments().find(|segment| holds(segment.address(), segment.size()))?;
+    let (begins, _) = segment.file_range();
+    usize::try_from(begins + entry - segment.address()).ok()
 }

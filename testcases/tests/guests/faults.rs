@@ -60,3 +60,9 @@ fn no_command_line() -> Option<&'static str> {
 fn nothing() -> Option<&'static str> {
     None
 }
+
+/// For whoever wants to know what was seen, or to do it again.
+#[allow(clippy::print_stderr)]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}

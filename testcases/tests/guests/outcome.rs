@@ -80,9 +80,11 @@ impl From<Box<Lost>> for Wrong {
             Cause::Kernel { .. } | Cause::Reset => Self::Failed(text),
             // The host may have been busy with something else.
             Cause::Silence(_) | Cause::Overdue(_) => Self::Inconclusive(text),
-            Cause::AgentDied(_) | Cause::AgentRubbish(_) | Cause::QemuEnded(_) | Cause::Interrupted => {
-                Self::World(Trouble::Lost(lost).into())
-            }
+            Cause::AgentDied(_)
+            | Cause::AgentRubbish(_)
+            | Cause::QemuEnded(_)
+            | Cause::QemuUnanswered(_)
+            | Cause::Interrupted => Self::World(Trouble::Lost(lost).into()),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use bench::{Expected, carry_out};
-use middle::Fault;
+use middle::{Fault, Nonsense};
 
 fn main() -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
@@ -40,6 +40,9 @@ const SILENT: Expected = Expected { code: 2, ..LOST };
 
 const KILLED: &str = "QEMU ended: ";
 const SIGKILL: &str = "signal: 9";
+const UNANSWERED: &str = "no answer over QMP: ";
+/// The first command over QMP.
+const FIRST: &str = "qmp_capabilities";
 const RUBBISH: &str = "agent not understood: ";
 
 /// Each fault, by the name of its test.
@@ -77,8 +80,70 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
         Fault::Qmp(middle::GREETING),
         LOST.saying(&["start QEMU", "over QMP"]),
     ),
+    (
+        "qemu_answers_with_rubbish",
+        Fault::Nonsense(FIRST, Nonsense::Text),
+        LOST.saying(&["start QEMU", UNANSWERED, "not QMP", "HTTP/1.1 400 Bad Request"]),
+    ),
+    (
+        "qemu_answers_with_other_json",
+        Fault::Nonsense(FIRST, Nonsense::Json),
+        LOST.saying(&["start QEMU", UNANSWERED, "neither answer nor event", "world"]),
+    ),
+    (
+        "qemu_answers_another_command",
+        Fault::Nonsense(FIRST, Nonsense::OtherNumber),
+        LOST.saying(&["start QEMU", UNANSWERED, "not the answer to qmp_capabilities"]),
+    ),
+    (
+        "qemu_answers_no_command",
+        Fault::Nonsense(FIRST, Nonsense::NoNumber),
+        LOST.saying(&["start QEMU", UNANSWERED, "not the answer to qmp_capabilities"]),
+    ),
+    (
+        "qemu_answers_with_a_line_without_end",
+        Fault::Nonsense(FIRST, Nonsense::EndlessLine),
+        LOST.saying(&["start QEMU", UNANSWERED, "a line too long"]),
+    ),
+    (
+        "qemu_answers_with_events_without_end",
+        Fault::Nonsense(FIRST, Nonsense::EndlessEvents),
+        LOST.saying(&["start QEMU", UNANSWERED, "none to qmp_capabilities within 60s, but "]),
+    ),
+    (
+        "qemu_saves_with_other_json",
+        Fault::Nonsense("query-migrate", Nonsense::Json),
+        SAVED.saying(&["save a guest", UNANSWERED, "neither answer nor event"]),
+    ),
+    (
+        "qemu_saves_with_events_without_end",
+        Fault::Nonsense("query-migrate", Nonsense::EndlessEvents),
+        SAVED.saying(&["save a guest", UNANSWERED, "none to query-migrate within 60s, but "]),
+    ),
+    (
+        "qemu_restores_and_answers_another_command",
+        Fault::Nonsense("query-status", Nonsense::OtherNumber),
+        FORK.saying(&["restore a guest", UNANSWERED, "not the answer to query-status", "--forks 0"]),
+    ),
+    ("qemu_quits_with_events_without_end", Fault::Nonsense("quit", Nonsense::EndlessEvents), WELL),
     ("snapshot_cut_short", Fault::StateCut, FORK.saying(&["restore a guest", "--forks 0"])),
     ("snapshot_changed", Fault::StateChanged, FORK.saying(&["restore a guest", "--forks 0"])),
+    (
+        "agent_never_says_hello",
+        Fault::AgentMute,
+        SILENT.saying(&["inconclusive", "silence: not a word for 180s", "boot "]),
+    ),
+    (
+        "agent_says_half_of_its_hello",
+        Fault::AgentHalfHello,
+        LOST.saying(&["could not boot", RUBBISH, "half a message"]),
+    ),
+    ("agent_says_hello_late", Fault::AgentLate, WELL),
+    (
+        "agent_of_another_version",
+        Fault::AgentOfOtherVersion,
+        LOST.saying(&["could not boot", "the agent speaks version", "build the guest image again"]),
+    ),
     ("agent_says_rubbish", Fault::AgentRubbish, LOST.saying(&[RUBBISH, "a line of another world"])),
     ("agent_says_half_a_message", Fault::AgentHalf, LOST.saying(&[RUBBISH, "half a message"])),
     ("agent_stalls", Fault::AgentStalls, SILENT.saying(&["inconclusive", "silence: not a word for 60s"])),

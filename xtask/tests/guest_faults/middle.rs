@@ -1,7 +1,10 @@
 //! Is the QEMU of one guest: plays it, or starts the real one and stands between it and the harness.
 
+mod agent;
+mod monitor;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -10,12 +13,13 @@ use std::process::{Child, Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
-use protocol::{Answer, Call, Reply, Request, Word};
+
+use agent::{agents_calls, agents_words};
+pub(crate) use monitor::{GREETING, HALF_A_GREETING, Nonsense, RUBBISH};
+use monitor::{answers, commands};
 
 /// Names the folder of a test to the QEMUs that are started for it.
 pub(crate) const FOLDER: &str = "PARPROBE_TEST_FOLDER";
@@ -28,12 +32,6 @@ pub(crate) const REAL_PATH: &str = "PARPROBE_TEST_PATH";
 /// What a QEMU says that dies at once.
 pub(crate) const LAST_WORDS: &str =
     "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory";
-
-/// What QEMU says first over QMP; half of that; and something else.
-pub(crate) const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, \
-                                   \"package\": \"\"}, \"capabilities\": []}}\n";
-pub(crate) const HALF_A_GREETING: &str = "{\"QMP\": {\"version\": ";
-pub(crate) const RUBBISH: &str = "HTTP/1.1 400 Bad Request\n";
 
 /// How long something is under way when its QEMU is killed.
 const UNDER_WAY: Duration = Duration::from_millis(100);
@@ -54,6 +52,8 @@ pub(crate) enum Fault {
     KilledAtCall(&'static str),
     /// When it is told this over QMP.
     KilledAtCommand(&'static str),
+    /// When it is told this over QMP, it does not hear it, and answers so. Then nothing more is said.
+    Nonsense(&'static str, Nonsense),
     /// It runs, and never opens QMP.
     NoQmp,
     /// It says this over QMP, and then nothing.
@@ -62,6 +62,13 @@ pub(crate) enum Fault {
     StateCut,
     /// The state of a saved guest is not what was saved.
     StateChanged,
+    /// It never says hello.
+    AgentMute,
+    /// It says half of its hello.
+    AgentHalfHello,
+    /// It says hello so late that its silence would be its end, had it spoken before.
+    AgentLate,
+    AgentOfOtherVersion,
     AgentRubbish,
     AgentHalf,
     AgentStalls,
@@ -82,32 +89,7 @@ impl Fault {
     }
 
     fn named(name: &str) -> Option<Self> {
-        let all = [
-            Self::None,
-            Self::Dies,
-            Self::KilledAtStart,
-            Self::KilledInBoot,
-            Self::KilledAtCall("virtio_scsi"),
-            Self::KilledAtCall(PROBES),
-            Self::KilledAtCommand("quit"),
-            Self::KilledAtCommand("query-migrate"),
-            Self::KilledAtCommand("query-status"),
-            Self::NoQmp,
-            Self::Qmp(GREETING),
-            Self::Qmp(HALF_A_GREETING),
-            Self::Qmp(RUBBISH),
-            Self::StateCut,
-            Self::StateChanged,
-            Self::AgentRubbish,
-            Self::AgentHalf,
-            Self::AgentStalls,
-            Self::AgentOutOfTurn,
-            Self::AgentFlood,
-            Self::AgentTerabyte,
-            Self::AgentEndlessLine,
-            Self::ConsoleFlood,
-        ];
-        all.into_iter().find(|fault| fault.name() == name)
+        crate::FAULTS.iter().map(|(_, fault, _)| *fault).find(|fault| fault.name() == name)
     }
 }
 
@@ -242,7 +224,7 @@ fn between(
     thread::spawn(move || commands(fault, pid, &from_harness, &into_qemu));
     let answers = thread::spawn(move || answers(fault, pid, &to_qemu, &to_harness));
     let (from_agent, to_us) = (port.try_clone()?, calls.try_clone()?);
-    let words = thread::spawn(move || io::copy(&mut &from_agent, &mut &to_us));
+    let words = thread::spawn(move || agents_words(fault, from_agent, to_us));
     thread::spawn(move || agents_calls(fault, pid, calls, port));
     if matches!(fault, Fault::ConsoleFlood) {
         flood_console()?;
@@ -263,99 +245,6 @@ fn wait(qemu: &mut Child, answers: thread::JoinHandle<io::Result<()>>) -> io::Re
 fn murder(qemu: Pid) -> ! {
     let _ = kill(qemu, Signal::SIGKILL);
     die()
-}
-
-/// Hands QMP on to QEMU, descriptors too.
-fn commands(fault: Fault, qemu: Pid, from: &UnixStream, to: &UnixStream) -> io::Result<()> {
-    let mut seen = String::new();
-    let mut bytes = [0; 4096];
-    loop {
-        let mut space = cmsg_space!([RawFd; 4]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let message =
-            recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-        let mut rights = Vec::new();
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(descriptors) = part {
-                rights.extend(descriptors);
-            }
-        }
-        let len = message.bytes;
-        if len == 0 {
-            return Ok(());
-        }
-        seen.push_str(&String::from_utf8_lossy(&bytes[..len]));
-        let told = |command: &str| seen.contains(&format!("\"{command}\""));
-        if let Fault::KilledAtCommand(command) = fault
-            && told(command)
-        {
-            murder(qemu);
-        }
-        let with = [ControlMessage::ScmRights(&rights)];
-        let with: &[ControlMessage<'_>] = if rights.is_empty() { &[] } else { &with };
-        sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(&bytes[..len])], with, MsgFlags::empty(), None)?;
-        for descriptor in rights {
-            drop(adopt(descriptor));
-        }
-    }
-}
-
-/// Hands on to the harness what QEMU says over QMP.
-fn answers(fault: Fault, qemu: Pid, from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
-    for line in BufReader::new(from).lines() {
-        let line = line? + "\n";
-        to.write_all(line.as_bytes())?;
-        // The first answer is to the greeting: QMP is open.
-        if matches!(fault, Fault::KilledInBoot) && line.starts_with("{\"return\"") {
-            thread::sleep(UNDER_WAY);
-            murder(qemu);
-        }
-    }
-    Ok(())
-}
-
-/// Hands the harness's calls on to the agent, up to the one at which something goes wrong.
-fn agents_calls(fault: Fault, qemu: Pid, harness: UnixStream, mut agent: UnixStream) -> io::Result<()> {
-    let mut calls = BufReader::new(harness.try_clone()?);
-    while let Some(call) = protocol::read_line::<Call>(&mut calls)? {
-        let loads =
-            |module: &str| matches!(&call.request, Request::LoadModule { name, .. } if name == module);
-        match fault {
-            Fault::KilledAtCall(module) if loads(module) => {
-                protocol::write_line(&mut agent, &call, &[])?;
-                thread::sleep(UNDER_WAY);
-                murder(qemu);
-            }
-            _ if loads(PROBES) && misspeak(fault, call.id, &harness)? => {}
-            _ => protocol::write_line(&mut agent, &call, &[])?,
-        }
-    }
-    Ok(())
-}
-
-/// Answers a call in place of the agent, wrongly; whether it is a fault of this kind. Then nothing more is said.
-fn misspeak(fault: Fault, id: u64, mut harness: &UnixStream) -> io::Result<bool> {
-    let reply = |id: u64, len: u64| Word::Reply(Reply { id, result: Ok(Answer::Bytes { len }) });
-    let far = id + 1000;
-    match fault {
-        Fault::AgentRubbish => harness.write_all(b"[    9.1] sd 0:0:0:0: a line of another world\n")?,
-        Fault::AgentHalf => harness.write_all(b"{\"reply\":{\"id\":")?,
-        Fault::AgentStalls => {}
-        Fault::AgentOutOfTurn => protocol::write_line(&mut harness, &reply(far, 2), b"hi")?,
-        Fault::AgentFlood => {
-            let body = vec![b'x'; 64 << 20];
-            for id in far.. {
-                protocol::write_line(&mut harness, &reply(id, 64 << 20), &body)?;
-            }
-        }
-        Fault::AgentTerabyte => {
-            protocol::write_line(&mut harness, &reply(id, 1 << 40), &[])?;
-            io::copy(&mut io::repeat(b'x'), &mut harness)?;
-        }
-        Fault::AgentEndlessLine => drop(io::copy(&mut io::repeat(b'x'), &mut harness)?),
-        _ => return Ok(false),
-    }
-    stay()
 }
 
 /// Hands the state of a saved guest on to QEMU.

@@ -30,6 +30,8 @@ pub enum Cause {
     Overdue(Duration),
     /// QEMU ended.
     QemuEnded(String),
+    /// QEMU runs, and does not answer, or not as QEMU does.
+    QemuUnanswered(String),
     /// Somebody asked us to stop.
     Interrupted,
 }
@@ -39,7 +41,11 @@ impl Cause {
     pub fn is_of_the_kernel(&self) -> bool {
         match self {
             Self::Kernel { .. } | Self::Reset | Self::Silence(_) | Self::Overdue(_) => true,
-            Self::AgentDied(_) | Self::AgentRubbish(_) | Self::QemuEnded(_) | Self::Interrupted => false,
+            Self::AgentDied(_)
+            | Self::AgentRubbish(_)
+            | Self::QemuEnded(_)
+            | Self::QemuUnanswered(_)
+            | Self::Interrupted => false,
         }
     }
 }
@@ -54,6 +60,7 @@ impl fmt::Display for Cause {
             Self::Silence(long) => write!(f, "silence: not a word for {long:?}"),
             Self::Overdue(long) => write!(f, "overdue: the guest is alive, but not done after {long:?}"),
             Self::QemuEnded(how) => write!(f, "QEMU ended: {how}"),
+            Self::QemuUnanswered(why) => f.write_str(why),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

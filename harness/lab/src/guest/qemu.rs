@@ -4,6 +4,7 @@ mod launch;
 mod walls;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -85,6 +86,10 @@ impl Qemu {
         let id = self.next_call(&request);
         match protocol::write_line(&mut self.calls, &Call { id, request }, &[]) {
             Ok(()) => Ok(id),
+            // The port is full of calls that nobody takes.
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(self.silent(doing, self.patience.silence))
+            }
             // Only QEMU can close the other end: what happened to it is in the queue.
             Err(e) => match self.next_event(doing, Instant::now() + LAST_WORDS) {
                 Err(lost) => Err(lost),
@@ -258,3 +263,6 @@ impl Qemu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ impl Snapshot {
         // A socket and not the file itself: for that QEMU 9.1 and later want another way than those before 8.2 have.
         let copied = copy(ours, file.try_clone().map_err(of_files)?);
         let saved = monitor.save(OwnedFd::from(theirs));
-        whole(saved, &copied).map_err(|e| match e {
+        whole(saved, &copied, COPY_PATIENCE).map_err(|e| match e {
             NotWhole::Qemu(e) => failure("save", folder, &e),
             NotWhole::File(e) => of_files(e),
             NotWhole::Interrupted => Failure::interrupted("save a guest"),
@@ -81,8 +81,12 @@ enum NotWhole {
 }
 
 /// Whether QEMU wrote all and all was kept. A disk that is full breaks QEMU's pipe: then the disk is the reason.
-fn whole(saved: io::Result<()>, copied: &Receiver<io::Result<u64>>) -> Result<(), NotWhole> {
-    let patience = if saved.is_ok() { COPY_PATIENCE } else { AFTER_A_FAILURE };
+fn whole(
+    saved: io::Result<()>,
+    copied: &Receiver<io::Result<u64>>,
+    patience: Duration,
+) -> Result<(), NotWhole> {
+    let patience = if saved.is_ok() { patience } else { AFTER_A_FAILURE };
     let deadline = Instant::now() + patience;
     let copied = loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -125,7 +129,7 @@ mod tests {
         let copied = copy(ours, File::options().write(true).open("/dev/full").unwrap());
         theirs.write_all(&[1; 4096]).unwrap();
         let broken = Err(io::Error::from(io::ErrorKind::BrokenPipe));
-        match whole(broken, &copied) {
+        match whole(broken, &copied, COPY_PATIENCE) {
             Err(NotWhole::File(e)) => assert_eq!(e.kind(), io::ErrorKind::StorageFull),
             other => panic!("{other:?}"),
         }
@@ -138,12 +142,26 @@ mod tests {
         let copied = copy(ours, file.try_clone().unwrap());
         (&theirs).write_all(b"state").unwrap();
         drop(theirs);
-        assert!(whole(Ok(()), &copied).is_ok());
+        assert!(whole(Ok(()), &copied, COPY_PATIENCE).is_ok());
         file.rewind().unwrap();
         let mut kept = String::new();
         file.read_to_string(&mut kept).unwrap();
         assert_eq!(kept, "state");
         let (_sender, silent) = channel();
-        assert!(matches!(whole(Err(io::Error::other("refused")), &silent), Err(NotWhole::Qemu(_))));
+        let refused = Err(io::Error::other("refused"));
+        assert!(matches!(whole(refused, &silent, COPY_PATIENCE), Err(NotWhole::Qemu(_))));
+    }
+
+    #[test]
+    fn a_copy_that_does_not_end_is_no_state() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let copied = copy(ours, tempfile::tempfile().unwrap());
+        match whole(Ok(()), &copied, Duration::from_millis(100)) {
+            Err(NotWhole::File(e)) => {
+                assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+                assert!(e.to_string().ends_with("after 100ms)"), "{e}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -47,7 +48,10 @@ pub(crate) fn compiler() -> Result<String, Failure> {
         Failure::new(Kind::Host, "ask the compiler for its version", seen, next)
     };
     let output = child::output(Command::new("gcc").arg("--version"), Duration::from_secs(30), vec![])
-        .map_err(|e| lacking(format!("gcc: {e}")))?;
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::Interrupted => Failure::interrupted("ask the compiler for its version"),
+            _ => lacking(format!("gcc: {e}")),
+        })?;
     output.stdout.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
 }
 
@@ -206,9 +210,13 @@ fn make(place: Place<'_>, targets: &[&str], attempt: &str, made: &mut dyn FnMut(
         }
     };
     drop(make);
-    // The pipe is closed now: all that make said is in the log. Had it not come to its end, or been killed, files that
-    // are half-written would still be there.
-    let copied = copying.join().unwrap_or_else(|_| Err(std::io::Error::other("the copying thread died")));
+    // The pipe is closed now, unless something that has left make's group holds it: all that make said is in the log. Had
+    // it not come to its end, or been killed, files that are half-written would still be there.
+    let copied = match copying.recv_timeout(child::LAST_WORDS) {
+        Ok(copied) => copied,
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(std::io::Error::other("the copying thread died")),
+    };
     made(count.load(Ordering::Relaxed));
     copied.map_err(|e| Failure::file("write", place.log, &e))?;
     if status.success() {
@@ -258,8 +266,8 @@ fn copy_and_count(
     reader: impl Read + Send + 'static,
     mut log: File,
     count: Arc<AtomicU64>,
-) -> std::thread::JoinHandle<std::io::Result<()>> {
-    std::thread::spawn(move || {
+) -> Receiver<std::io::Result<()>> {
+    let copy = move || {
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
@@ -270,7 +278,11 @@ fn copy_and_count(
             line.clear();
         }
         Ok(())
-    })
+    };
+    let (sender, copied) = channel();
+    // Nobody may be left to tell.
+    std::thread::spawn(move || drop(sender.send(copy())));
+    copied
 }
 
 /// kbuild's short form: two spaces, what it does, the file: `  CC      drivers/base/dd.o`.

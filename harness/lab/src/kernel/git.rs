@@ -119,6 +119,10 @@ impl Git {
             .map_err(|e| Failure::file("share the lock of", &self.folder, &e))?;
         let output = child::output_on(&mut git, input, PATIENCE, inherited).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => Failure::interrupted(attempt),
+            io::ErrorKind::TimedOut => {
+                let next = format!("look what holds git up in {}", self.folder.display());
+                Failure::new(Kind::Host, attempt, format!("git: {e}"), next)
+            }
             _ => Failure::new(Kind::Host, attempt, format!("git: {e}"), "apt-get install git"),
         })?;
         // Whatever it was asked, this is no answer.
@@ -203,6 +207,10 @@ impl Repository {
 
     /// Waits for others who write to the index of snapshots, and keeps them off.
     fn lock(&self, attempt: &str) -> Result<File, Failure> {
+        self.lock_within(attempt, PATIENCE)
+    }
+
+    fn lock_within(&self, attempt: &str, patience: Duration) -> Result<File, Failure> {
         let path = self.path.join(MADE);
         let failed = |e: io::Error| Failure::file("lock", &path, &e);
         let file = File::options().write(true).open(&path).map_err(failed)?;
@@ -214,8 +222,8 @@ impl Repository {
                 Err(TryLockError::WouldBlock) => {}
             }
             cancel::check(attempt)?;
-            if asked.elapsed() > PATIENCE {
-                let seen = format!("another process has held {} for {PATIENCE:?}", path.display());
+            if asked.elapsed() > patience {
+                let seen = format!("another process has held {} for {patience:?}", path.display());
                 return Err(Failure::new(Kind::Files, attempt, seen, "look for it; if it hangs, end it"));
             }
             std::thread::sleep(cancel::LOOK_EVERY);
@@ -228,5 +236,20 @@ impl Repository {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", &path, &e)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_the_snapshots_does_so_for_so_long_and_says_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::at(folder.path().join("snapshots"), None).unwrap();
+        let _first = repository.lock("keep a snapshot").unwrap();
+        let failure = repository.lock_within("keep a snapshot", Duration::from_millis(100)).unwrap_err();
+        assert_eq!((failure.kind, &*failure.attempt), (Kind::Files, "keep a snapshot"));
+        assert!(failure.seen.ends_with("parprobe-made for 100ms"), "{failure}");
     }
 }

@@ -30,19 +30,23 @@ pub(crate) struct Hold {
 impl Hold {
     /// On this folder, which is made if need be.
     pub(super) fn on(folder: &Path) -> Result<Self, Failure> {
+        Self::within(folder, PATIENCE)
+    }
+
+    fn within(folder: &Path, patience: Duration) -> Result<Self, Failure> {
         let attempt = format!("use {}", folder.display());
         let failed = |e: io::Error| Failure::file("use", folder, &e);
         let asked = Instant::now();
         loop {
             match fs::create_dir_all(folder) {
-                // It was there, and has gone before that was looked at.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists && !folder.exists() => continue,
+                // It was there, and has gone before that was looked at. A link to nothing is still there.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && fs::symlink_metadata(folder).is_err() => {}
                 made => made.map_err(failed)?,
             }
             match locked(folder, File::try_lock_shared).map_err(failed)? {
                 Some(lock) => return Ok(Self { _lock: Arc::new(lock) }),
-                None if asked.elapsed() > PATIENCE => {
-                    let seen = format!("somebody has been removing it for {PATIENCE:?}");
+                None if asked.elapsed() > patience => {
+                    let seen = format!("somebody has been removing it for {patience:?}");
                     let next = "look for another process of the harness; if it hangs, end it";
                     return Err(Failure::new(Kind::Files, attempt, seen, next));
                 }
@@ -146,6 +150,25 @@ mod tests {
         assert!(alone(&folder).unwrap().is_none());
         drop(other);
         assert!(is_free(&folder));
+    }
+
+    #[test]
+    fn who_waits_for_a_folder_does_so_for_so_long_and_says_for_whom() {
+        let parent = tempfile::tempdir().unwrap();
+        let _alone = alone(parent.path()).unwrap().unwrap();
+        let failure = Hold::within(parent.path(), Duration::from_millis(100)).unwrap_err();
+        assert_eq!(failure.kind, Kind::Files);
+        assert_eq!(failure.seen, "somebody has been removing it for 100ms");
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_an_error_and_not_waited_for() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("a");
+        std::os::unix::fs::symlink(parent.path().join("unmounted"), &link).unwrap();
+        let failure = Hold::on(&link).unwrap_err();
+        assert!(failure.attempt.ends_with(&*link.to_string_lossy()), "{failure}");
+        assert!(failure.seen.contains("exists"), "{failure}");
     }
 
     #[test]

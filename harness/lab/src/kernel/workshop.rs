@@ -34,6 +34,10 @@ pub(super) struct Workshop {
 impl Workshop {
     /// Enters that of the source in this folder.
     pub(super) fn enter(root: &Path, folder: &str, watch: &dyn Watch) -> Result<Self, Failure> {
+        Self::within(root, folder, PATIENCE, watch)
+    }
+
+    fn within(root: &Path, folder: &str, patience: Duration, watch: &dyn Watch) -> Result<Self, Failure> {
         let folder = root.join("sources").join(folder);
         let path = folder.join("lock");
         let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
@@ -64,8 +68,8 @@ impl Workshop {
                     .stage(&format!("wait for process {}, which builds from the same source", holder.trim()));
                 told = true;
             }
-            if asked.elapsed() > PATIENCE {
-                let seen = format!("process {} has held it for {PATIENCE:?}", holder.trim());
+            if asked.elapsed() > patience {
+                let seen = format!("process {} has held it for {patience:?}", holder.trim());
                 let next = "look at that process; if it hangs, end it";
                 return Err(Failure::new(Kind::Files, format!("lock {}", path.display()), seen, next));
             }
@@ -245,4 +249,20 @@ impl Workshop {
 /// What was to be removed may not be there.
 fn absent(e: std::io::Error) -> std::io::Result<()> {
     if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Nobody;
+
+    #[test]
+    fn who_waits_for_a_source_does_so_for_so_long_and_says_for_whom() {
+        let root = tempfile::tempdir().unwrap();
+        let enter = |patience| Workshop::within(root.path(), "linux", patience, &Nobody);
+        let _first = enter(PATIENCE).unwrap();
+        let failure = enter(Duration::from_millis(100)).err().unwrap();
+        assert_eq!(failure.kind, Kind::Files);
+        assert_eq!(failure.seen, format!("process {} has held it for 100ms", std::process::id()));
+    }
 }

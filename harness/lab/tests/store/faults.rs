@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use lab::failure::{Failure, Kind};
@@ -60,6 +61,22 @@ fn a_full_disk_under_a_build_is_named_and_no_broken_source() {
     assert_eq!(failure.kind, Kind::Files, "{failure}");
     assert!(failure.seen.contains("vmlinux': No space left on device"), "{failure}");
     assert!(failure.next.contains("free some space") && failure.next.contains("PARPROBE_STORE"), "{failure}");
+}
+
+#[test]
+fn a_compiler_that_leaves_a_server_behind_does_not_keep_its_build_waiting() {
+    let fixture = Fixture::new();
+    // As a cache of compilers does. It has what make has open, the pipe to us too, and is of no group of ours.
+    fixture.fault(
+        "server=$1/../../../server\n\
+         setsid sh -c 'echo $$ > \"$0\"; exec sleep 1000' $server &\n\
+         while [ ! -s $server ]; do sleep 0.01; done",
+    );
+    let kernel = fixture.ensure(&[fixture.recipe("mainline", &[])]).remove(0);
+    let server = fs::read_to_string(fixture.root().join("server")).unwrap();
+    let lived = Command::new("kill").args(["-KILL", server.trim()]).status().unwrap().success();
+    assert!(lived, "it did not hold the pipe open");
+    assert_eq!(image(&kernel), "pristine\n");
 }
 
 /// The half of it is gone; whether that changes anything.

@@ -4,8 +4,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::Test;
 use super::world::{Said, World, is_right};
+use super::{Test, tell};
 use crate::outcome::Wrong;
 
 pub(super) const TESTS: &[Test] = &[
@@ -56,6 +56,7 @@ fn full(world: &World) -> Result<(), Wrong> {
         Ok(quoted(&bench))
     };
     let mut full = 0;
+    let mut told = Vec::new();
     for room in ROOM {
         // The store and the run are on the disk, and sources, or it would be too small to begin with. What is left of
         // the run is looked at before the disk goes, and then the same is done again with more space.
@@ -81,6 +82,8 @@ fn full(world: &World) -> Result<(), Wrong> {
         said.is(0, &[])?;
         let of = |name: &str| fs::read_to_string(world.folder.join(name)).unwrap_or_default();
         let first = of("1.err");
+        let error = first.lines().find(|line| line.starts_with("error: ")).unwrap_or("no error");
+        told.push(format!("{room} KiB: {}, {error}", of("1.code").trim()));
         match of("1.code").trim() {
             "74" => {
                 full += 1;
@@ -106,6 +109,7 @@ fn full(world: &World) -> Result<(), Wrong> {
         is_right(&world.folder, &again)?;
         world.nothing_is_left()?;
     }
+    tell(&told.join("\n"));
     // A test in which the disk was never full would say nothing.
     if full < 3 { Err(format!("only {full} of {} disks were full", ROOM.len()).into()) } else { Ok(()) }
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::world::{Running, Said, World, ended_right, is_right};
-use super::{Test, nothing};
+use super::{Test, nothing, tell};
 use crate::outcome::Wrong;
 
 pub(super) const TESTS: &[Test] = &[Test {
@@ -190,10 +190,4 @@ fn on_a_terminal(world: &World, name: &str, bench: &Command) -> Result<(Running,
     fs::write(&stderr, "")?;
     let child = command.spawn()?;
     Ok((Running { child, stdout, stderr }, terminal))
-}
-
-/// For whoever wants to do it again.
-#[allow(clippy::print_stderr)]
-fn tell(text: &str) {
-    eprintln!("{text}");
 }

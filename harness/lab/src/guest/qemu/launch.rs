@@ -34,7 +34,7 @@ const WALLS_FAIL: &str = "see whether the kernel image and the initramfs can be 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How long QEMU may take to end, where that is why it does not answer.
-const ENDING: Duration = Duration::from_millis(500);
+const ENDING: Duration = Duration::from_secs(2);
 
 /// The first line of QEMU's `--version`; `None` where there is no QEMU.
 pub fn qemu_version() -> Option<String> {
@@ -187,17 +187,24 @@ impl Qemu {
             Some(monitor) => what(monitor),
             None => Err(io::Error::other("QEMU does not listen")),
         };
-        done.map_err(|e| {
-            if e.kind() == io::ErrorKind::Interrupted {
-                return self.lost(doing, Cause::Interrupted).into();
+        done.map_err(|e| self.untold(doing, &e))
+    }
+
+    /// What came of it that QEMU could not be told something.
+    fn untold(&mut self, doing: &str, e: &io::Error) -> Trouble {
+        let cause = match e.kind() {
+            io::ErrorKind::Interrupted => Cause::Interrupted,
+            _ if self.process.ended_within(ENDING).is_some() => {
+                Cause::QemuEnded(self.how_qemu_ended(&e.to_string()))
             }
-            if self.process.ended_within(ENDING).is_some() {
-                let cause = Cause::QemuEnded(self.how_qemu_ended(&e.to_string()));
-                return self.lost(doing, cause).into();
+            // It is well, and says no.
+            io::ErrorKind::Other => {
+                let next = format!("read qemu.log in {}", self.folder.display());
+                return Failure::new(Kind::Guest, doing, format!("QEMU: {e}"), next).into();
             }
-            let next = format!("read qemu.log in {}", self.folder.display());
-            Failure::new(Kind::Guest, doing, format!("QEMU: {e}"), next).into()
-        })
+            _ => Cause::QemuUnanswered(e.to_string()),
+        };
+        self.lost(doing, cause).into()
     }
 
     fn launch(order: &Order<'_>, incoming: Incoming, files: Vec<OwnedFd>) -> Result<Launched, Trouble> {
@@ -285,16 +292,12 @@ impl Launched {
     fn greet(self) -> Result<Qemu, Trouble> {
         let Self { mut qemu, qmp } = self;
         match Monitor::greet(qmp) {
-            Ok(monitor) => qemu.qmp = Some(monitor),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                return Err(qemu.lost("start QEMU", Cause::Interrupted).into());
+            Ok(monitor) => {
+                qemu.qmp = Some(monitor);
+                Ok(qemu)
             }
-            Err(e) => {
-                let cause = Cause::QemuEnded(qemu.how_qemu_ended(&format!("no answer over QMP: {e}")));
-                return Err(qemu.lost("start QEMU", cause).into());
-            }
+            Err(e) => Err(qemu.untold("start QEMU", &e)),
         }
-        Ok(qemu)
     }
 }
 

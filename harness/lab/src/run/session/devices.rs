@@ -102,6 +102,9 @@ impl Session<'_> {
     }
 
     pub(super) fn qemu_refused(&self, attempt: &str, e: &std::io::Error) -> Failure {
+        if e.kind() == std::io::ErrorKind::Interrupted {
+            return Failure::interrupted(attempt);
+        }
         let next = format!("read qemu.log in {}", self.boot.folder.display());
         Failure::new(Kind::Guest, attempt, format!("QEMU: {e}"), next)
     }
