@@ -131,9 +131,12 @@ impl State {
     }
 }
 
+/// Until so much is done, in percent, what is to come need not be like it: the first objects of a kernel take longest.
+const TELLS: u64 = 3;
+
 /// How long the rest will take, if it goes on as until now; `None` where nothing tells.
 fn to_go(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
-    let rest = of.checked_sub(done).filter(|_| done > 0)?;
+    let rest = of.checked_sub(done).filter(|_| done > 0 && done * 100 >= of * TELLS)?;
     Some(elapsed.mul_f64(rest as f64 / done as f64))
 }
 
@@ -157,10 +160,11 @@ impl Watch for Screen {
         match &self.mode {
             Mode::Bar(bar) => {
                 // The templates are ours, and units have no braces: they parse.
-                let bar_and_rest = match (of, done) {
+                let tells = of.and_then(|of| to_go(Duration::ZERO, done, of)).is_some();
+                let bar_and_rest = match (of, tells) {
                     (None, _) => ["", "{pos}", ""],
-                    (Some(_), 0) => ["{bar:12} ", "{pos}/{len}", ""],
-                    (Some(_), _) => ["{bar:12} ", "{pos}/{len}", ", about {eta} to go"],
+                    (Some(_), false) => ["{bar:12} ", "{pos}/{len}", ""],
+                    (Some(_), true) => ["{bar:12} ", "{pos}/{len}", ", about {eta} to go"],
                 };
                 let [before, count, rest] = bar_and_rest;
                 let template =
@@ -218,6 +222,8 @@ mod tests {
         assert_eq!(to_go(ten, 6, 6), Some(Duration::ZERO));
         assert_eq!(to_go(ten, 0, 6), None);
         assert_eq!(to_go(ten, 7, 6), None);
+        assert_eq!(to_go(ten, 29, 1000), None);
+        assert!(to_go(ten, 30, 1000).is_some());
     }
 
     #[test]

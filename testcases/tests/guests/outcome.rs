@@ -40,7 +40,7 @@ impl Wrong {
     fn why(&self) -> String {
         match self {
             Self::Failed(why) => why.clone(),
-            Self::Inconclusive(why) => format!("one cannot tell: {why}"),
+            Self::Inconclusive(why) => format!("inconclusive: one cannot tell: {why}"),
             Self::World(failure) => failure.to_string(),
         }
     }

@@ -43,8 +43,8 @@ impl Expected {
 /// Carries out a bench of two guests, of which one has the fault.
 pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String> {
     let wrong = |e: std::io::Error| e.to_string();
-    let folder = tempfile::tempdir().map_err(wrong)?;
-    let folder = folder.path().canonicalize().map_err(wrong)?;
+    let room = tempfile::tempdir().map_err(wrong)?;
+    let folder = room.path().canonicalize().map_err(wrong)?;
     for name in ["bin", "tmp"] {
         fs::create_dir(folder.join(name)).map_err(wrong)?;
     }
@@ -67,7 +67,12 @@ pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String>
     }
     wrongs.extend(kept(&folder.join("run"), expected));
     wrongs.extend(before.left().into_iter().map(|what| format!("left behind: {what}")));
-    if wrongs.is_empty() { Ok(()) } else { Err(format!("{}\nit said: {said}", wrongs.join("\n"))) }
+    if wrongs.is_empty() {
+        return Ok(());
+    }
+    // For whoever looks into it.
+    let kept = room.keep();
+    Err(format!("{}\nit said: {said}\nits files are kept in {}", wrongs.join("\n"), kept.display()))
 }
 
 fn bench(folder: &Path, fault: Fault, expected: &Expected) -> Result<Child, String> {

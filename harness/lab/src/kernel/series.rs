@@ -126,11 +126,16 @@ impl Tree {
         }
         let text = fs::read(&patch.path).unwrap_or_default();
         let reverse = git.run(&attempt, &[&APPLY[..], &["--check", "--reverse", &path]].concat())?;
-        let seen = if reverse.status.success() {
-            "it is applied already: all that it adds is there".to_owned()
-        } else {
-            explain::explain(&output.stderr, &String::from_utf8_lossy(&text), &self.root)
-        };
+        if reverse.status.success() {
+            let seen = "it is applied already: all that it adds is there";
+            return Err(Failure::new(
+                Kind::Series,
+                attempt,
+                seen,
+                "leave it out, or name a source without it",
+            ));
+        }
+        let seen = explain::explain(&output.stderr, &String::from_utf8_lossy(&text), &self.root);
         let next = "rebase it on this source, where it has to apply without fuzz, or name the source it was made for";
         Err(Failure::new(Kind::Series, attempt, seen, next))
     }

@@ -69,7 +69,7 @@ fn bench(document: &Document, checks: &[Check]) -> Markup {
             }
             @if let Some(limit) = &case.limit {
                 p {
-                    "No schedule of these probes has a shorter makespan than " (seconds(limit.ideal_us)) " on "
+                    "With the CPU time that these probes took here, no schedule has a shorter makespan than " (seconds(limit.ideal_us)) " on "
                     (limit.cpus) " CPUs, and none that probes one device at a time a shorter one than "
                     (seconds(limit.serial_us)) "."
                 }

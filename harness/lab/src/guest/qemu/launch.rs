@@ -102,7 +102,7 @@ pub(super) fn idle(accelerator: Accelerator, walls: &Walls) -> Result<(), String
         child::spawn(&mut command, Signal::SIGKILL, vec![theirs.into()]).map_err(|e| e.to_string())?;
     let stderr = qemu.child().stderr.take();
     let asked = Monitor::greet(ours).and_then(|mut monitor| monitor.quit());
-    let ended = qemu.ended_within(Duration::from_secs(5));
+    let ended = qemu.ended_within(Duration::from_secs(30));
     if asked.is_ok() && ended.is_some_and(|status| status.success()) {
         return Ok(());
     }
