@@ -11,6 +11,20 @@ use report::document::{Host, TEST_LINES, TestLine};
 
 use crate::KERNELS;
 
+/// Begins a process of tests: it ends with whoever started it, winds down on Ctrl-C, and knows where its notes go.
+///
+/// # Errors
+/// Why not, in words.
+pub fn begin() -> Result<(), String> {
+    lab::child::end_with_parent()
+        .map_err(|e| format!("the tests would outlive whoever started them: {e}"))?;
+    let stop = || {
+        lab::cancel::request();
+    };
+    ctrlc::set_handler(stop).map_err(|e| format!("Ctrl-C cannot be handled: {e}"))?;
+    run().map(drop).map_err(|e| e.to_string())
+}
+
 /// The folder of the run, where somebody named one.
 ///
 /// # Errors

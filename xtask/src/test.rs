@@ -194,6 +194,11 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
                 Ok(others) => broken.extend(others.broken),
                 Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+                // Another filter may ask for kernels that are there.
+                Err(failure) if failure.kind == Kind::Build && subjects.is_empty() && filters.len() > 1 => {
+                    let all = needed.into_iter();
+                    broken.extend(all.map(|recipe| Broken { recipe, failure: failure.clone() }));
+                }
                 // What was tested until now is not lost with it.
                 Err(failure) => {
                     stopped = Some(failure);

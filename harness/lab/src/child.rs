@@ -60,6 +60,9 @@ pub(crate) fn supervised(program: &str) -> Command {
     command
 }
 
+/// How many reads of it are taken once the wait for the end of an output is over: one that goes on has no end.
+const MOST_QUEUED: usize = 1000;
+
 /// What a command said.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -101,13 +104,15 @@ pub(crate) fn output_on(
     let text = |parts: Option<Receiver<Vec<u8>>>| {
         let mut bytes = Vec::new();
         if let Some(parts) = parts {
-            let left = || deadline.saturating_duration_since(Instant::now());
-            while let Ok(part) = parts.recv_timeout(left()) {
+            while let Ok(part) = parts.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 bytes.extend(part);
-                if left().is_zero() {
+                if Instant::now() >= deadline {
                     break;
                 }
             }
+            // What had come by then.
+            let queued = parts.try_iter().take(MOST_QUEUED);
+            queued.for_each(|part| bytes.extend(part));
         }
         String::from_utf8_lossy(&bytes).into_owned()
     };

@@ -123,10 +123,9 @@ impl Standing {
     /// nothing tells who did, so that nothing there counts as long as others are at work in it, as browsers are.
     pub fn new_since(&self) -> Vec<PathBuf> {
         let mut new: Vec<PathBuf> = list(&self.folders).difference(&self.there).cloned().collect();
-        if new.iter().any(|path| path.starts_with(&self.shared))
-            && (self.with_others || !at_work_in(&self.shared).is_empty())
-        {
-            new.retain(|path| !path.starts_with(&self.shared));
+        let is_shared = |path: &PathBuf| path.parent() == Some(&self.shared);
+        if new.iter().any(is_shared) && (self.with_others || !at_work_in(&self.shared).is_empty()) {
+            new.retain(|path| !is_shared(path));
         }
         new
     }

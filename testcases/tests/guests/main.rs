@@ -18,17 +18,8 @@ use libtest_mimic::Arguments;
 use testcases::noted;
 
 fn main() -> ExitCode {
-    if let Err(e) = lab::child::end_with_parent() {
-        return complain(&format!("the tests would outlive whoever started them: {e}"));
-    }
-    let stop = || {
-        lab::cancel::request();
-    };
-    if let Err(e) = ctrlc::set_handler(stop) {
-        return complain(&format!("Ctrl-C cannot be handled: {e}"));
-    }
-    if let Err(e) = noted::run() {
-        return complain(&e.to_string());
+    if let Err(why) = noted::begin() {
+        return complain(&why);
     }
     if let Some(ended) = endings::be_the_harness() {
         return ended.map_or_else(|why| complain(&why), |()| ExitCode::SUCCESS);

@@ -13,17 +13,8 @@ use testcases::noted;
 use xtask::part::{self, Part};
 
 fn main() -> ExitCode {
-    if let Err(e) = lab::child::end_with_parent() {
-        return complain(&format!("the benches would outlive whoever started them: {e}"));
-    }
-    let stop = || {
-        lab::cancel::request();
-    };
-    if let Err(e) = ctrlc::set_handler(stop) {
-        return complain(&format!("Ctrl-C cannot be handled: {e}"));
-    }
-    if let Err(e) = noted::run() {
-        return complain(&e.to_string());
+    if let Err(why) = noted::begin() {
+        return complain(&why);
     }
     let mut arguments = Arguments::from_args();
     // One that boots beside another one measures that.

@@ -52,12 +52,14 @@ pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String>
     symlink(this, folder.join("bin").join(lab::guest::QEMU)).map_err(wrong)?;
 
     let before = Before::look(&folder);
-    let status = ended(&mut bench(&folder, fault, expected)?).map_err(wrong)?;
+    let status = ended(&mut bench(&folder, fault, expected)?);
     let said = ["stdout", "stderr"].map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
     let said = said.concat();
     let mut wrongs: Vec<String> = Vec::new();
-    if status.code() != Some(expected.code) {
-        wrongs.push(format!("{status}, not {}", expected.code));
+    match status {
+        Ok(status) if status.code() == Some(expected.code) => {}
+        Ok(status) => wrongs.push(format!("{status}, not {}", expected.code)),
+        Err(e) => wrongs.push(e.to_string()),
     }
     wrongs.extend(
         expected.says.iter().filter(|part| !said.contains(**part)).map(|part| format!("no \"{part}\"")),

@@ -22,6 +22,8 @@ use crate::watch::Watch;
 /// No build of our small configurations takes this long on any machine; a hung one would wait for ever.
 const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 
+/// How much of each, in characters.
+const LONGEST_SHOWN: usize = 300;
 /// How many of make's lines an error shows.
 const LINES_SHOWN: usize = 15;
 
@@ -312,7 +314,8 @@ fn complaint(text: &str) -> String {
     let first = lines.iter().position(|line| complains(line));
     // gcc names the function in the line before.
     let from = first.map_or(lines.len().saturating_sub(LINES_SHOWN), |first| first.saturating_sub(1));
-    lines[from..].iter().take(LINES_SHOWN).copied().collect::<Vec<_>>().join("\n")
+    let shown = lines[from..].iter().take(LINES_SHOWN);
+    shown.map(|line| line.chars().take(LONGEST_SHOWN).collect::<String>()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

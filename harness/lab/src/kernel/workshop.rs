@@ -31,6 +31,13 @@ pub(super) struct Workshop {
     lock: Arc<File>,
 }
 
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // What a compiler has left behind has the lock as well, and would keep it (flock(2)).
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Workshop {
     /// Enters that of the source in this folder.
     pub(super) fn enter(root: &Path, folder: &str, watch: &dyn Watch) -> Result<Self, Failure> {

@@ -73,6 +73,9 @@ fn a_compiler_that_leaves_a_server_behind_does_not_keep_its_build_waiting() {
          while [ ! -s $server ]; do sleep 0.01; done",
     );
     let kernel = fixture.ensure(&[fixture.recipe("mainline", &[])]).remove(0);
+    // It has the lock of the source as well, which nobody is to wait for.
+    let next = fixture.ensure(&[fixture.recipe("next", &[fixture.patch("next")])]).remove(0);
+    assert_eq!(image(&next), "next\n");
     let server = fs::read_to_string(fixture.root().join("server")).unwrap();
     let lived = Command::new("kill").args(["-KILL", server.trim()]).status().unwrap().success();
     assert!(lived, "it did not hold the pipe open");

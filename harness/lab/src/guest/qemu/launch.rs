@@ -102,8 +102,9 @@ pub(super) fn idle(accelerator: Accelerator, walls: &Walls) -> Result<(), String
         child::spawn(&mut command, Signal::SIGKILL, vec![theirs.into()]).map_err(|e| e.to_string())?;
     let stderr = qemu.child().stderr.take();
     let asked = Monitor::greet(ours).and_then(|mut monitor| monitor.quit());
-    let ended = qemu.ended_within(Duration::from_secs(30));
-    if asked.is_ok() && ended.is_some_and(|status| status.success()) {
+    // One that was not told to end does not: it is dropped.
+    let ended = asked.is_ok().then(|| qemu.ended_within(Duration::from_secs(30))).flatten();
+    if ended.is_some_and(|status| status.success()) {
         return Ok(());
     }
     // Without a supervisor that could hold the pipe open, it ends with QEMU.
@@ -112,10 +113,11 @@ pub(super) fn idle(accelerator: Accelerator, walls: &Walls) -> Result<(), String
     if let Some(mut stderr) = stderr {
         let _ = io::Read::read_to_string(&mut stderr, &mut said);
     }
-    Err(match (said.lines().next(), ended) {
-        (Some(line), _) => line.to_owned(),
-        (None, Some(status)) => format!("{QEMU} ended with {status}"),
-        (None, None) => format!("{QEMU} did not end when it was told to"),
+    Err(match (said.lines().next(), asked, ended) {
+        (Some(line), _, _) => line.to_owned(),
+        (None, Err(e), _) => e.to_string(),
+        (None, _, Some(status)) => format!("{QEMU} ended with {status}"),
+        (None, _, None) => format!("{QEMU} did not end when it was told to"),
     })
 }
 

@@ -115,15 +115,15 @@ impl Connection {
                     let why = format!("it ended before its answer to {}", C::NAME);
                     return Err(unanswered(ErrorKind::UnexpectedEof, &why));
                 }
-                Err(e) if e.kind() == ErrorKind::TimedOut => {
-                    let why = format!("none to {} within {:?}, but {events} events", C::NAME, self.patience);
-                    return Err(unanswered(ErrorKind::TimedOut, &why));
-                }
+                Err(e) if e.kind() == ErrorKind::TimedOut => return Err(self.none_but::<C>(events)),
                 Err(e) => return Err(e),
             };
             let Some((id, answer)) = self.hear(&line)? else {
                 events += 1;
                 cancel_point()?;
+                if Instant::now() >= deadline {
+                    return Err(self.none_but::<C>(events));
+                }
                 continue;
             };
             if id != Some(self.answered) {
@@ -134,6 +134,11 @@ impl Connection {
             return serde_json::from_value(answer)
                 .map_err(|e| not_understood(&format!("no answer to {} ({e})", C::NAME), &line));
         }
+    }
+
+    fn none_but<C: Command>(&self, events: u64) -> io::Error {
+        let why = format!("none to {} within {:?}, but {events} events", C::NAME, self.patience);
+        unanswered(ErrorKind::TimedOut, &why)
     }
 
     /// Sends a command and waits for its reply.
@@ -149,7 +154,7 @@ impl Connection {
     pub(super) fn hear_out(&mut self, at_most: Duration) {
         let deadline = Instant::now() + at_most;
         while let Ok(Some(line)) = self.line(deadline) {
-            if self.hear(&line).is_err() {
+            if self.hear(&line).is_err() || Instant::now() >= deadline {
                 return;
             }
         }
@@ -208,11 +213,13 @@ impl Connection {
             if line.len() > LONGEST_LINE {
                 return Err(not_understood("a line too long", &line));
             }
-            if Instant::now() >= deadline {
-                return Err(unanswered(ErrorKind::TimedOut, "nothing came"));
-            }
+            // What is there is heard, however long we were stopped.
             if whole {
                 return Ok(Some(line));
+            }
+            cancel_point()?;
+            if Instant::now() >= deadline {
+                return Err(unanswered(ErrorKind::TimedOut, "nothing came"));
             }
         }
     }
