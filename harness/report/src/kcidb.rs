@@ -49,6 +49,14 @@ pub fn render(found: &Found, kernels: &[Made]) -> String {
     crate::document::json(&document) + "\n"
 }
 
+/// A group in the words of the schema: parts of letters, digits, `_` and `-`, with a dot between them.
+fn path(group: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let parts = group.split("::").filter(|part| !part.is_empty());
+    let parts = parts.map(|part| part.chars().map(plain).collect::<String>());
+    std::iter::once(ORIGIN.to_owned()).chain(parts).collect::<Vec<_>>().join(".")
+}
+
 /// The kernel that a check is of.
 fn of_kernel(check: &Check) -> Option<&String> {
     check.kernel.as_ref().or(check.candidate.as_ref())
@@ -90,7 +98,7 @@ fn test(run: &str, number: usize, check: &Check, kernel: &Made) -> Value {
         "id": format!("{ORIGIN}:{run}-{number}"),
         "origin": ORIGIN,
         "build_id": format!("{ORIGIN}:{}", kernel.id),
-        "path": format!("{ORIGIN}.{}", check.group),
+        "path": path(&check.group),
         "comment": check.name,
         "status": status(check.result),
     });

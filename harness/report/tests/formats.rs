@@ -126,6 +126,9 @@ fn what_cannot_be_told_and_what_was_lost_is_green_nowhere() {
         sent["tests"].as_array().unwrap().iter().map(|test| test["status"].as_str().unwrap()).collect();
     let of_benches = [&["PASS"; 14][..], &["ERROR", "ERROR", "MISS"]].concat();
     assert_eq!(states, [&["PASS", "FAIL", "ERROR", "MISS", "SKIP"][..], &of_benches].concat());
+    let paths: Vec<&str> =
+        sent["tests"].as_array().unwrap().iter().map(|test| test["path"].as_str().unwrap()).collect();
+    assert!(paths.contains(&"parprobe.passes") && paths.contains(&"parprobe.bench.with"), "{paths:?}");
     // A kernel that was not built, and a test that nobody ran, are there as well.
     let Found::Tests(mut document) = tests() else { panic!() };
     document.results[3].kernel = "mainline".to_owned();

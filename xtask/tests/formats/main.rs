@@ -94,7 +94,7 @@ fn ktap() -> Result<Completion, Failed> {
     };
     for (run, summary) in [
         (Run::of_a_bench()?, "Ran 15 tests: passed: 13, failed: 2"),
-        (Run::of_tests()?, "Ran 6 tests: passed: 2, failed: 3, skipped: 1"),
+        (Run::of_tests()?, "Ran 23 tests: passed: 16, failed: 6, skipped: 1"),
     ] {
         let report = run.report("ktap")?;
         // It ends with 1 where a test failed.
