@@ -137,19 +137,11 @@ impl Whole {
                     .flat_map(|finding| &mut finding.evidence)
                     .for_each(|line| *line = line.replace(&was, boot));
             }
-            let same = |known: &&mut TestEntry| known.case == entry.case && known.kernel == entry.kernel;
-            let key = name_of(&entry);
-            let known = self.cases.iter_mut().find(same);
-            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
-                .into_iter()
-                .for_each(|entry| self.cases.push(entry));
+            keep_the_worse(&mut self.cases, entry, (name_of, |entry| entry.result), &mut self.twice);
         }
         for entry in harness {
-            let known = self.harness.iter_mut().find(|known| known.test == entry.test);
-            let key = entry.test.clone();
-            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
-                .into_iter()
-                .for_each(|entry| self.harness.push(entry));
+            let told = (|entry: &HarnessEntry| entry.test.clone(), |entry: &HarnessEntry| entry.result);
+            keep_the_worse(&mut self.harness, entry, told, &mut self.twice);
         }
         for mut entry in benches {
             if let Some(document) = &mut entry.document {
@@ -160,11 +152,8 @@ impl Whole {
                     .flat_map(|finding| &mut finding.evidence)
                     .for_each(|line| *line = placed(line, &document.run));
             }
-            let known = self.benches.iter_mut().find(|known| known.test == entry.test);
-            let key = entry.test.clone();
-            keep_the_worse(known, entry, |entry| entry.result, &mut self.twice, key)
-                .into_iter()
-                .for_each(|entry| self.benches.push(entry));
+            let told = (|entry: &BenchEntry| entry.test.clone(), |entry: &BenchEntry| entry.result);
+            keep_the_worse(&mut self.benches, entry, told, &mut self.twice);
         }
     }
 
@@ -228,20 +217,23 @@ fn name_of(entry: &TestEntry) -> String {
     format!("{}::{}", entry.case, entry.kernel)
 }
 
-/// Of a test that was run twice the worse result stays; returns an entry that is new.
+/// Adds a result. Of a test that was run twice, by its name, the worse one stays.
 fn keep_the_worse<T>(
-    known: Option<&mut T>,
+    all: &mut Vec<T>,
     entry: T,
-    result: impl Fn(&T) -> TestResult,
+    (name, result): (impl Fn(&T) -> String, impl Fn(&T) -> TestResult),
     twice: &mut BTreeMap<String, usize>,
-    name: String,
-) -> Option<T> {
-    let Some(known) = known else { return Some(entry) };
-    *twice.entry(name).or_insert(1) += 1;
-    if result(&entry) > result(known) {
-        *known = entry;
+) {
+    let key = name(&entry);
+    match all.iter_mut().find(|known| name(known) == key) {
+        None => all.push(entry),
+        Some(known) => {
+            *twice.entry(key).or_insert(1) += 1;
+            if result(&entry) > result(known) {
+                *known = entry;
+            }
+        }
     }
-    None
 }
 
 #[cfg(test)]

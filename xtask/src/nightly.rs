@@ -120,16 +120,10 @@ impl Night<'_> {
             structure: Vec::new(),
             told: None,
         };
-        match lineup.broken.iter().find(|broken| Some(&broken.recipe) == recipes.first()) {
-            // With another baseline it would be another bench, and its history that of another.
-            Some(Broken { failure, .. }) => entry.checks.push(lost("bench".to_owned(), failure, "bench")),
-            None => {
-                let broken = lineup.broken.iter();
-                entry.checks.extend(broken.map(|Broken { recipe, failure }| {
-                    lost(format!("bench::{}", recipe.name), failure, "bench")
-                }));
-                self.bench(&mut entry, &lineup, &topology, recipes)?;
-            }
+        let (lacking, goes_on) = without(&lineup.broken, recipes.first());
+        entry.checks.extend(lacking);
+        if goes_on {
+            self.bench(&mut entry, &lineup, &topology, recipes)?;
         }
         if !self.arguments.no_tests {
             match self.tests(&mut entry, &lineup.broken) {
@@ -238,6 +232,20 @@ impl Night<'_> {
     }
 }
 
+/// What a bench lacks without these kernels, and whether it goes on. Without the first one, against which it holds the
+/// others, it does not: with another one in its place it would be another bench, and its history that of another.
+fn without(broken: &[Broken], first: Option<&Recipe>) -> (Vec<CheckEntry>, bool) {
+    match broken.iter().find(|broken| Some(&broken.recipe) == first) {
+        Some(Broken { failure, .. }) => (vec![lost("bench".to_owned(), failure, "bench")], false),
+        None => {
+            let of = |Broken { recipe, failure }: &Broken| {
+                lost(format!("bench::{}", recipe.name), failure, "bench")
+            };
+            (broken.iter().map(of).collect(), true)
+        }
+    }
+}
+
 /// What could not be carried out.
 fn lost(name: String, failure: &Failure, folder: &str) -> CheckEntry {
     CheckEntry { name, first: checks::lost(failure, folder), again: None }
@@ -279,4 +287,31 @@ fn repeat(arguments: &NightlyArguments, topology: &Topology) -> String {
     command.push(' ');
     command.push_str(&bench::guests_as_options(topology, *boots, *forks, *accel));
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bench_goes_on_without_a_kernel_that_cannot_be_built_but_not_without_its_first() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        let [without, with] = ["without", "with"].map(|name| catalogue.recipe(name).unwrap());
+        let broken = |recipe: &Recipe| Broken {
+            recipe: recipe.clone(),
+            failure: Failure::new(Kind::Build, format!("build {}", recipe.name), "an error", "look"),
+        };
+        let told = |broken: &[Broken]| {
+            let (lost, goes_on) = super::without(broken, Some(&without));
+            let of = |check: CheckEntry| (check.name, check.first.exit_code, check.first.why.concat());
+            (lost.into_iter().map(of).collect::<Vec<_>>(), goes_on)
+        };
+        let of = |name: &str, kernel: &str| {
+            (name.to_owned(), Some(71), format!("could not build {kernel}: an error\nnext: look"))
+        };
+        assert_eq!(told(&[]), (vec![], true));
+        assert_eq!(told(&[broken(&with)]), (vec![of("bench::with", "with")], true));
+        assert_eq!(told(&[broken(&with), broken(&without)]), (vec![of("bench", "without")], false));
+    }
 }

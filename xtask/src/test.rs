@@ -19,7 +19,7 @@ use crate::exit;
 use crate::results::Noted;
 use crate::screen::{complain, print};
 pub(crate) use kernels::kernels_for;
-use kernels::own_kernels;
+use kernels::{is_broken, nothing_left, own_kernels};
 use runner::Tests;
 pub(crate) use runner::cargo;
 
@@ -244,18 +244,6 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     Ok(Tested { document, folder, stopped, all_known })
 }
 
-/// Why nothing of what was asked for can be tested, where that is so: kernels that only tests of the harness boot are no
-/// reason to go on.
-fn nothing_left(subjects: &[Recipe], broken: &[Broken]) -> Option<Failure> {
-    let why = |kernel: &Recipe| Some(broken.iter().find(|of| of.recipe == *kernel)?.failure.clone());
-    let all: Option<Vec<Failure>> = subjects.iter().map(why).collect();
-    all?.into_iter().next()
-}
-
-fn is_broken(broken: &[Broken], kernel: &Recipe) -> bool {
-    broken.iter().any(|broken| broken.recipe == *kernel)
-}
-
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
 /// kernel is worse for it.
 fn install_validators(watch: &dyn Watch) -> Result<(), Failure> {
@@ -360,26 +348,6 @@ mod tests {
         };
         let harness = results.iter().map(entry).collect();
         Noted { harness, ended: ended.to_vec(), ..Noted::default() }
-    }
-
-    #[test]
-    fn tests_go_on_as_long_as_one_kernel_that_was_asked_for_is_there() {
-        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
-        let catalogue = Catalogue::read(&configs).unwrap();
-        let [with, without] = ["with", "without"].map(|name| catalogue.recipe(name).unwrap());
-        let broken = |recipe: &Recipe| Broken {
-            recipe: recipe.clone(),
-            failure: Failure::new(Kind::Build, format!("build {}", recipe.name), "", ""),
-        };
-        let both = [with.clone(), without.clone()];
-        assert_eq!(nothing_left(&both, &[broken(&with)]), None);
-        let why = nothing_left(&both, &[broken(&without), broken(&with)]).unwrap();
-        assert_eq!(why.attempt, "build with");
-        // A filter that asks for tests of the harness alone.
-        assert_eq!(nothing_left(&[], &[broken(&with)]), None);
-        // Of another recipe with the same name nothing is known.
-        let other = Recipe { name: "with".to_owned(), ..without.clone() };
-        assert_eq!(nothing_left(&[other], &[broken(&with)]), None);
     }
 
     #[test]

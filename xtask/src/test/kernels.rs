@@ -1,7 +1,7 @@
 //! Names of guest tests to the kernels that they boot.
 
 use lab::failure::Failure;
-use lab::kernel::{Catalogue, Origin, Recipe};
+use lab::kernel::{Broken, Catalogue, Origin, Recipe};
 use testcases::{CASES, Case, KERNELS_OF_THE_HARNESS};
 
 /// The kernels that guest tests of these names boot, each with its flavour.
@@ -43,4 +43,46 @@ pub(super) fn own_kernels(catalogue: &Catalogue, filter: Option<&str>) -> Result
     let asked = |tests: &str| filter.is_none_or(|filter| tests.is_empty() || filter.starts_with(tests));
     let own = KERNELS_OF_THE_HARNESS.iter().filter(|(tests, _)| asked(tests));
     own.map(|(_, kernel)| catalogue.recipe(kernel)).collect()
+}
+
+/// Why nothing of what was asked for can be tested, where that is so: kernels that only tests of the harness boot are no
+/// reason to go on.
+pub(super) fn nothing_left(subjects: &[Recipe], broken: &[Broken]) -> Option<Failure> {
+    let why = |kernel: &Recipe| Some(broken.iter().find(|of| of.recipe == *kernel)?.failure.clone());
+    let all: Option<Vec<Failure>> = subjects.iter().map(why).collect();
+    all?.into_iter().next()
+}
+
+/// Whether it is known that this kernel cannot be built.
+pub(super) fn is_broken(broken: &[Broken], kernel: &Recipe) -> bool {
+    broken.iter().any(|broken| broken.recipe == *kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use lab::failure::Kind;
+
+    use super::*;
+
+    #[test]
+    fn tests_go_on_as_long_as_one_kernel_that_was_asked_for_is_there() {
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
+        let catalogue = Catalogue::read(&configs).unwrap();
+        let [with, without] = ["with", "without"].map(|name| catalogue.recipe(name).unwrap());
+        let broken = |recipe: &Recipe| Broken {
+            recipe: recipe.clone(),
+            failure: Failure::new(Kind::Build, format!("build {}", recipe.name), "", ""),
+        };
+        let both = [with.clone(), without.clone()];
+        assert_eq!(nothing_left(&both, &[broken(&with)]), None);
+        let why = nothing_left(&both, &[broken(&without), broken(&with)]).unwrap();
+        assert_eq!(why.attempt, "build with");
+        // A filter that asks for tests of the harness alone.
+        assert_eq!(nothing_left(&[], &[broken(&with)]), None);
+        // Of another recipe with the same name nothing is known.
+        let other = Recipe { name: "with".to_owned(), ..without.clone() };
+        assert_eq!(nothing_left(&[other], &[broken(&with)]), None);
+    }
 }

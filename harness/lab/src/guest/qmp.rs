@@ -204,9 +204,8 @@ fn no_parameters() -> qmp::MigrateSetParameters {
 
 #[cfg(test)]
 mod tests {
+    use super::connection::GREETING;
     use super::*;
-
-    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
 
     #[test]
     fn a_qemu_that_ends_before_its_greeting_is_an_error() {

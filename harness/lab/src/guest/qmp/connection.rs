@@ -42,6 +42,14 @@ struct Message {
     data: Option<Value>,
 }
 
+/// What a message is for us.
+enum Heard {
+    /// Of those nothing is kept but why QEMU ends: there may be any number of them.
+    Event,
+    /// To the command of this number.
+    Reply(Option<u64>, Result<Value, Refusal>),
+}
+
 #[derive(Deserialize)]
 struct Refusal {
     desc: String,
@@ -118,7 +126,7 @@ impl Connection {
                 Err(e) if e.kind() == ErrorKind::TimedOut => return Err(self.none_but::<C>(events)),
                 Err(e) => return Err(e),
             };
-            let Some((id, answer)) = self.hear(&line)? else {
+            let Heard::Reply(id, answer) = self.hear(&line)? else {
                 events += 1;
                 cancel_point()?;
                 if Instant::now() >= deadline {
@@ -160,21 +168,20 @@ impl Connection {
         }
     }
 
-    /// A reply, with its number; `None` for an event. Of those nothing is kept but why QEMU ends: there may be any
-    /// number of them.
-    #[allow(clippy::type_complexity)]
-    fn hear(&mut self, line: &[u8]) -> io::Result<Option<(Option<u64>, Result<Value, Refusal>)>> {
+    fn hear(&mut self, line: &[u8]) -> io::Result<Heard> {
         let message: Message =
             serde_json::from_slice(line).map_err(|e| not_understood(&format!("not QMP ({e})"), line))?;
         match message {
-            Message { answer: Some(answer), error: None, event: None, id, .. } => Ok(Some((id, Ok(answer)))),
-            Message { answer: None, error: Some(no), event: None, id, .. } => Ok(Some((id, Err(no)))),
+            Message { answer: Some(answer), error: None, event: None, id, .. } => {
+                Ok(Heard::Reply(id, Ok(answer)))
+            }
+            Message { answer: None, error: Some(no), event: None, id, .. } => Ok(Heard::Reply(id, Err(no))),
             Message { answer: None, error: None, event: Some(event), data, .. } => {
                 if event == "SHUTDOWN" && self.reason.is_none() {
                     let reason = data.as_ref().and_then(|data| data.get("reason")?.as_str());
                     self.reason = reason.map(|reason| shown(reason.as_bytes()));
                 }
-                Ok(None)
+                Ok(Heard::Event)
             }
             _ => Err(not_understood("neither answer nor event", line)),
         }
@@ -242,13 +249,16 @@ fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(4 * SHOWN)]).trim_end().chars().take(SHOWN).collect()
 }
 
+/// What a QEMU says first.
+#[cfg(test)]
+pub(super) const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
     use std::thread;
 
-    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
     const STATUS: &str = r#"{"return": {"status": "running", "running": true}, "id": 1}"#;
     const EVENT: &str = r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "OF_A_LATER_QEMU"}"#;
 
