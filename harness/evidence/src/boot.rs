@@ -130,7 +130,8 @@ pub struct Facts {
     /// Wall time of loading the last module of the phase, from the marks in the log.
     pub insmod: Option<Duration>,
     /// Probes that ended after the load had returned that should have waited for them, over all loads of the phase;
-    /// `None` where nothing was loaded.
+    /// `None` where nothing was loaded, and where they ended so shortly after it that clocks of CPUs that are not one, as
+    /// the log says, may have it so.
     pub late_probes: Option<usize>,
     /// How long that module's init function took. It only schedules: the probes come on top, and `insmod` waits
     /// for them.
@@ -233,7 +234,7 @@ impl<'a> Measured<'a> {
 /// and findings are kept.
 pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
     let measured: Vec<Measured<'_>> = texts.phases.iter().map(Measured::of).collect();
-    let log::ReadLog { phases: logs, splats, initcalls, unpaired } = log::read(texts, &measured);
+    let log::ReadLog { phases: logs, splats, initcalls, one_clock, unpaired } = log::read(texts, &measured);
     let trace = texts.trace.map(|text| trace::read(text, texts, &measured, &logs));
     let (traces, in_trace) = match trace {
         Some(trace::ReadTrace { phases, unpaired }) => (phases.into_iter().map(Some).collect(), unpaired),
@@ -255,7 +256,7 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
         let mut unpaired = unpaired.clone();
         log.unmarked.iter().cloned().for_each(|what| unpaired.append_one(what));
         unpaired.append(in_trace.clone());
-        let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), unpaired };
+        let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), one_clock, unpaired };
         conclude(phase, measured, texts.cpus, log, trace, found)
     };
     phases.map(boot).collect()
@@ -265,6 +266,7 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
 struct Found {
     splats: Counted<(usize, String)>,
     initcalls: Option<Vec<String>>,
+    one_clock: bool,
     unpaired: Counted<String>,
 }
 
@@ -277,7 +279,7 @@ fn conclude(
     trace: Option<trace::PhaseTrace>,
     found: Found,
 ) -> Boot {
-    let Found { splats, initcalls, unpaired } = found;
+    let Found { splats, initcalls, one_clock, unpaired } = found;
     let log::PhaseLog { testimony: log, loads, window: _, said, pending_at_init, unmarked: _ } = log;
     let (trace, gone) =
         trace.map_or((None, Vec::new()), |trace::PhaseTrace { testimony, gone }| (Some(testimony), gone));
@@ -303,7 +305,7 @@ fn conclude(
         cpu: phase.cpu_times.and_then(|times| facts::cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),
         insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
-        late_probes: loads::late_probes(&best.probes, &loads),
+        late_probes: loads::late_probes(&best.probes, &loads, one_clock),
         initcall: last.and_then(|load| load.initcall),
         initcalls_out_of_order: initcalls,
         pending_at_init,
