@@ -67,6 +67,8 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         complain(&format!("error: {failure}"));
     }
     if document.exit_code != exit::SUPPORTED {
+        // The runner of each part names its own, and what it names is far above by now.
+        complain(&format!("\n{}", report::text::render_not_passed(&document)));
         // What cargo says to repeat knows of no kernels and no patches.
         complain(&format!("repeat: {}", document.command));
     }
@@ -165,7 +167,8 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     if !order.filters.is_empty() {
         watch.stage("compile the tests");
     }
-    let (mut fast, mut guests) = (Vec::new(), Vec::new());
+    // Of each process whether all of its tests passed: of those that note what became of each, and of the others.
+    let (mut noting, mut silent) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
     'parts: for part in order.parts {
         for filter in filters.iter().copied() {
@@ -179,10 +182,16 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             }
             let mut more = Vec::from_iter(filter);
             more.extend(order.exact.then_some("--exact"));
+            // Every part runs, so that one failure does not hide another.
+            if *part == FAULTS {
+                let tests = Tests { run: Some(in_folder(&mut folder, &order.place)?), ..tests };
+                watch.hand_over();
+                noting.push(tests.cargo_test(part, &more)?);
+                continue;
+            }
             if *part != GUESTS {
                 watch.hand_over();
-                // Every part runs, so that one failure does not hide another.
-                fast.push(tests.cargo_test(part, &more)?);
+                silent.push(tests.cargo_test(part, &more)?);
                 continue;
             }
             // Here, and not within a test, so that a kernel that does not build has its own exit code.
@@ -209,26 +218,23 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                 stopped = Some(why);
                 break 'parts;
             }
-            let run = match &folder {
-                Some(run) => run,
-                None => folder.insert(order.place.make()?),
-            };
+            let run = in_folder(&mut folder, &order.place)?;
             let tests = Tests { run: Some(run), broken: &broken, ..tests };
             watch.hand_over();
-            guests.push(tests.cargo_test(part, &more)?);
+            noting.push(tests.cargo_test(part, &more)?);
         }
     }
-    if fast.is_empty() && guests.is_empty() && stopped.is_none() {
+    if silent.is_empty() && noting.is_empty() && stopped.is_none() {
         return Err(no_such_test(order.filters));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
-    let all_known = all_known(&guests, &noted);
+    let all_known = all_known(&noting, &noted);
     let document = TestDocument {
         schema: TEST_SCHEMA.to_owned(),
         outcome: Outcome::of_all(outcomes),
-        passed: stopped.is_none() && fast.iter().chain(&guests).all(|passed| *passed),
-        exit_code: exit_code(&fast, &guests, &noted, stopped.as_ref()),
+        passed: stopped.is_none() && silent.iter().chain(&noting).all(|passed| *passed),
+        exit_code: exit_code(&silent, &noting, &noted, stopped.as_ref()),
         host: Host {
             qemu: lab::guest::qemu_version().unwrap_or_default(),
             cores: host::host_cores(),
@@ -257,26 +263,35 @@ fn install_validators(watch: &dyn Watch) -> Result<(), Failure> {
     }
 }
 
-/// Whether of all guest tests it is known what became of them: no process died, nor said otherwise than it had noted.
-fn all_known(guests: &[bool], noted: &Noted) -> bool {
+/// The folder of the run, made once it is needed.
+fn in_folder<'a>(folder: &'a mut Option<PathBuf>, place: &Place) -> Result<&'a Path, Failure> {
+    match folder {
+        Some(folder) => Ok(folder),
+        None => Ok(folder.insert(place.make()?)),
+    }
+}
+
+/// Whether of all tests that note it, it is known what became of them: no process died, nor said otherwise than it had
+/// noted.
+fn all_known(noting: &[bool], noted: &Noted) -> bool {
     let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
     usize::try_from(noted.ended.iter().fold(0, |sum: u64, failed| sum.saturating_add(*failed)))
         == Ok(not_passed)
-        && guests.contains(&false) == (not_passed > 0)
-        && noted.ended.len() == guests.len()
+        && noting.contains(&false) == (not_passed > 0)
+        && noted.ended.len() == noting.len()
 }
 
-/// The exit code for tests that boot no guest, for guest tests, a verdict for each process, and for what kept others
+/// The exit code for tests that note nothing, for those that do, a verdict for each process, and for what kept others
 /// from being started. A test of which nothing is known has failed.
-fn exit_code(fast: &[bool], guests: &[bool], noted: &Noted, stopped: Option<&Failure>) -> u8 {
+fn exit_code(silent: &[bool], noting: &[bool], noted: &Noted, stopped: Option<&Failure>) -> u8 {
     let worst = noted.results().map(|(result, _)| result).max();
-    if fast.contains(&false) || !all_known(guests, noted) || worst == Some(TestResult::Failed) {
+    if silent.contains(&false) || !all_known(noting, noted) || worst == Some(TestResult::Failed) {
         return exit::REFUTED;
     }
     if let Some(failure) = stopped {
         return failure.kind.exit_code();
     }
-    noted.exit_code(if fast.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
+    noted.exit_code(if silent.is_empty() { exit::INCONCLUSIVE } else { exit::SUPPORTED })
 }
 
 fn repeat(arguments: &TestArguments) -> String {

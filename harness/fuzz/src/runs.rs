@@ -15,7 +15,10 @@ pub(crate) fn document(input: &[u8]) {
     let kernels: [Made; 0] = [];
     match &found {
         Found::Bench(document) => drop(report::text::render(document)),
-        Found::Tests(document) => drop(report::text::render_unknown(document)),
+        Found::Tests(document) => {
+            report::text::render_unknown(document);
+            report::text::render_not_passed(document);
+        }
     }
     report::csv::render(&found);
     report::html::render(&Page { found: &found, kernels: &kernels, timelines: &[], remarks: &[] });

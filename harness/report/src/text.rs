@@ -4,6 +4,7 @@ mod bisect;
 pub(crate) mod limit;
 mod mutants;
 mod nightly;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,14 +17,14 @@ use evidence::plain::plain;
 use evidence::stats::median;
 
 use crate::document::{
-    BootEntry, Comparison, Document, FactsEntry, IntervalKind, ResultEntry, TestDocument, TestEntry,
-    TimeEntry, hung,
+    BootEntry, Comparison, Document, FactsEntry, IntervalKind, ResultEntry, TimeEntry, hung,
 };
 use crate::table::Table;
 
 pub use bisect::{render_bisect, render_step};
 pub use mutants::{render_mutant, render_mutants};
 pub use nightly::{render_night, render_trends};
+pub use tests::{render_not_passed, render_unknown};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
 pub fn render(document: &Document) -> String {
@@ -306,25 +307,6 @@ fn forked(forks: usize) -> String {
         1 => ", each forked once".to_owned(),
         _ => format!(", each forked {forks} times"),
     }
-}
-
-/// What kernels of which nobody knows how they behave keep of what others promise; empty without such a kernel.
-pub fn render_unknown(document: &TestDocument) -> String {
-    let mut out = String::new();
-    let known = |entry: &&TestEntry| entry.behaves.is_none() && entry.skipped.is_none();
-    for entry in hung(document).results.iter().filter(known) {
-        out.push_str(&format!("{} on {}: {}\n", entry.case, entry.kernel, entry.situation));
-        for (finding, of) in entry
-            .findings
-            .iter()
-            .map(|finding| (finding, "of every kernel"))
-            .chain(entry.others.iter().map(|finding| (finding, "of some kernels")))
-        {
-            let kept = kept(finding.outcome);
-            out.push_str(&format!("  {kept:<13}  {of}: {}: {}\n", finding.expected, finding.seen));
-        }
-    }
-    plain(&out).into_owned()
 }
 
 /// What to say of a promise that nobody made for this kernel.

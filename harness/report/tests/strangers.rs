@@ -112,6 +112,7 @@ fn all() -> Vec<(&'static str, String)> {
     let mut reports = vec![
         ("text", text::render(&bench())),
         ("unknown", text::render_unknown(&tests())),
+        ("not passed", text::render_not_passed(&tests())),
         ("search", text::render_bisect(&search())),
         ("step", text::render_step(&search().steps[0])),
         ("JSON", bench().to_json()),

@@ -5,7 +5,7 @@
 
 use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
-use report::document::{Document, TimeEntry};
+use report::document::{Document, TestDocument, TimeEntry};
 
 fn document() -> Document {
     serde_json::from_str(include_str!("verdict.json")).unwrap()
@@ -147,6 +147,20 @@ fn what_a_boot_could_not_show_is_in_the_text() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+#[test]
+fn every_test_that_did_not_pass_is_named_once_with_why() {
+    let mut tests: TestDocument = serde_json::from_str(include_str!("tests.json")).unwrap();
+    insta::assert_snapshot!(report::text::render_not_passed(&tests));
+    tests.results.clear();
+    tests.harness.clear();
+    tests.benches.clear();
+    (tests.exit_code, tests.missing) = (0, Vec::new());
+    assert_eq!(report::text::render_not_passed(&tests), "");
+    // A unit test, of which nothing is noted.
+    tests.exit_code = 1;
+    assert!(report::text::render_not_passed(&tests).starts_with("failed  "));
 }
 
 #[test]

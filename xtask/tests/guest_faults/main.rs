@@ -10,8 +10,11 @@ mod middle;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use report::document::{HarnessEntry, TestLine, TestResult};
+use testcases::noted;
 
 use bench::{Expected, carry_out};
 use middle::{Fault, Nonsense};
@@ -24,7 +27,19 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them wait for a deadline of the harness.
     arguments.test_threads.get_or_insert(4);
-    libtest_mimic::run(&arguments, trials()).exit_code()
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials()).exit_code();
+    }
+    match noted::carry_out(|| libtest_mimic::run(&arguments, trials()), |done| done.num_failed) {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(e) => complain(&format!("the results cannot be written: {e}")),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) -> ExitCode {
+    eprintln!("{}", evidence::plain::plain(text));
+    ExitCode::FAILURE
 }
 
 /// The second guest is well: how a bench ends without a fault.
@@ -164,8 +179,18 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
 
 fn trials() -> Vec<Trial> {
     let trial = |(name, fault, expected): &'static (&str, Fault, Expected)| {
-        let test = || carry_out(*fault, expected).map_err(Failed::from);
-        Trial::test(format!("faults::guest::{name}"), test)
+        let name = format!("faults::guest::{name}");
+        Trial::test(name.clone(), || note(name, || carry_out(*fault, expected)))
     };
     FAULTS.iter().map(trial).collect()
+}
+
+/// Carries out a test and notes what became of it.
+fn note(test: String, carry_out: impl FnOnce() -> Result<(), String>) -> Result<(), Failed> {
+    let begun = Instant::now();
+    let why = carry_out().err();
+    let result = if why.is_none() { TestResult::Passed } else { TestResult::Failed };
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).ok();
+    noted::note(&TestLine::Harness(HarnessEntry { test, result, why: why.clone(), lost: None, took_ms }))?;
+    why.map_or(Ok(()), |why| Err(why.into()))
 }

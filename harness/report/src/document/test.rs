@@ -32,7 +32,7 @@ pub struct TestDocument {
     pub command: String,
     /// Each case on each kernel.
     pub results: Vec<TestEntry>,
-    /// Each test that boots guests and is no case: deaths and endings of guests, forks.
+    /// Each test that boots guests and is no case: deaths and endings of guests, forks, faults.
     pub harness: Vec<HarnessEntry>,
     /// Each bench, of results that several machines made.
     #[serde(default)]
