@@ -152,7 +152,7 @@ impl Qemu {
                     self.cause_of(death, line)
                 }
                 Ok(Event::Rubbish(what)) => Cause::AgentRubbish(what),
-                Ok(Event::ConsoleClosed) | Err(RecvTimeoutError::Disconnected) => self.why_qemu_ended(),
+                Ok(Event::ConsoleClosed) | Err(RecvTimeoutError::Disconnected) => self.why_qemu_ended(""),
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => continue,
             };
@@ -207,11 +207,12 @@ impl Qemu {
         Cause::Kernel { death, line }
     }
 
-    fn why_qemu_ended(&mut self) -> Cause {
+    /// `seen` is told where QEMU itself has not said why.
+    fn why_qemu_ended(&mut self, seen: &str) -> Cause {
         match self.qmp.as_mut().and_then(Monitor::last_word).as_deref() {
             Some("guest-reset") => Cause::Reset,
             Some(reason) => Cause::QemuEnded(self.how_qemu_ended(reason)),
-            None => Cause::QemuEnded(self.how_qemu_ended("")),
+            None => Cause::QemuEnded(self.how_qemu_ended(seen)),
         }
     }
 

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use connection::{Connection, cancel_point};
 
+#[cfg(test)]
+pub(crate) use connection::GREETING;
+
 /// QEMU answers from its main loop; with thousands of devices to set up the first answer takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -204,7 +207,6 @@ fn no_parameters() -> qmp::MigrateSetParameters {
 
 #[cfg(test)]
 mod tests {
-    use super::connection::GREETING;
     use super::*;
 
     #[test]

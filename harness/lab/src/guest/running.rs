@@ -277,17 +277,17 @@ impl Guest {
     /// Plugs in a LUN of the topology that is not there.
     ///
     /// # Errors
-    /// What QEMU said.
-    pub(crate) fn plug(&mut self, topology: &Topology, lun: u32) -> io::Result<()> {
-        self.monitor()?.plug(&luns::disk(topology, lun))
+    /// `Guest` with what QEMU said, or the guest is gone.
+    pub(crate) fn plug(&mut self, topology: &Topology, lun: u32) -> Result<(), Trouble> {
+        self.qemu.tell("plug in a LUN", |monitor| monitor.plug(&luns::disk(topology, lun)))
     }
 
     /// Pulls out a LUN.
     ///
     /// # Errors
-    /// What QEMU said.
-    pub(crate) fn unplug(&mut self, lun: u32) -> io::Result<()> {
-        self.monitor()?.unplug(&luns::disk_id(lun))
+    /// As [`Guest::plug`].
+    pub(crate) fn unplug(&mut self, lun: u32) -> Result<(), Trouble> {
+        self.qemu.tell("pull out a LUN", |monitor| monitor.unplug(&luns::disk_id(lun)))
     }
 
     /// Says a line to QEMU's monitor for people, as somebody who has taken QEMU over could; what it says to that.

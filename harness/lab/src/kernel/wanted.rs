@@ -158,7 +158,11 @@ mod tests {
             let pairs = wanted(&known, behaves).recipes(&catalogue, folder.path(), &Nobody);
             pairs.unwrap().subjects().into_iter().map(|recipe| recipe.behaves).collect::<Vec<_>>()
         };
-        assert_eq!(behaves(None), [None, Some(Behaviour::PerNode)]);
+        // Where apt does not have its source, another kernel has its name.
+        let mainline = Wanted { kernels: vec!["mainline".to_owned()], ..Wanted::default() };
+        let mainline = mainline.recipes(&catalogue, folder.path(), &Nobody).unwrap().subjects().remove(0);
+        assert!(mainline.behaves.is_some());
+        assert_eq!(behaves(None), [None, mainline.behaves]);
         assert_eq!(behaves(Some(Behaviour::PerDevice)), [Some(Behaviour::PerDevice); 2]);
 
         let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], None);

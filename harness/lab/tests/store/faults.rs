@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use lab::failure::{Failure, Kind};
 use lab::footprint::at_work_in;
 use lab::kernel::Kernel;
 use lab::watch::Nobody;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::fixture::{Fixture, Notes, image};
 
@@ -77,8 +78,8 @@ fn a_compiler_that_leaves_a_server_behind_does_not_keep_its_build_waiting() {
     let next = fixture.ensure(&[fixture.recipe("next", &[fixture.patch("next")])]).remove(0);
     assert_eq!(image(&next), "next\n");
     let server = fs::read_to_string(fixture.root().join("server")).unwrap();
-    let lived = Command::new("kill").args(["-KILL", server.trim()]).status().unwrap().success();
-    assert!(lived, "it did not hold the pipe open");
+    let lived = kill(Pid::from_raw(server.trim().parse().unwrap()), Signal::SIGKILL);
+    assert_eq!(lived, Ok(()), "it did not hold the pipe open");
     assert_eq!(image(&kernel), "pristine\n");
 }
 

@@ -180,7 +180,8 @@ impl Qemu {
         self.tell("make the LUNs", |monitor| monitor.fill(&blocks, &disks))
     }
 
-    fn tell(
+    /// Tells QEMU something; the error says what became of it, or of its guest.
+    pub(crate) fn tell(
         &mut self,
         doing: &str,
         what: impl FnOnce(&mut Monitor) -> io::Result<()>,
@@ -196,9 +197,7 @@ impl Qemu {
     fn untold(&mut self, doing: &str, e: &io::Error) -> Trouble {
         let cause = match e.kind() {
             io::ErrorKind::Interrupted => Cause::Interrupted,
-            _ if self.process.ended_within(ENDING).is_some() => {
-                Cause::QemuEnded(self.how_qemu_ended(&e.to_string()))
-            }
+            _ if self.process.ended_within(ENDING).is_some() => self.why_qemu_ended(&e.to_string()),
             // It is well, and says no.
             io::ErrorKind::Other => {
                 let next = format!("read qemu.log in {}", self.folder.display());

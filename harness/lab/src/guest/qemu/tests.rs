@@ -4,10 +4,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::*;
 use crate::child;
+use crate::guest::lost::Trouble;
+use crate::guest::qmp::GREETING;
 use crate::guest::wire;
 use evidence::cpus::Cpus;
 
@@ -115,4 +118,32 @@ fn a_kernel_that_hangs_and_answers_no_more_is_not_waited_for_for_its_log() {
         other => panic!("{other:?}"),
     }
     assert!(!played.folder.path().join("kmsg.txt").exists());
+}
+
+#[test]
+fn a_guest_that_resets_as_a_lun_is_pulled_out_has_reset_and_qemu_has_not_failed() {
+    let pull_out = |last_word: &str| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        write!(theirs, "{GREETING}\n{{\"return\": {{}}, \"id\": 1}}\n{last_word}\n").unwrap();
+        let (mut qemu, played) = guest(LONG);
+        qemu.qmp = Some(Monitor::greet(ours).unwrap());
+        drop(theirs);
+        kill(Pid::from_raw(i32::try_from(qemu.process.child().id()).unwrap()), Signal::SIGKILL).unwrap();
+        let trouble = qemu.tell("pull out a LUN", |monitor| monitor.unplug("lun0")).unwrap_err();
+        drop(played);
+        match trouble {
+            Trouble::Lost(lost) => lost.cause,
+            Trouble::Failure(failure) => panic!("{failure}"),
+        }
+    };
+    let event = |reason| {
+        format!(
+            r#"{{"event": "SHUTDOWN", "timestamp": {{}}, "data": {{"guest": true, "reason": "{reason}"}}}}"#
+        )
+    };
+    assert_eq!(pull_out(&event("guest-reset")), Cause::Reset);
+    let Cause::QemuEnded(how) = pull_out(&event("host-signal")) else { panic!("it was killed") };
+    assert!(how.contains("host-signal; signal: 9"), "{how}");
+    let Cause::QemuEnded(how) = pull_out("") else { panic!("it was killed") };
+    assert!(how.contains("signal: 9"), "{how}");
 }

@@ -251,7 +251,7 @@ fn shown(text: &[u8]) -> String {
 
 /// What a QEMU says first.
 #[cfg(test)]
-pub(super) const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
+pub(crate) const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
 
 #[cfg(test)]
 mod tests {

@@ -86,7 +86,7 @@ impl Session<'_> {
             }
             let lun = self.at.luns.swap_remove(self.at.rng.usize(..self.at.luns.len()));
             self.mark(&format!("pulls out LUN {lun}"))?;
-            self.guest.unplug(lun).map_err(|e| self.qemu_refused("pull out a LUN", &e))?;
+            self.guest.unplug(lun)?;
         }
         Ok(())
     }
@@ -95,18 +95,10 @@ impl Session<'_> {
         let topology = self.boot.topology;
         for lun in topology.luns..topology.luns + topology.oddities.spare {
             self.mark(&format!("plugs in LUN {lun}"))?;
-            self.guest.plug(topology, lun).map_err(|e| self.qemu_refused("plug in a LUN", &e))?;
+            self.guest.plug(topology, lun)?;
             self.at.luns.push(lun);
         }
         Ok(())
-    }
-
-    pub(super) fn qemu_refused(&self, attempt: &str, e: &std::io::Error) -> Failure {
-        if e.kind() == std::io::ErrorKind::Interrupted {
-            return Failure::interrupted(attempt);
-        }
-        let next = format!("read qemu.log in {}", self.boot.folder.display());
-        Failure::new(Kind::Guest, attempt, format!("QEMU: {e}"), next)
     }
 
     pub(super) fn pause(&mut self, at_most: Duration) -> Result<(), Trouble> {
