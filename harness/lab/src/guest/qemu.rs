@@ -5,7 +5,6 @@ mod walls;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::guest::lost::{Cause, Lost};
 use crate::guest::neighbours::Lookout;
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Patience};
-use crate::guest::wire::{Event, LastLine, Talk};
+use crate::guest::wire::{Calls, Event, LastLine, Talk};
 
 pub(super) use launch::Restoring;
 pub(crate) use launch::try_kvm;
@@ -39,7 +38,7 @@ pub(super) struct Qemu {
     pub(super) process: Offspring,
     pub(super) lookout: Lookout,
     pub(super) qmp: Option<Monitor>,
-    calls: UnixStream,
+    calls: Calls,
     talk: Talk,
     events: Receiver<Event>,
     last_line: LastLine,
@@ -88,6 +87,9 @@ impl Qemu {
             Ok(()) => Ok(id),
             // The port is full of calls that nobody takes.
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if cancel::requested() {
+                    return Err(self.lost(doing, Cause::Interrupted));
+                }
                 Err(self.silent(doing, self.patience.silence))
             }
             // Only QEMU can close the other end: what happened to it is in the queue.

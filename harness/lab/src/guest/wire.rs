@@ -6,9 +6,12 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use evidence::console::{Death, Watcher};
 use protocol::{Reply, Word};
+
+use crate::cancel;
 
 /// What is kept of a console, in bytes: a guest that floods it shall not fill the disk.
 const LARGEST_CONSOLE: u64 = 64 << 20;
@@ -33,6 +36,44 @@ pub(crate) enum Event {
     Rubbish(String),
     /// QEMU closed the console: it has ended.
     ConsoleClosed,
+}
+
+/// The way of calls to an agent: to one that does not listen nobody speaks for ever, nor when nobody wants it any more.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    socket: UnixStream,
+    patience: Duration,
+    given_up: fn() -> bool,
+}
+
+impl Calls {
+    /// A write that is not taken within `patience` is an error, and one that is under way when `given_up` is true.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(crate) fn over(socket: UnixStream, patience: Duration, given_up: fn() -> bool) -> io::Result<Self> {
+        socket.set_write_timeout(Some(cancel::LOOK_EVERY))?;
+        Ok(Self { socket, patience, given_up })
+    }
+}
+
+impl Write for Calls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match self.socket.write(bytes) {
+                Err(e)
+                    if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+                        && Instant::now() < deadline
+                        && !(self.given_up)() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
 }
 
 /// The last line of a console, shared with the thread that reads it.
@@ -213,7 +254,6 @@ mod tests {
     use super::*;
     use protocol::Answer;
     use std::sync::mpsc::{Receiver, sync_channel};
-    use std::time::Duration;
 
     #[test]
     fn a_console_that_is_too_long_is_cut_and_says_so_and_its_death_is_heard_all_the_same() {
@@ -228,6 +268,24 @@ mod tests {
         let kept = std::fs::read(&path).unwrap();
         assert_eq!(kept.len() as u64, LARGEST_CONSOLE + CUT.len() as u64);
         assert!(kept.ends_with(CUT.as_bytes()));
+    }
+
+    #[test]
+    fn a_call_that_nobody_takes_is_given_up_when_it_is_told_to_and_not_before() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let long = Duration::from_secs(3600);
+        let mut calls = Calls::over(ours, long, || true).unwrap();
+        // What is taken at once is sent all the same.
+        assert!(calls.write_all(b"{}").is_ok());
+        let full = (0..1 << 20).find_map(|_| calls.write_all(&[0; 4096]).err()).unwrap();
+        assert!(matches!(full.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{full}");
+        // It would go on for an hour: so is to be seen that it does.
+        calls.given_up = || false;
+        let waits = std::thread::spawn(move || calls.write_all(&[0; 4096]));
+        std::thread::sleep(cancel::LOOK_EVERY * 4);
+        assert!(!waits.is_finished());
+        drop(theirs);
+        assert!(waits.join().unwrap().is_err());
     }
 
     fn listened_to() -> (UnixStream, Talk, Receiver<Event>) {

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::Qemu;
 use super::walls::{Needs, Walls};
 use crate::accelerator::Accelerator;
+use crate::cancel;
 use crate::child;
 use crate::cores;
 use crate::failure::{Failure, Kind};
@@ -25,7 +26,7 @@ use crate::guest::qmp::Monitor;
 use crate::guest::running::Order;
 use crate::guest::snapshot::Snapshot;
 use crate::guest::topology::Topology;
-use crate::guest::wire::{self, LastLine, Talk};
+use crate::guest::wire::{self, Calls, LastLine, Talk};
 
 /// What to do where a QEMU cannot be shut off from the host although another one of this process was.
 const WALLS_FAIL: &str = "see whether the kernel image and the initramfs can be read, and try again";
@@ -238,8 +239,6 @@ impl Qemu {
         };
         let (qmp, qmp_there) = UnixStream::pair().map_err(not_started)?;
         let (calls, calls_there) = UnixStream::pair().map_err(not_started)?;
-        // To a guest that does not listen nobody speaks for ever.
-        calls.set_write_timeout(Some(order.patience.silence)).map_err(not_started)?;
         let wires = Wires::Inherited { qmp: qmp_there.as_raw_fd(), agent: calls_there.as_raw_fd(), incoming };
         let mut command = Command::new(QEMU);
         command
@@ -264,6 +263,7 @@ impl Qemu {
         }
         let talk = Talk::with(incoming != Incoming::Nothing);
         wire::listen_to_agent(calls.try_clone().map_err(not_started)?, talk.clone(), sender);
+        let calls = Calls::over(calls, order.patience.silence, cancel::requested).map_err(not_started)?;
         let qemu = Self {
             process: qemu,
             lookout,

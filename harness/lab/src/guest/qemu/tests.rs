@@ -1,6 +1,7 @@
 //! Guests that say too little, too late or too much: each has its name, and an end.
 
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -29,7 +30,6 @@ struct Played {
 fn guest(silence: Duration) -> (Qemu, Played) {
     let folder = tempfile::tempdir().unwrap();
     let (calls, agent) = UnixStream::pair().unwrap();
-    calls.set_write_timeout(Some(silence)).unwrap();
     let mut command = Command::new("sleep");
     command.arg("1000").stdin(Stdio::null());
     let mut process = child::spawn(&mut command, Signal::SIGKILL, vec![]).unwrap();
@@ -42,7 +42,7 @@ fn guest(silence: Duration) -> (Qemu, Played) {
         lookout: Lookout::begin(Cpus::default(), process.child().id()),
         process,
         qmp: None,
-        calls,
+        calls: Calls::over(calls, silence, || false).unwrap(),
         talk,
         events,
         last_line,
