@@ -3,7 +3,7 @@
 pub(crate) mod kept;
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use lab::failure::{Failure, Kind};
@@ -88,7 +88,7 @@ fn newest(runs: &Path) -> Result<PathBuf, Failure> {
 
 /// Writes a file that is there whole or not at all.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |e: &std::io::Error| {
+    let failed = |e: &io::Error| {
         let mut failure = Failure::file("write", path, e);
         failure.next = "name a file that can be written with -o".to_owned();
         failure
@@ -98,10 +98,16 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     if path.exists() && !path.is_file() {
         return fs::write(path, text).map_err(|e| failed(&e));
     }
+    if !folder.is_dir() {
+        let seen = format!("there is no folder {}", folder.display());
+        return Err(failed(&io::Error::new(ErrorKind::NotFound, seen)));
+    }
+    // Its errors have the name of the file that is to become this one.
+    let plain = |e: io::Error| failed(&io::Error::from(e.kind()));
     let mut file = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)
-        .map_err(|e| failed(&e))?;
+        .map_err(plain)?;
     file.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
     file.persist(path).map(drop).map_err(|e| failed(&e.error))
 }

@@ -97,6 +97,16 @@ fn what_is_no_run_is_told_from_what_is_not_there() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_named_as_it_was_asked_for() {
+    let run = tempfile::tempdir().unwrap();
+    a_bench(run.path());
+    let file = run.path().join("nowhere/report.html");
+    let said = xtask(&["report", path(run.path()), "-o", path(&file)]);
+    said.is(74, &[path(&file), "there is no folder", "-o"]);
+    assert!(!said.error.contains("nowhere/.tmp"), "{}", said.error);
+}
+
+#[test]
 fn parts_that_are_refused_leave_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str, archive: &str| -> PathBuf {

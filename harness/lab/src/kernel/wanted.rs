@@ -33,13 +33,14 @@ impl Wanted {
     /// as it stands is noted in the store: all that is made of these recipes is made of the same files.
     ///
     /// # Errors
-    /// `Asked` for a kernel that cannot be found, or is named twice; `Series` where a file has no patch in it; `Files`.
+    /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where nobody asks; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
         let mut patches: Vec<Patch> = Vec::new();
         for path in &self.patches {
             patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
         }
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
+        let mut unknown = !patches.is_empty();
         for kernel in &self.kernels {
             let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
             if let Origin::Build(build) = &mut recipe.origin {
@@ -47,6 +48,7 @@ impl Wanted {
             }
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
+            unknown |= recipe.behaves.is_none();
             recipe.behaves = recipe.behaves.or(self.behaves);
             if !patches.is_empty() {
                 let mut with = recipe.patched(&patches)?;
@@ -54,6 +56,9 @@ impl Wanted {
                 patched.push(with);
             }
             plain.push(recipe);
+        }
+        if self.behaves.is_some() && !unknown {
+            return Err(all_known(&plain));
         }
         Ok(Pairs { plain, patched })
     }
@@ -100,6 +105,14 @@ impl Pairs {
     pub fn subjects(self) -> Vec<Recipe> {
         if self.patched.is_empty() { self.plain } else { self.patched }
     }
+}
+
+/// What somebody says of kernels would change nothing, and they may not know.
+fn all_known(kernels: &[Recipe]) -> Failure {
+    let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    let seen = format!("of each kernel here it is known: {}", names.join(", "));
+    let next = "leave out --behaves: it is for kernels of which nobody knows, and for patches";
+    Failure::new(Kind::Asked, "take it from you how kernels behave", seen, next)
 }
 
 /// A kernel named twice could not be told from itself in the tables.
@@ -164,6 +177,11 @@ mod tests {
         assert!(mainline.behaves.is_some());
         assert_eq!(behaves(None), [None, mainline.behaves]);
         assert_eq!(behaves(Some(Behaviour::PerDevice)), [Some(Behaviour::PerDevice); 2]);
+
+        let named =
+            Wanted { kernels: known.to_vec(), behaves: Some(Behaviour::PerDevice), ..Wanted::default() };
+        let refused = named.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
+        assert!(refused.seen.ends_with("it is known: without, mainline"), "{refused}");
 
         let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], None);
         let refused = twice.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
