@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use lab::kernel::Catalogue;
 use lab::outside;
-use tempfile::TempDir;
 
 use crate::{parts, text};
 
@@ -106,7 +105,7 @@ pub(crate) fn refused(input: &[u8]) {
     if let Some(file) = parts.get(2) {
         let _ = fs::write(place.join("f.c"), file);
     }
-    outside::explained(&said, &patch, &place);
+    outside::explained(&said, &patch, place);
 }
 
 /// The `series` of quilt.
@@ -115,13 +114,15 @@ pub(crate) fn series(input: &[u8]) {
     for file in ["series", "anything"] {
         let Some(listed) = outside::quilt_series(&text(input), &place.join(file)) else { continue };
         for path in listed.into_iter().flatten() {
-            assert!(path.starts_with(&place) && !path.display().to_string().contains(".."), "{path:?}");
+            assert!(path.starts_with(place) && !path.display().to_string().contains(".."), "{path:?}");
         }
     }
 }
 
 /// A file with patches, whichever way; git reads it.
 pub(crate) fn patches(input: &[u8]) {
+    let change = outside::change(input);
+    assert_eq!(outside::change(&change), change, "not all of it is a change");
     let Ok(folder) = tempfile::tempdir() else { return };
     let file = folder.path().join("file");
     if fs::write(&file, input).is_err() {
@@ -142,17 +143,19 @@ pub(crate) fn spec(input: &[u8]) {
         return;
     }
     let Some(catalogue) = CATALOGUE.get_or_init(|| Catalogue::read(&configs()).ok()) else { return };
-    match outside::named(&name, &place(), catalogue) {
+    match outside::named(&name, place(), catalogue) {
         Ok(recipe) => assert!(!recipe.name.contains([',', '/', '\n']), "{}", recipe.name),
         Err(failure) => assert!(!failure.next.is_empty()),
     }
 }
 
-/// A folder with what can be named: a source tree, an archive, a kernel with its modules, patches.
-fn place() -> PathBuf {
-    static PLACE: OnceLock<Option<TempDir>> = OnceLock::new();
-    let make = || -> std::io::Result<TempDir> {
-        let folder = tempfile::tempdir()?;
+/// A folder with what can be named: a source tree, an archive, a kernel with its modules, patches. It is made once, and
+/// is no temporary one: nobody is there to remove it when the process ends.
+fn place() -> &'static Path {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        let folder = workspace.unwrap_or(Path::new("/nowhere")).join("target/fuzz-place");
         for file in [
             "linux/drivers/base/dd.c",
             "linux/Makefile",
@@ -164,12 +167,14 @@ fn place() -> PathBuf {
             "a.patch",
             "b.patch",
         ] {
-            let path = folder.path().join(file);
-            fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
-            fs::write(path, "")?;
+            let path = folder.join(file);
+            let made =
+                fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(path, ""));
+            if made.is_err() {
+                return PathBuf::from("/nowhere");
+            }
         }
-        Ok(folder)
+        folder
     };
-    let place = PLACE.get_or_init(|| make().ok()).as_ref();
-    place.map_or_else(|| PathBuf::from("/nowhere"), |folder| folder.path().to_owned())
+    PLACE.get_or_init(make)
 }

@@ -16,7 +16,7 @@ use crate::kernel::{Catalogue, Patch, Recipe};
 use crate::watch::Nobody;
 
 pub use crate::kernel::outside::{
-    explained, initcalls, load_order, lost_config, mails, quilt_series, release,
+    change, explained, initcalls, load_order, lost_config, mails, quilt_series, release,
 };
 
 /// What is in a file of these bytes, whichever way it is compressed.

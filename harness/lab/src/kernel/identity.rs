@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::kernel::recipe::{Build, file_name};
-use crate::kernel::source;
+use crate::kernel::{series, source};
 
 /// Part of every id: to be raised when the way kernels are made changes.
 const RECIPE_VERSION: &str = "5";
@@ -19,7 +19,7 @@ pub(super) const RECORD: &str = "kernel.json";
 /// What a kernel is made of, and what came of it: `kernel.json` in its folder.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Identity {
-    /// Hash of all that follows up to `compiler`.
+    /// Hash of all that follows up to `compiler`; of patches, of what they change.
     pub id: String,
     /// Its source, or what it came in where somebody else has built it.
     pub source: Piece,
@@ -110,21 +110,21 @@ pub(super) fn identify(build: &Build, source: Piece, compiler: String) -> Result
     let patches = build.series.iter().map(|patch| Piece::of(&patch.path)).collect::<Result<Vec<_>, _>>()?;
     let config = build.config.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
     let modules = build.modules.iter().map(|path| Piece::of(path)).collect::<Result<Vec<_>, _>>()?;
-    // By content alone: the same patch under another name makes the same kernel.
+    // By content alone: the same change under another name, or in another mail, makes the same kernel.
+    let changes = build.series.iter().map(|patch| change(&patch.path)).collect::<Result<Vec<_>, _>>()?;
     let digests = |pieces: &[Piece]| pieces.iter().map(|piece| piece.blake3.clone()).collect::<Vec<_>>();
     // The file names of modules are their names.
-    let parts = (
-        RECIPE_VERSION,
-        &source.blake3,
-        digests(&patches),
-        digests(&config),
-        &modules,
-        build.bzimage,
-        &compiler,
-    );
+    let parts =
+        (RECIPE_VERSION, &source.blake3, changes, digests(&config), &modules, build.bzimage, &compiler);
     let id = id_of(&serde_json::to_string(&parts).unwrap_or_default());
     let (compiler, release, files) = (Some(compiler), String::new(), BTreeMap::new());
     Ok(Identity { id, source, patches, config, modules, compiler, release, files, seal: None })
+}
+
+/// BLAKE3 of what a patch changes, in hexadecimal.
+fn change(patch: &Path) -> Result<String, Failure> {
+    let text = fs::read(patch).map_err(|e| Failure::file("read", patch, &e))?;
+    Ok(blake3::hash(&series::essence(&text)).to_hex().to_string())
 }
 
 /// What a kernel is that somebody else has built.

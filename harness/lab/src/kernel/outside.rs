@@ -59,6 +59,11 @@ pub fn quilt_series(text: &str, path: &Path) -> Option<Result<Vec<PathBuf>, Stri
     patches::series_of(text, path)
 }
 
+/// What a patch changes, without the words around it.
+pub fn change(patch: &[u8]) -> Vec<u8> {
+    series::essence(patch)
+}
+
 /// What is said of a patch that git refuses with these words.
 pub fn explained(said: &str, patch: &str, root: &Path) -> String {
     series::explained(said, patch, root)

@@ -4,6 +4,7 @@
 //! putting the copies back: it works from any state that a kill can leave, and needs no reverse patch.
 
 mod aside;
+mod essence;
 mod explain;
 mod touched;
 
@@ -18,6 +19,7 @@ use crate::kernel::git::Git;
 use crate::kernel::recipe::Patch;
 use crate::kernel::source::remove;
 
+pub(super) use essence::essence;
 pub(super) use explain::explain as explained;
 pub(super) use touched::{Touched, touched};
 

@@ -217,6 +217,7 @@ mod tests {
             ["refs/tags/fix", "refs/heads/fix", "HEAD", "main"].map(|name| known.commit(name).unwrap());
         assert!(commits[0] != commits[1] && commits[1..].iter().all(|commit| *commit == commits[1]));
     }
+
     #[test]
     fn what_a_sparse_check_out_of_a_partial_clone_leaves_out_is_missed_by_name() {
         let (folder, git) = tree();
@@ -233,7 +234,9 @@ mod tests {
         let repository = Repository::at(clones.path().join("store"), Some(&known.objects)).unwrap();
         let refused = known.snapshot(&repository).unwrap_err();
         assert!(refused.seen.contains("partial clone, and 1 of the files"), "{refused}");
-        Git::within(&clone).ask("fetch", &["fetch", "--refetch", "--no-filter"], Kind::Files, "").unwrap();
+        // Else git tidies up behind our back, in a folder that is being removed.
+        let fetch = ["-c", "maintenance.auto=false", "fetch", "--refetch", "--no-filter"];
+        Git::within(&clone).ask("fetch", &fetch, Kind::Files, "").unwrap();
         known.snapshot(&repository).unwrap();
     }
 }

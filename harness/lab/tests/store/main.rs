@@ -43,6 +43,22 @@ fn the_id_is_what_goes_in_and_not_its_name() {
 }
 
 #[test]
+fn a_change_that_is_there_is_not_built_again_because_it_comes_by_mail() {
+    let fixture = Fixture::new();
+    let diff = fixture.patch("changed");
+    let built = fixture.ensure(&[fixture.recipe("mine", std::slice::from_ref(&diff))]).remove(0);
+    let mail = format!("Subject: [PATCH] code: change it\n\nWhy.\n---\n{}-- \n2.47\n", text(&diff));
+    let mail = fixture.write("by-mail.patch", &mail);
+    let again = fixture.ensure(&[fixture.recipe("theirs", &[mail])]).remove(0);
+    assert_eq!((&again.identity, image(&again).as_str()), (&built.identity, "changed\n"));
+    assert_eq!(fixture.builds(), 1);
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
 fn a_damaged_entry_is_noticed_and_built_again() {
     let fixture = Fixture::new();
     let recipe = fixture.recipe("mainline", &[]);
