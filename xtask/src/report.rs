@@ -102,8 +102,11 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         let seen = format!("there is no folder {}", folder.display());
         return Err(failed(&io::Error::new(ErrorKind::NotFound, seen)));
     }
-    // Its errors have the name of the file that is to become this one.
-    let plain = |e: io::Error| failed(&io::Error::from(e.kind()));
+    // Its errors have the name of the file that is to become this one, and that of the system within.
+    let plain = |e: io::Error| {
+        let of_system = e.get_ref().and_then(|e| e.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+        failed(&of_system.map_or_else(|| io::Error::from(e.kind()), io::Error::from_raw_os_error))
+    };
     let mut file = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)

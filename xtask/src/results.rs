@@ -1,4 +1,4 @@
-//! What processes of guest tests noted in the folder of their run, as they went.
+//! What processes of tests noted in the folder of their run, as they went.
 
 use std::io::ErrorKind;
 use std::path::Path;

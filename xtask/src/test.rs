@@ -33,6 +33,8 @@ pub(crate) const BENCHES: &[&str] = &["--package", "xtask", "--test", "bench_par
 const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
 /// Tests that break guests in the middle of a bench.
 const FAULTS: &[&str] = &["--package", "xtask", "--test", "guest_faults"];
+/// The kernel of their guests.
+const OF_FAULTS: &str = "mainline";
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let wanted = arguments.wanted();
@@ -55,7 +57,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         wanted.recipes(&Catalogue::read(&workspace.join("kernel-configs"))?, Store::open()?.root(), watch)?;
         return list(&order, watch);
     }
-    let Tested { document, folder, stopped, all_known: _ } = carry_out(&order, watch)?;
+    let Tested { document, folder, stopped, all_known, silent_passed } = carry_out(&order, watch)?;
     let json = document.to_json() + "\n";
     // First: where it cannot be written, it is seen at least.
     print(&if arguments.json { json.clone() } else { report::text::render_unknown(&document) });
@@ -68,7 +70,15 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
     }
     if document.exit_code != exit::SUPPORTED {
         // The runner of each part names its own, and what it names is far above by now.
-        complain(&format!("\n{}", report::text::render_not_passed(&document)));
+        complain(&format!("\n{}", report::text::render_not_passed(&document).trim_end()));
+        if !silent_passed {
+            complain("failed        tests that boot no guest: their names are above");
+        }
+        if !all_known {
+            complain(
+                "failed        a process of tests that ended before it had told of each: what it said is above",
+            );
+        }
         // What cargo says to repeat knows of no kernels and no patches.
         complain(&format!("repeat: {}", document.command));
     }
@@ -136,12 +146,14 @@ impl Order<'_> {
 /// What tests showed.
 pub(crate) struct Tested {
     pub(crate) document: TestDocument,
-    /// The folder of the run, where guests were booted.
+    /// The folder of the run, where there were tests that note what became of them.
     pub(crate) folder: Option<PathBuf>,
     /// What kept others from being started.
     pub(crate) stopped: Option<Failure>,
-    /// Whether of all guest tests it is known what became of them.
+    /// Whether the outcome of every test that notes it is known.
     pub(crate) all_known: bool,
+    /// Whether all tests passed that note nothing.
+    pub(crate) silent_passed: bool,
 }
 
 /// Carries out tests.
@@ -184,6 +196,15 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             more.extend(order.exact.then_some("--exact"));
             // Every part runs, so that one failure does not hide another.
             if *part == FAULTS {
+                // Their benches would each build it, or each fail to.
+                match Store::open()?.ensure(&[catalogue.recipe(OF_FAULTS)?], watch) {
+                    Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+                    Err(failure) => {
+                        stopped = Some(failure);
+                        break 'parts;
+                    }
+                    Ok(_) => {}
+                }
                 let tests = Tests { run: Some(in_folder(&mut folder, &order.place)?), ..tests };
                 watch.hand_over();
                 noting.push(tests.cargo_test(part, &more)?);
@@ -247,7 +268,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         benches: noted.benches,
         missing: Vec::new(),
     };
-    Ok(Tested { document, folder, stopped, all_known })
+    Ok(Tested { document, folder, stopped, all_known, silent_passed: !silent.contains(&false) })
 }
 
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no
@@ -271,8 +292,7 @@ fn in_folder<'a>(folder: &'a mut Option<PathBuf>, place: &Place) -> Result<&'a P
     }
 }
 
-/// Whether of all tests that note it, it is known what became of them: no process died, nor said otherwise than it had
-/// noted.
+/// Whether the outcome of every test that notes it is known: no process died, nor said otherwise than it had noted.
 fn all_known(noting: &[bool], noted: &Noted) -> bool {
     let not_passed = noted.results().filter(|(result, _)| *result > TestResult::Passed).count();
     usize::try_from(noted.ended.iter().fold(0, |sum: u64, failed| sum.saturating_add(*failed)))

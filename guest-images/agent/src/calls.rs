@@ -27,6 +27,10 @@ pub(crate) fn carry_out(request: Request) -> Outcome {
             let (still, patience) = (Duration::from_millis(still_ms), Duration::from_millis(timeout_ms));
             await_count(&what, least..=most, still, patience)
         }
+        Request::Mark { text } => {
+            mark(&text)?;
+            Ok((Answer::Done, Vec::new()))
+        }
         Request::Set { path, value } => {
             sysfs::write(&path, &value).map_err(|e| e.to_string())?;
             Ok((Answer::Done, Vec::new()))

@@ -49,14 +49,17 @@ fn read_to_end(device: &mut File) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a record of our own, at level info: into the log, not onto the console.
+/// Writes a record of our own, at level info, into the log and not onto the console, and into the trace, where there is
+/// one (Documentation/trace/ftrace.rst, "trace_marker").
 pub(crate) fn mark(text: &str) -> io::Result<()> {
+    let line = format!("{} {text}\n", protocol::MARK);
+    if let Ok(mut trace) = File::options().write(true).open("/sys/kernel/tracing/trace_marker") {
+        // Refused where tracing is off.
+        let _ = trace.write_all(line.as_bytes());
+    }
     // One write is one record. Without the newline the record stays open for a continuation, and readers do
     // not see it before the next one begins (prb_commit() in vprintk_store(), kernel/printk/printk.c).
-    File::options()
-        .write(true)
-        .open("/dev/kmsg")?
-        .write_all(format!("<6>{} {text}\n", protocol::MARK).as_bytes())
+    File::options().write(true).open("/dev/kmsg")?.write_all(format!("<6>{line}").as_bytes())
 }
 
 /// Says why PID 1 ends, loud enough for the console. Nothing can be done if even that fails.

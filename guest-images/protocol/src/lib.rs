@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const PORT: &str = "parprobe.agent";
 
 /// Version of these words. Both sides come from one build; a difference means a stale guest image.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Folder of the guest image with the modules, as `<name>.ko`.
 pub const MODULES: &str = "/modules";
@@ -23,7 +23,8 @@ pub const MODULES: &str = "/modules";
 /// there would be no port to speak on. It is not there where the kernel needs none.
 pub const FIRST: &str = "/modules/first";
 
-/// Prefix of the records that the agent writes to `/dev/kmsg`, to mark its own doings among the kernel's.
+/// Prefix of the records that the agent writes to `/dev/kmsg` and `trace_marker`, to mark its own doings among the
+/// kernel's.
 pub const MARK: &str = "parprobe:";
 
 /// What a bare init says on the console.
@@ -98,14 +99,14 @@ pub struct Call {
 pub enum Request {
     /// Are you there? Answered with [`Answer::Done`] though other calls are under way.
     Ping,
-    /// `finit_module` of `/modules/<name>.ko`, between two marks in the kernel log. Answer: [`Answer::Took`].
+    /// `finit_module` of `/modules/<name>.ko`, between two marks in kernel log and trace. Answer: [`Answer::Took`].
     LoadModule {
         /// Name as in the file, without `.ko`.
         name: String,
         /// Parameters as on an insmod command line; may be empty.
         params: String,
     },
-    /// `delete_module`, between two marks in the kernel log. It fails while the module is in use.
+    /// `delete_module`, between two marks in kernel log and trace. It fails while the module is in use.
     /// Answer: [`Answer::Took`].
     UnloadModule {
         /// Its name.
@@ -123,6 +124,12 @@ pub enum Request {
         still_ms: u64,
         /// How long to wait at all, in milliseconds.
         timeout_ms: u64,
+    },
+    /// Write a mark of the harness to the kernel log, and to the trace where there is one: what comes first is told
+    /// within each, as their clocks are not the same. Answer: [`Answer::Done`].
+    Mark {
+        /// What follows [`MARK`] in it, in one line.
+        text: String,
     },
     /// Write a value to a file of procfs, sysfs or tracefs. Answer: [`Answer::Done`].
     Set {

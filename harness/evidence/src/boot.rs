@@ -130,8 +130,7 @@ pub struct Facts {
     /// Wall time of loading the last module of the phase, from the marks in the log.
     pub insmod: Option<Duration>,
     /// Probes that ended after the load had returned that should have waited for them, over all loads of the phase;
-    /// `None` where nothing was loaded, and where they ended so shortly after it that clocks of CPUs that are not one, as
-    /// the log says, may have it so.
+    /// `None` where nothing was loaded.
     pub late_probes: Option<usize>,
     /// How long that module's init function took. It only schedules: the probes come on top, and `insmod` waits
     /// for them.
@@ -234,7 +233,7 @@ impl<'a> Measured<'a> {
 /// and findings are kept.
 pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
     let measured: Vec<Measured<'_>> = texts.phases.iter().map(Measured::of).collect();
-    let log::ReadLog { phases: logs, splats, initcalls, one_clock, unpaired } = log::read(texts, &measured);
+    let log::ReadLog { phases: logs, splats, initcalls, unpaired } = log::read(texts, &measured);
     let trace = texts.trace.map(|text| trace::read(text, texts, &measured, &logs));
     let (traces, in_trace) = match trace {
         Some(trace::ReadTrace { phases, unpaired }) => (phases.into_iter().map(Some).collect(), unpaired),
@@ -249,14 +248,14 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
         (log::PhaseLog, Option<trace::PhaseTrace>),
     )| {
         since_5_14(&mut log.testimony.probes);
-        if let Some(trace::PhaseTrace { testimony, gone }) = &mut trace {
+        if let Some(trace::PhaseTrace { testimony, gone, loads: _ }) = &mut trace {
             since_5_14(&mut testimony.probes);
             since_5_14(gone);
         }
         let mut unpaired = unpaired.clone();
         log.unmarked.iter().cloned().for_each(|what| unpaired.append_one(what));
         unpaired.append(in_trace.clone());
-        let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), one_clock, unpaired };
+        let found = Found { splats: splats.clone(), initcalls: initcalls.clone(), unpaired };
         conclude(phase, measured, texts.cpus, log, trace, found)
     };
     phases.map(boot).collect()
@@ -266,7 +265,6 @@ pub fn read(texts: &Texts<'_>) -> Vec<Boot> {
 struct Found {
     splats: Counted<(usize, String)>,
     initcalls: Option<Vec<String>>,
-    one_clock: bool,
     unpaired: Counted<String>,
 }
 
@@ -279,10 +277,12 @@ fn conclude(
     trace: Option<trace::PhaseTrace>,
     found: Found,
 ) -> Boot {
-    let Found { splats, initcalls, one_clock, unpaired } = found;
+    let Found { splats, initcalls, unpaired } = found;
     let log::PhaseLog { testimony: log, loads, window: _, said, pending_at_init, unmarked: _ } = log;
-    let (trace, gone) =
-        trace.map_or((None, Vec::new()), |trace::PhaseTrace { testimony, gone }| (Some(testimony), gone));
+    let (trace, gone, in_trace) = match trace {
+        Some(trace::PhaseTrace { testimony, gone, loads }) => (Some(testimony), gone, loads),
+        None => (None, Vec::new(), None),
+    };
     let differences = trace.as_ref().map(|trace| witnesses::differences(&log, trace)).unwrap_or_default();
 
     let best = trace.as_ref().unwrap_or(&log);
@@ -290,6 +290,14 @@ fn conclude(
     let placement = facts::placement(&best.probes, cpus, measured);
     let counts = facts::counts(&best.probes);
     let last = loads.last();
+    let late_probes = match &trace {
+        // Of an agent that wrote no marks to the trace, those of the log are the next best.
+        Some(trace) => {
+            let loads = in_trace.as_ref().unwrap_or(&loads);
+            loads::late_probes(&trace.probes, loads, loads::Order::Stamps)
+        }
+        None => loads::late_probes(&log.probes, &loads, loads::Order::Lines),
+    };
     let facts = Facts {
         devices: phase.devices.len(),
         probes: counts.len(),
@@ -304,8 +312,8 @@ fn conclude(
         reads_of_one: facts::reads_of_one(phase.devices),
         cpu: phase.cpu_times.and_then(|times| facts::cpu(&best.probes, times)),
         makespan: timeline::makespan(&best.probes),
-        insmod: last.and_then(|load| Some(load.returned?.since(load.begun))),
-        late_probes: loads::late_probes(&best.probes, &loads, one_clock),
+        insmod: last.and_then(|load| Some(load.returned?.at.since(load.begun))),
+        late_probes,
         initcall: last.and_then(|load| load.initcall),
         initcalls_out_of_order: initcalls,
         pending_at_init,
@@ -365,5 +373,62 @@ mod tests {
         assert_eq!(boot.facts.max_in_flight, 2);
         // Of the second thread nobody knows how long it ran.
         assert_eq!(boot.facts.cpu, None);
+    }
+
+    #[test]
+    fn marks_in_a_trace_count_there_and_not_those_of_the_log_whose_clock_is_another() {
+        let kmsg = "6,0,900,-,caller=T9;parprobe: phase main begins\n\
+            6,1,1000,-,caller=T9;parprobe: insmod sd_mod begins\n\
+            7,2,2100,-,caller=T7;probe of 0:0:0:0 returned 0 after 500 usecs\n\
+            6,3,2000,-,caller=T9;parprobe: insmod sd_mod ends\n\
+            6,4,2050,-,caller=T9;parprobe: phase main ends\n";
+        let probe = " kworker/0:1-7 [000] ..... 0.001500: start: (really_probe+0x0/0x380) name=\"0:0:0:0\" drv=\"sd\"\n \
+            kworker/0:1-7 [000] ..... 0.002100: end: (driver_probe_device+0x1e/0x110 <- really_probe) ret=0\n";
+        let mark = |time: &str, text: &str| {
+            format!(" init-9 [001] ..... 0.{time}: tracing_mark_write: parprobe: {text}\n")
+        };
+        let begins = mark("000900", "phase main begins") + &mark("001000", "insmod sd_mod begins");
+        let ends = |time| mark(time, "insmod sd_mod ends") + &mark(time, "phase main ends");
+        let devices = [Device {
+            name: "0:0:0:0".to_owned(),
+            node: None,
+            disk: None,
+            driver: Some("sd".to_owned()),
+            reads: None,
+        }];
+        let phases =
+            [Phase { name: Some("main"), driver: "sd", devices: &devices, cpu_times: None, unsettled: None }];
+        let late_and_probes = |trace: Option<&str>| {
+            let texts = Texts {
+                release: "6.1.0",
+                kmsg,
+                trace,
+                kprobe_profile: None,
+                cpus: &[],
+                mark: "parprobe:",
+                phases: &phases,
+                asked: &[],
+                initcalls: &[],
+            };
+            let boot = read(&texts).remove(0);
+            assert!(boot.unpaired.is_empty(), "{:?}", boot.unpaired);
+            (boot.facts.late_probes, boot.facts.probes)
+        };
+        // By the log alone the probe was done, whatever its stamp says.
+        assert_eq!(late_and_probes(None), (Some(0), 1));
+        // By the log's stamps its end in the trace would be after the phase.
+        assert_eq!(late_and_probes(Some(probe)), (Some(0), 0));
+        let in_order = format!("{begins}{probe}{}", ends("002100"));
+        assert_eq!(late_and_probes(Some(&in_order)), (Some(0), 1));
+        let (start, end) = probe.split_at(probe.find('\n').unwrap() + 1);
+        let late = format!(
+            "{begins}{start}{}{end}{}",
+            mark("002000", "insmod sd_mod ends"),
+            mark("002200", "phase main ends")
+        );
+        assert_eq!(late_and_probes(Some(&late)), (Some(1), 1));
+        // Marks of others are none of ours.
+        let others = in_order.replace("tracing_mark_write: parprobe: insmod", "tracing_mark_write: insmod");
+        assert_eq!(late_and_probes(Some(&others)), (None, 1));
     }
 }

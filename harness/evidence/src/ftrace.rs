@@ -1,4 +1,4 @@
-//! Reads the text of tracefs' `trace` file: the kprobe events that parprobe defines, and what was lost.
+//! Reads the text of tracefs' `trace` file: the kprobe events that parprobe defines, marks, and what was lost.
 //!
 //! A line is `<comm>-<pid> [<cpu>] <flags> <seconds>: <event>: (<place>) <field>=<value>…`
 //! (Documentation/trace/ftrace.rst). A command name may hold spaces, dashes and brackets.
@@ -58,6 +58,11 @@ pub enum Event<'a> {
         /// Its name.
         function: &'a str,
     },
+    /// Somebody wrote to `trace_marker`.
+    Mark {
+        /// What.
+        text: &'a str,
+    },
 }
 
 /// What a line of the trace is.
@@ -101,6 +106,8 @@ fn read_entry(text: &str, line: usize) -> Option<Entry<'_>> {
         START => Event::Start { device: string(fields, " name")?, driver: string(fields, " drv")? },
         END => Event::End { returned: number(fields, " ret")? },
         CALL => Event::Call { function: fields.strip_prefix('(')?.split(['+', ')']).next()? },
+        // The function that wrote it: `tracing_mark_write`, or another where the compiler made one of several.
+        _ if event.contains("mark") => Event::Mark { text: fields },
         _ => return None,
     };
     // From the right, as a command name may have spaces, dashes and brackets too: the stamp, the flags, the CPU.

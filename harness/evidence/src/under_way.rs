@@ -37,7 +37,7 @@ pub fn probes(trace: &str) -> usize {
         match entry.event {
             ftrace::Event::Start { .. } => started += 1,
             ftrace::Event::End { .. } => returned += 1,
-            ftrace::Event::Call { .. } => {}
+            ftrace::Event::Call { .. } | ftrace::Event::Mark { .. } => {}
         }
     }
     started.abs_diff(returned)

@@ -62,7 +62,7 @@ pub fn unpaired_of_trace(trace: &str) -> usize {
                     (Event::Start { .. }, _) => *running += 1,
                     (Event::End { .. }, 0) => unpaired += 1,
                     (Event::End { .. }, _) => *running -= 1,
-                    (Event::Call { .. }, _) => {}
+                    (Event::Call { .. } | Event::Mark { .. }, _) => {}
                 }
             }
         }

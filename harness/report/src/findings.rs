@@ -186,13 +186,19 @@ pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
 }
 
 fn of_tests(document: &TestDocument) -> Vec<Check> {
+    let mut checks = of_each_test(document);
+    checks.extend(end_of_run(document, &checks));
+    checks
+}
+
+/// What was checked by tests that note it, groups together.
+pub(crate) fn of_each_test(document: &TestDocument) -> Vec<Check> {
     let cases = document.results.iter().map(of_case);
     let all = cases
         .chain(document.harness.iter().map(of_harness))
         .chain(document.benches.iter().flat_map(of_part))
         .chain(document.missing.iter().map(|test| missing(test)));
     let mut checks: Vec<Check> = all.collect();
-    checks.extend(end_of_run(document, &checks));
     // They come as they end, several at a time.
     let mut groups: Vec<String> = Vec::new();
     for check in &checks {
@@ -231,6 +237,10 @@ fn end_of_run(document: &TestDocument, checks: &[Check]) -> Option<Check> {
         1 => check.result == TestResult::Failed,
         _ => check.result > TestResult::Passed,
     });
+    // Nothing was carried out, and each says why.
+    if document.exit_code == 2 && checks.iter().all(|check| check.result == TestResult::Skipped) {
+        return None;
+    }
     (document.exit_code != 0 && !explained).then(|| Check {
         group: "run".to_owned(),
         kernel: None,

@@ -4,7 +4,7 @@ mod bisect;
 pub(crate) mod limit;
 mod mutants;
 mod nightly;
-mod tests;
+mod of_tests;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -24,7 +24,7 @@ use crate::table::Table;
 pub use bisect::{render_bisect, render_step};
 pub use mutants::{render_mutant, render_mutants};
 pub use nightly::{render_night, render_trends};
-pub use tests::{render_not_passed, render_unknown};
+pub use of_tests::{render_not_passed, render_unknown};
 
 /// Renders the document for a terminal or a mail. No line is longer than a terminal unless a name in it is.
 pub fn render(document: &Document) -> String {

@@ -15,7 +15,6 @@ use crate::outcome::{Wrong, trial};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("needs::reads_and_cpu_time_of_a_probe_are_measured".to_owned(), measured),
-        trial("needs::all_cpus_of_a_guest_have_one_clock".to_owned(), one_clock),
         trial("needs::the_slow_lun_is_known_by_its_address".to_owned(), slow_one),
     ]
 }
@@ -31,26 +30,6 @@ fn measured() -> Result<(), Wrong> {
     match spent.efficiency() {
         Some(reached) if reached < 0.25 => Ok(()),
         reached => Err(format!("{reached:?} of {limit:?} reached: {seen}").into()),
-    }
-}
-
-/// Were it not so, what comes first on different CPUs would not be known by their stamps.
-fn one_clock() -> Result<(), Wrong> {
-    let (bootable, accelerator) = (laboratory::kernel("mainline")?, laboratory::accelerator()?);
-    let (folder, _) = laboratory::folder("needs-one-clock")?;
-    let case = &DRIVER_AFTER_DEVICES;
-    if let Ending::Died { lost, .. } =
-        testcases::boot(case, &case.topology, &bootable, accelerator, 0, &folder)?
-    {
-        return Err(lost.into());
-    }
-    let log = folder.join("kmsg.txt");
-    let text = std::fs::read_to_string(&log).map_err(|e| format!("could not read {}: {e}", log.display()))?;
-    // kernel/sched/clock.c
-    let said: Vec<&str> = text.lines().filter(|line| line.contains("sched_clock: Marking ")).collect();
-    match said[..] {
-        [only] if only.contains("Marking stable") => Ok(()),
-        _ => Err(format!("of its clock {} says {said:?}", log.display()).into()),
     }
 }
 

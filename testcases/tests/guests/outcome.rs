@@ -130,14 +130,15 @@ pub(crate) fn carry_out(name: &str, test: impl FnOnce() -> Result<(), Wrong>) ->
     let begun = Instant::now();
     let done = test();
     let wrong = done.as_ref().err();
-    note(&TestLine::Harness(HarnessEntry {
+    let noted = note(&TestLine::Harness(HarnessEntry {
         test: name.to_owned(),
         result: wrong.map_or(TestResult::Passed, Wrong::result),
         why: wrong.map(Wrong::why),
         lost: wrong.and_then(Wrong::lost),
         took_ms: Some(millis(begun)),
-    }))?;
-    Ok(done?)
+    }));
+    done?;
+    Ok(noted?)
 }
 
 /// How long ago that was, in milliseconds.

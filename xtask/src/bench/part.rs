@@ -49,7 +49,10 @@ fn parts(pairs: &Pairs, wanted: &Wanted) -> Vec<Part> {
     let Pairs { plain, patched } = pairs;
     let of = |numbers: &[usize], kernels: Vec<Recipe>| {
         let names = numbers.iter().filter_map(|number| wanted.kernels.get(*number)).cloned().collect();
-        Part { kernels, wanted: Wanted { kernels: names, ..wanted.clone() } }
+        // It may have been said of others: of these it would be refused.
+        let behaves =
+            wanted.behaves.filter(|said| kernels.iter().any(|kernel| kernel.behaves == Some(*said)));
+        Part { kernels, wanted: Wanted { kernels: names, behaves, ..wanted.clone() } }
     };
     let all: Vec<Part> = match (&plain[..], &patched[..]) {
         ([alone], []) => vec![of(&[0], vec![alone.clone()])],
@@ -133,7 +136,7 @@ impl Part {
 mod tests {
     use std::path::Path;
 
-    use lab::kernel::Patch;
+    use lab::kernel::{Behaviour, Patch};
 
     use super::*;
 
@@ -202,6 +205,15 @@ mod tests {
         assert!(
             told.iter().all(|(name, kernels, _)| kernels.len() == 2 && name.contains(kernels[1].as_str()))
         );
+    }
+
+    #[test]
+    fn what_is_said_of_one_kernel_is_in_the_command_for_no_others() {
+        let (mut pairs, wanted) = pairs(&["without", "with", "mainline"], false);
+        let said = Some(Behaviour::NearNode);
+        pairs.plain[2].behaves = said;
+        let parts = parts(&pairs, &Wanted { behaves: said, ..wanted });
+        assert_eq!(parts.iter().map(|part| part.wanted.behaves).collect::<Vec<_>>(), [None, said]);
     }
 
     #[test]

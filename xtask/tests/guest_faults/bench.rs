@@ -1,6 +1,7 @@
 //! A bench with one guest that has a fault: how it ends, what it says, what it keeps and what it leaves.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -40,16 +41,28 @@ impl Expected {
     }
 }
 
-/// Carries out a bench of two guests, of which one has the fault.
-pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String> {
-    let wrong = |e: std::io::Error| e.to_string();
-    let room = tempfile::tempdir().map_err(wrong)?;
-    let folder = room.path().canonicalize().map_err(wrong)?;
-    for name in ["bin", "tmp"] {
-        fs::create_dir(folder.join(name)).map_err(wrong)?;
+/// Why a test did not pass.
+pub(crate) enum Wrong {
+    /// The bench did not end as it has to.
+    Failed(String),
+    /// It could not be begun.
+    World(io::Error),
+}
+
+impl From<io::Error> for Wrong {
+    fn from(e: io::Error) -> Self {
+        Self::World(e)
     }
-    let this = std::env::current_exe().map_err(wrong)?;
-    symlink(this, folder.join("bin").join(lab::guest::QEMU)).map_err(wrong)?;
+}
+
+/// Carries out a bench of two guests, of which one has the fault.
+pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), Wrong> {
+    let room = tempfile::tempdir()?;
+    let folder = room.path().canonicalize()?;
+    for name in ["bin", "tmp"] {
+        fs::create_dir(folder.join(name))?;
+    }
+    symlink(std::env::current_exe()?, folder.join("bin").join(lab::guest::QEMU))?;
 
     let before = Before::look(&folder);
     let status = ended(&mut bench(&folder, fault, expected)?);
@@ -74,11 +87,12 @@ pub(crate) fn carry_out(fault: Fault, expected: &Expected) -> Result<(), String>
     }
     // For whoever looks into it.
     let kept = room.keep();
-    Err(format!("{}\nit said: {said}\nits files are kept in {}", wrongs.join("\n"), kept.display()))
+    let wrongs = wrongs.join("\n");
+    Err(Wrong::Failed(format!("{wrongs}\nit said: {said}\nits files are kept in {}", kept.display())))
 }
 
-fn bench(folder: &Path, fault: Fault, expected: &Expected) -> Result<Child, String> {
-    let file = |name: &str| File::create(folder.join(name)).map_err(|e| e.to_string());
+fn bench(folder: &Path, fault: Fault, expected: &Expected) -> io::Result<Child> {
+    let file = |name: &str| File::create(folder.join(name));
     let path = std::env::var("PATH").unwrap_or_default();
     let boots = if expected.forks == 0 { "2" } else { "1" };
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -94,11 +108,11 @@ fn bench(folder: &Path, fault: Fault, expected: &Expected) -> Result<Child, Stri
         .stdin(Stdio::null())
         .stdout(file("stdout")?)
         .stderr(file("stderr")?);
-    command.spawn().map_err(|e| e.to_string())
+    command.spawn()
 }
 
 /// How it ended, in bounds of time and memory.
-fn ended(bench: &mut Child) -> std::io::Result<ExitStatus> {
+fn ended(bench: &mut Child) -> io::Result<ExitStatus> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", bench.id())).unwrap_or_default();
@@ -112,7 +126,7 @@ fn ended(bench: &mut Child) -> std::io::Result<ExitStatus> {
             bench.kill()?;
             bench.wait()?;
             let text = format!("the bench takes {memory} KiB of memory, or does not end within {PATIENCE:?}");
-            return Err(std::io::Error::other(text));
+            return Err(io::Error::other(text));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -13,10 +13,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use report::document::{HarnessEntry, TestLine, TestResult};
+use report::document::{HarnessEntry, LostEntry, TestLine, TestResult};
 use testcases::noted;
 
-use bench::{Expected, carry_out};
+use bench::{Expected, Wrong, carry_out};
+use lab::failure::Kind;
 use middle::{Fault, Nonsense};
 
 fn main() -> ExitCode {
@@ -186,11 +187,19 @@ fn trials() -> Vec<Trial> {
 }
 
 /// Carries out a test and notes what became of it.
-fn note(test: String, carry_out: impl FnOnce() -> Result<(), String>) -> Result<(), Failed> {
+fn note(test: String, carry_out: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
     let begun = Instant::now();
-    let why = carry_out().err();
-    let result = if why.is_none() { TestResult::Passed } else { TestResult::Failed };
+    let (result, why, lost) = match carry_out() {
+        Ok(()) => (TestResult::Passed, None, None),
+        Err(Wrong::Failed(why)) => (TestResult::Failed, Some(why), None),
+        Err(Wrong::World(e)) => {
+            let lost = LostEntry { exit_code: Kind::Files.exit_code(), why: e.to_string() };
+            (TestResult::Lost, Some(e.to_string()), Some(lost))
+        }
+    };
     let took_ms = u64::try_from(begun.elapsed().as_millis()).ok();
-    noted::note(&TestLine::Harness(HarnessEntry { test, result, why: why.clone(), lost: None, took_ms }))?;
-    why.map_or(Ok(()), |why| Err(why.into()))
+    let noted =
+        noted::note(&TestLine::Harness(HarnessEntry { test, result, why: why.clone(), lost, took_ms }));
+    why.map_or(Ok(()), Err)?;
+    Ok(noted?)
 }

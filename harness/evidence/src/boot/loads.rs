@@ -5,50 +5,68 @@ use std::time::Duration;
 use crate::timeline::Probe;
 use crate::units::KernelTime;
 
-/// How far the clocks of two CPUs may be apart where the kernel does not take them for stable: a tick, of which there are
-/// 100 a second at least (sched_clock_local(), kernel/sched/clock.c; CONFIG_HZ).
-const TICK: Duration = Duration::from_millis(10);
-
 /// How a load of a module in the phase went.
 pub(super) struct Load {
     pub(super) module: String,
     pub(super) begun: KernelTime,
-    pub(super) returned: Option<KernelTime>,
+    pub(super) returned: Option<Returned>,
     pub(super) initcall: Option<Duration>,
 }
 
+/// A load came to its end.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    /// When.
+    pub(super) at: KernelTime,
+    /// The line that says so.
+    pub(super) line: usize,
+}
+
+/// By what is told whether a probe ended after a load returned.
+///
+/// The stamps of printk() are of the clock of one CPU, and those of two CPUs may be some milliseconds apart where the
+/// kernel does not take its TSC for stable, as under TCG (kernel/sched/clock.c). So stamps of a log tell nothing that
+/// close, not even beside those of a trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    /// Both in the log, which is in the order in which it was written.
+    Lines,
+    /// Both in the trace: its clock never runs behind another CPU's (trace_clock_global(), kernel/trace/trace_clock.c).
+    /// Its lines are of one CPU after the other where stamps are the same.
+    Stamps,
+}
+
 /// Probes that a load should have waited for: they ended after it had returned, and began before the next one did.
-/// While another load is under way nobody is to wait: its probes come and go. `None`, too, where the clocks may be apart
-/// and no probe is later than that explains.
-pub(super) fn late_probes(probes: &[Probe], loads: &[Load], one_clock: bool) -> Option<usize> {
-    let apart = if one_clock { Duration::ZERO } else { TICK };
-    let (mut late, mut surely) = (None, false);
+/// While another load is under way nobody is to wait: its probes come and go.
+pub(super) fn late_probes(probes: &[Probe], loads: &[Load], order: Order) -> Option<usize> {
+    let mut late = None;
     for (number, load) in loads.iter().enumerate() {
         let Some(returned) = load.returned else { continue };
-        let under_way = |other: &Load| {
-            other.begun < returned && other.returned.is_none_or(|its_return| its_return > returned)
-        };
+        let under_way =
+            |other: &Load| other.begun < returned.at && other.returned.is_none_or(|its| its.at > returned.at);
         if loads.iter().enumerate().any(|(other, its)| other != number && under_way(its)) {
             continue;
         }
-        let next = loads.iter().map(|other| other.begun).filter(|begun| *begun > returned).min();
-        let missed = |probe: &&Probe| probe.end > returned && next.is_none_or(|next| probe.start < next);
-        let missed = || probes.iter().filter(missed);
-        *late.get_or_insert(0) += missed().count();
-        surely |= missed().any(|probe| probe.end.since(returned) > apart);
+        let next = loads.iter().map(|other| other.begun).filter(|begun| *begun > returned.at).min();
+        let ended_later = |probe: &Probe| match order {
+            Order::Lines => probe.lines.1 > returned.line,
+            Order::Stamps => probe.end > returned.at,
+        };
+        let missed = |probe: &&Probe| ended_later(probe) && next.is_none_or(|next| probe.start < next);
+        *late.get_or_insert(0) += probes.iter().filter(missed).count();
     }
-    late.filter(|late| *late == 0 || surely)
+    late
 }
 
 /// `insmod sd_mod begins`, `insmod sd_mod ends`.
-pub(super) fn note(loads: &mut Vec<Load>, mark: &str, time: KernelTime) {
+pub(super) fn note(loads: &mut Vec<Load>, mark: &str, time: KernelTime, line: usize) {
     let Some(rest) = mark.strip_prefix("insmod ") else { return };
     if let Some(module) = rest.strip_suffix(" begins") {
         loads.push(Load { module: module.to_owned(), begun: time, returned: None, initcall: None });
     } else if let Some(module) = rest.strip_suffix(" ends") {
         let open = loads.iter_mut().rev().find(|load| load.module == module && load.returned.is_none());
         if let Some(load) = open {
-            load.returned = Some(time);
+            load.returned = Some(Returned { at: time, line });
         }
     }
 }
@@ -83,36 +101,40 @@ mod tests {
         let load = |begun, returned| Load {
             module: String::new(),
             begun: at(begun),
-            returned: Some(at(returned)),
+            returned: Some(Returned { at: at(returned), line: 5 }),
             initcall: None,
         };
         let probes = [probe(1, 9), probe(21, 35)];
-        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 40)], true), Some(0));
-        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 30)], true), Some(1));
+        let late_probes = |probes: &[Probe], loads: &[Load]| late_probes(probes, loads, Order::Stamps);
+        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 40)]), Some(0));
+        assert_eq!(late_probes(&probes, &[load(0, 10), load(20, 30)]), Some(1));
         // The first round is judged as well as the last.
-        assert_eq!(late_probes(&probes, &[load(0, 5), load(20, 40)], true), Some(1));
+        assert_eq!(late_probes(&probes, &[load(0, 5), load(20, 40)]), Some(1));
         // The second load returns while the first, whose scan goes on, is under way.
-        assert_eq!(late_probes(&probes, &[load(0, 40), load(20, 30)], true), Some(0));
-        assert_eq!(late_probes(&probes, &[], true), None);
+        assert_eq!(late_probes(&probes, &[load(0, 40), load(20, 30)]), Some(0));
+        assert_eq!(late_probes(&probes, &[]), None);
     }
 
     #[test]
-    fn where_clocks_may_be_a_tick_apart_a_probe_is_late_only_by_more() {
+    fn in_a_log_it_is_lines_and_not_stamps_that_tell_what_came_first() {
         let at = KernelTime::from_micros;
-        let probe = |end| Probe {
+        let probe = |end, line| Probe {
             device: String::new(),
-            start: at(0),
+            start: at(1),
             end: at(end),
             returned: 0,
             thread: None,
-            lines: (1, 1),
+            lines: (line, line),
             cpus: None,
         };
-        let load = Load { module: String::new(), begun: at(0), returned: Some(at(100)), initcall: None };
-        let late =
-            |end, one_clock| late_probes(&[probe(99), probe(end)], std::slice::from_ref(&load), one_clock);
-        assert_eq!((late(100, true), late(100, false)), (Some(0), Some(0)));
-        assert_eq!((late(101, true), late(101, false)), (Some(1), None));
-        assert_eq!((late(10_101, true), late(10_101, false)), (Some(1), Some(1)));
+        let returned = Some(Returned { at: at(10), line: 5 });
+        let load = [Load { module: String::new(), begun: at(0), returned, initcall: None }];
+        // The clock of its CPU is ahead, or behind.
+        let (ahead, behind) = ([probe(12, 4)], [probe(8, 6)]);
+        let late = |probes: &[Probe], order| late_probes(probes, &load, order);
+        assert_eq!((late(&ahead, Order::Lines), late(&behind, Order::Lines)), (Some(0), Some(1)));
+        assert_eq!((late(&ahead, Order::Stamps), late(&behind, Order::Stamps)), (Some(1), Some(0)));
+        // Lines of a trace are of one CPU after the other.
+        assert_eq!(late(&[probe(10, 6)], Order::Stamps), Some(0));
     }
 }

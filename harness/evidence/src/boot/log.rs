@@ -19,8 +19,6 @@ pub(super) struct ReadLog {
     pub(super) phases: Vec<PhaseLog>,
     pub(super) splats: Counted<(usize, String)>,
     pub(super) initcalls: Option<Vec<String>>,
-    /// Whether the stamps of all CPUs come from one clock.
-    pub(super) one_clock: bool,
     pub(super) unpaired: Counted<String>,
 }
 
@@ -47,9 +45,6 @@ enum Where {
 
 /// What `run_init_process()` says (init/main.c): the end of the kernel's own start.
 const INIT_STARTS: &str = "Run /init as init process";
-
-/// Before "stable" or "unstable" (kernel/sched/clock.c). Where it never becomes stable there is no such line.
-const CLOCK: &str = "sched_clock: Marking ";
 
 pub(super) fn read(texts: &Texts<'_>, measured: &[Measured<'_>]) -> ReadLog {
     let (mut broken, mut gaps) = (Counted::default(), Counted::default());
@@ -85,7 +80,6 @@ struct Pass<'a> {
     complaints: splats::Complaints<'a>,
     splats: Counted<(usize, String)>,
     order: initcalls::Order<'a>,
-    one_clock: bool,
     not_understood: Counted<String>,
 }
 
@@ -102,7 +96,6 @@ impl<'a> Pass<'a> {
             complaints: splats::Complaints::of(texts.kmsg),
             splats: Counted::default(),
             order: initcalls::Order::of(texts.initcalls),
-            one_clock: false,
             not_understood: Counted::default(),
         }
     }
@@ -118,12 +111,7 @@ impl<'a> Pass<'a> {
             }
         }
         match dmesg::recognise(record.text) {
-            Line::Other => {
-                if let Some(state) = record.text.strip_prefix(CLOCK) {
-                    self.one_clock = state.starts_with("stable");
-                }
-                self.hear(record);
-            }
+            Line::Other => self.hear(record),
             Line::Probed { device, returned, took } => {
                 for phase in &mut self.phases {
                     phase.probed(record, device, returned, took);
@@ -181,21 +169,11 @@ impl<'a> Pass<'a> {
     }
 
     fn end(self, mut unpaired: Counted<String>) -> ReadLog {
-        let Self {
-            mark: _,
-            asked: _,
-            phases,
-            pairs,
-            complaints: _,
-            splats,
-            order,
-            one_clock,
-            not_understood,
-        } = self;
+        let Self { mark: _, asked: _, phases, pairs, complaints: _, splats, order, not_understood } = self;
         unpaired.append(not_understood);
         unpaired.append(pairs.open());
         let phases = phases.into_iter().map(Phase::end).collect();
-        ReadLog { phases, splats, initcalls: order.out_of_order(), one_clock, unpaired }
+        ReadLog { phases, splats, initcalls: order.out_of_order(), unpaired }
     }
 }
 
@@ -238,7 +216,7 @@ impl<'a> Phase<'a> {
         if self.is_within()
             && let Some(text) = record.text.strip_prefix(mark)
         {
-            loads::note(&mut self.log.loads, text.trim_start(), record.time);
+            loads::note(&mut self.log.loads, text.trim_start(), record.time, record.line);
         }
     }
 

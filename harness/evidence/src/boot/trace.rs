@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::loads::{self, Load};
 use super::log::PhaseLog;
 use super::{Measured, Testimony, Texts};
 use crate::counted::{Counted, beginning};
@@ -21,16 +22,20 @@ pub(super) struct PhaseTrace {
     pub(super) testimony: Testimony,
     /// Probes of devices that are not there any more.
     pub(super) gone: Vec<Probe>,
+    /// Loads of modules, where marks in the trace tell of them.
+    pub(super) loads: Option<Vec<Load>>,
 }
 
 /// Reads it, for phases of which the log is read.
 pub(super) fn read(text: &str, texts: &Texts<'_>, measured: &[Measured<'_>], logs: &[PhaseLog]) -> ReadTrace {
+    // A trace of an agent that wrote none has the phases of the log.
+    let has_marks = memchr::memmem::find(text.as_bytes(), texts.mark.as_bytes()).is_some();
     let mut phases: Vec<Phase<'_>> = texts
         .phases
         .iter()
         .zip(measured)
         .zip(logs)
-        .map(|((phase, m), log)| Phase::new(phase, m, log))
+        .map(|((phase, m), log)| Phase::new(phase, m, (!has_marks).then_some(log.window)))
         .collect();
     let (mut broken, mut endings) = (Counted::default(), Counted::default());
     let mut lost = 0u64;
@@ -61,6 +66,11 @@ pub(super) fn read(text: &str, texts: &Texts<'_>, measured: &[Measured<'_>], log
                 None => endings
                     .push_with(|| format!("trace: thread {} ends at {} no probe", entry.thread, entry.time)),
             },
+            Event::Mark { text } => {
+                if let Some(mark) = text.strip_prefix(texts.mark) {
+                    phases.iter_mut().for_each(|phase| phase.marked(mark.trim(), &entry));
+                }
+            }
             Event::Call { function } => {
                 for phase in phases.iter_mut().filter(|phase| phase.is_within(entry.time)) {
                     let testimony = &mut phase.trace.testimony;
@@ -87,23 +97,43 @@ pub(super) fn read(text: &str, texts: &Texts<'_>, measured: &[Measured<'_>], log
 
 /// What is known so far of a phase.
 struct Phase<'a> {
+    name: Option<&'a str>,
     driver: &'a str,
     measured: &'a Measured<'a>,
-    window: (KernelTime, KernelTime),
+    /// Both ends are of it. None before its begin.
+    window: Option<(KernelTime, KernelTime)>,
     trace: PhaseTrace,
 }
 
 impl<'a> Phase<'a> {
-    fn new(phase: &super::Phase<'a>, measured: &'a Measured<'a>, log: &PhaseLog) -> Self {
-        let window = match phase.name {
-            Some(_) => log.window,
-            None => (KernelTime::default(), KernelTime::from_micros(u64::MAX)),
-        };
-        Self { driver: phase.driver, measured, window, trace: PhaseTrace::default() }
+    /// Without a window its marks are in the trace.
+    fn new(
+        phase: &super::Phase<'a>,
+        measured: &'a Measured<'a>,
+        window: Option<(KernelTime, KernelTime)>,
+    ) -> Self {
+        let always = (KernelTime::default(), KernelTime::from_micros(u64::MAX));
+        let loads = window.is_none().then(Vec::new);
+        let window = if phase.name.is_some() { window } else { Some(always) };
+        let trace = PhaseTrace { loads, ..PhaseTrace::default() };
+        Self { name: phase.name, driver: phase.driver, measured, window, trace }
     }
 
     fn is_within(&self, time: KernelTime) -> bool {
-        self.window.0 <= time && time <= self.window.1
+        self.window.is_some_and(|(begin, end)| begin <= time && time <= end)
+    }
+
+    fn marked(&mut self, mark: &str, entry: &Entry<'_>) {
+        let of_phase = |name| mark.strip_prefix("phase ")?.strip_prefix(name)?.strip_prefix(' ');
+        match self.name.and_then(of_phase) {
+            Some("begins") => self.window = Some((entry.time, KernelTime::from_micros(u64::MAX))),
+            Some("ends") => self.window = self.window.map(|(begin, _)| (begin, entry.time)),
+            _ if self.is_within(entry.time) => {
+                let loads = self.trace.loads.get_or_insert_default();
+                loads::note(loads, mark, entry.time, entry.line);
+            }
+            _ => {}
+        }
     }
 
     fn probed(&mut self, start: &Entry<'_>, end: &Entry<'_>, device: &str, returned: i64) {

@@ -79,21 +79,14 @@ const FILTER: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourc
 /// few, and under TCG on a busy host none may (seen: "IO-APIC + timer doesn't work!"); a guest of KVM leaves that
 /// check out by itself (kvm_guest_init()). `random.trust_cpu=on`: else the kernel has enough randomness only when many
 /// requests were served, and then, amid the probes, patches the code that serves them (crng_set_ready()). Under TCG of
-/// QEMU 7.2 that may end in "Oops: int3" (seen with 6.12 of Debian). `tsc=reliable`, under TCG: its vCPUs read one counter,
-/// which never goes back (cpu_get_ticks(), softmmu/cpu-timers.c), but the kernel does not believe it
-/// (unsynchronized_tsc(), arch/x86/kernel/tsc.c), and then its CPUs may be a tick apart: on a busy host a load of a
-/// module seemed to return before its last probe. A guest of KVM has kvm-clock.
+/// QEMU 7.2 that may end in "Oops: int3" (seen with 6.12 of Debian).
 fn kernel_parameters(machine: &Machine<'_>) -> String {
     let log_kib = (1024 + machine.topology.luns * 2).next_power_of_two();
     // Without CONFIG_X86_MPPARSE nobody else routes interrupts, and those of the controllers never come (seen: 6.12 of
     // Debian's cloud images).
     let routing = if machine.kernel.own { " acpi=noirq" } else { "" };
-    let clock = match machine.accelerator {
-        Accelerator::Tcg => " tsc=reliable",
-        Accelerator::Kvm => "",
-    };
     let base = format!(
-        "console=ttyS0 loglevel=6 panic=0 initcall_debug trace_clock=global{routing} no_timer_check random.trust_cpu=on{clock} log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
+        "console=ttyS0 loglevel=6 panic=0 initcall_debug trace_clock=global{routing} no_timer_check random.trust_cpu=on log_buf_len={log_kib}K scsi_mod.scan=sync rdinit=/init"
     );
     if machine.parameters.is_empty() { base } else { format!("{base} {}", machine.parameters) }
 }

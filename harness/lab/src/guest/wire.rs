@@ -38,7 +38,7 @@ pub(crate) enum Event {
     ConsoleClosed,
 }
 
-/// The way of calls to an agent: to one that does not listen nobody speaks for ever, nor when nobody wants it any more.
+/// The way of calls to an agent. A write ends when the agent does not take it in time, or when we were told to stop.
 #[derive(Debug)]
 pub(crate) struct Calls {
     socket: UnixStream,
@@ -279,7 +279,7 @@ mod tests {
         assert!(calls.write_all(b"{}").is_ok());
         let full = (0..1 << 20).find_map(|_| calls.write_all(&[0; 4096]).err()).unwrap();
         assert!(matches!(full.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{full}");
-        // It would go on for an hour: so is to be seen that it does.
+        // It would go on for an hour, so it is enough to see that it goes on.
         calls.given_up = || false;
         let waits = std::thread::spawn(move || calls.write_all(&[0; 4096]));
         std::thread::sleep(cancel::LOOK_EVERY * 4);

@@ -33,14 +33,15 @@ impl Wanted {
     /// as it stands is noted in the store: all that is made of these recipes is made of the same files.
     ///
     /// # Errors
-    /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where nobody asks; `Series` where a file has no patch in it; `Files`.
+    /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where that is known to be
+    /// otherwise of each; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
         let mut patches: Vec<Patch> = Vec::new();
         for path in &self.patches {
             patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
         }
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
-        let mut unknown = !patches.is_empty();
+        let mut believed = !patches.is_empty();
         for kernel in &self.kernels {
             let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
             if let Origin::Build(build) = &mut recipe.origin {
@@ -48,7 +49,7 @@ impl Wanted {
             }
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
-            unknown |= recipe.behaves.is_none();
+            believed |= recipe.behaves.is_none() || recipe.behaves == self.behaves;
             recipe.behaves = recipe.behaves.or(self.behaves);
             if !patches.is_empty() {
                 let mut with = recipe.patched(&patches)?;
@@ -57,7 +58,7 @@ impl Wanted {
             }
             plain.push(recipe);
         }
-        if self.behaves.is_some() && !unknown {
+        if self.behaves.is_some() && !believed {
             return Err(all_known(&plain));
         }
         Ok(Pairs { plain, patched })
@@ -107,12 +108,13 @@ impl Pairs {
     }
 }
 
-/// What somebody says of kernels would change nothing, and they may not know.
+/// What somebody says of kernels is true of none, and would change nothing.
 fn all_known(kernels: &[Recipe]) -> Failure {
     let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
-    let seen = format!("of each kernel here it is known: {}", names.join(", "));
+    let seen =
+        format!("how each of these behaves is known already, and it is otherwise: {}", names.join(", "));
     let next = "leave out --behaves: it is for kernels of which nobody knows, and for patches";
-    Failure::new(Kind::Asked, "take it from you how kernels behave", seen, next)
+    Failure::new(Kind::Asked, "go by --behaves", seen, next)
 }
 
 /// A kernel named twice could not be told from itself in the tables.
@@ -181,7 +183,14 @@ mod tests {
         let named =
             Wanted { kernels: known.to_vec(), behaves: Some(Behaviour::PerDevice), ..Wanted::default() };
         let refused = named.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
-        assert!(refused.seen.ends_with("it is known: without, mainline"), "{refused}");
+        assert!(refused.seen.ends_with("otherwise: without, mainline"), "{refused}");
+        // True of one, or there is one of which nobody knows.
+        let spoken_for = |kernels: Vec<String>, behaves| {
+            let wanted = Wanted { kernels, behaves: Some(behaves), ..Wanted::default() };
+            wanted.recipes(&catalogue, folder.path(), &Nobody).map(drop)
+        };
+        assert_eq!(spoken_for(known.to_vec(), mainline.behaves.unwrap()), Ok(()));
+        assert_eq!(spoken_for(vec![known[1].clone(), trees[0].clone()], Behaviour::PerDriver), Ok(()));
 
         let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], None);
         let refused = twice.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();

@@ -201,8 +201,11 @@ impl<'a> Session<'a> {
     }
 
     fn mark(&mut self, text: &str) -> Result<(), Trouble> {
-        let record = format!("<6>{} {text}\n", protocol::MARK);
-        self.set("/dev/kmsg", &record)?.map_err(|why| self.cannot("mark the log", why))
+        let (attempt, request) = ("mark the log", Request::Mark { text: text.to_owned() });
+        match self.guest.quick_call(attempt, request) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(e.into_trouble(Kind::Guest, attempt, self.boot.folder)),
+        }
     }
 
     /// Writes a setting. The inner error is the kernel's no.

@@ -145,5 +145,5 @@ fn a_guest_that_resets_as_a_lun_is_pulled_out_has_reset_and_qemu_has_not_failed(
     let Cause::QemuEnded(how) = pull_out(&event("host-signal")) else { panic!("it was killed") };
     assert!(how.contains("host-signal; signal: 9"), "{how}");
     let Cause::QemuEnded(how) = pull_out("") else { panic!("it was killed") };
-    assert!(how.contains("signal: 9"), "{how}");
+    assert!(how.contains("device_del") && how.contains("signal: 9"), "{how}");
 }

@@ -5,7 +5,7 @@ use evidence::plain::plain;
 use super::kept;
 use crate::csv::word;
 use crate::document::{TestDocument, TestEntry, TestResult, hung};
-use crate::findings::{Found, HARNESS};
+use crate::findings::{HARNESS, of_each_test};
 
 /// What kernels of which nobody knows how they behave keep of what others promise; empty without such a kernel.
 pub fn render_unknown(document: &TestDocument) -> String {
@@ -26,13 +26,12 @@ pub fn render_unknown(document: &TestDocument) -> String {
     plain(&out).into_owned()
 }
 
-/// Every test that did not pass, a line each: what became of it, the name that runs it again, and how what was seen
-/// begins. Empty where all passed or were skipped.
+/// What did not pass of the tests that note it, a line each: what became of it, the name that runs it again, and how what
+/// was seen begins. A bench has a line for each claim. Empty where all passed or were skipped.
 pub fn render_not_passed(document: &TestDocument) -> String {
     let mut out = String::new();
     let is_green = |result| matches!(result, TestResult::Passed | TestResult::Skipped);
-    let checks = Found::Tests(Box::new(document.clone())).checks();
-    for check in checks.iter().filter(|check| !is_green(check.result)) {
+    for check in of_each_test(document).iter().filter(|check| !is_green(check.result)) {
         let test = match &check.kernel {
             Some(kernel) => format!("{}::{kernel}", check.group),
             None if check.group == HARNESS => check.name.clone(),
