@@ -58,7 +58,7 @@ pub struct Promise {
 }
 
 /// What another judge looks at, too. It does not matter here what is expected of which kernel, only that both find
-/// the same.
+/// the same. Of a kernel whose probes may leave their node that is chance, and nothing follows.
 #[derive(Clone, Copy, Debug)]
 pub struct SecondOpinion {
     /// We are content where all of this holds.

@@ -127,7 +127,10 @@ impl Verdict {
                 let group = if expected { &mut findings } else { &mut others };
                 group.push(alike(kernel, seen));
             }
-            findings.extend(case.second_opinion.map(|second| agreement(case, &second, circumstances, seen)));
+            // Whose probes may leave their node passes either judge by chance (seen: 22 of 24 placed, and content).
+            let chance = kernel.is_none_or(|kernel| kernel == Behaviour::NearNode);
+            let group = if chance { &mut others } else { &mut findings };
+            group.extend(case.second_opinion.map(|second| agreement(case, &second, circumstances, seen)));
             findings.push(judged(case, 0, &Expectation::NoComplaint, seen));
         }
         Self { findings, others }
@@ -382,5 +385,12 @@ mod tests {
         };
         assert!(asked(Behaviour::PerNode));
         assert!(!asked(Behaviour::NearNode));
+        // Nor has it to find what we find.
+        let agrees = |kernel| {
+            let verdict = Verdict::of(case, kernel, &circumstances, &seen);
+            verdict.findings.iter().any(|finding| finding.expected.contains("the other judge"))
+        };
+        assert!(agrees(Some(Behaviour::PerNode)) && agrees(Some(Behaviour::PerDriver)));
+        assert!(!agrees(Some(Behaviour::NearNode)) && !agrees(None));
     }
 }
