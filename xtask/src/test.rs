@@ -34,7 +34,7 @@ const FORMATS: &[&str] = &["--package", "xtask", "--test", "formats"];
 /// Tests that break guests in the middle of a bench.
 const FAULTS: &[&str] = &["--package", "xtask", "--test", "guest_faults"];
 /// The kernel of their guests.
-const OF_FAULTS: &str = "mainline";
+const OF_FAULTS: &str = "with";
 
 pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let wanted = arguments.wanted();
