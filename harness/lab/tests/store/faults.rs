@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lab::failure::{Failure, Kind};
 use lab::footprint::at_work_in;
@@ -23,6 +23,11 @@ fn failed_once(fixture: &Fixture, script: &str) -> Failure {
     let failure = fixture.store().ensure(std::slice::from_ref(&recipe), &Nobody).unwrap_err();
     assert!(fixture.root().join("fault.done").exists(), "it did not happen: {failure}");
     assert!(failure.seen.contains("build-"), "it does not name the log: {failure}");
+    // What another test starts has all of our files open until it becomes another program.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !at_work_in(&fixture.root()).is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(at_work_in(&fixture.root()), Vec::<String>::new());
     assert!(entries(&fixture.root().join("kernels")).is_empty(), "there is no kernel, or half of one");
     // The same is built as if nothing had been.
