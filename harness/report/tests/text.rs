@@ -6,6 +6,7 @@
 use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use report::document::{Document, TestDocument, TimeEntry};
+use report::findings::Found;
 
 fn document() -> Document {
     serde_json::from_str(include_str!("verdict.json")).unwrap()
@@ -158,8 +159,10 @@ fn every_test_that_did_not_pass_is_named_with_why() {
     tests.benches.clear();
     (tests.exit_code, tests.missing) = (0, Vec::new());
     assert_eq!(report::text::render_not_passed(&tests), "");
-    // Of a unit test nothing is noted, and nothing invented.
+    // Of a test that notes nothing none is invented here, though other reports have a check of the run for it.
     tests.exit_code = 1;
+    let checks = Found::Tests(Box::new(tests.clone())).checks();
+    assert!(checks.iter().any(|check| check.group == "run"), "{checks:?}");
     assert_eq!(report::text::render_not_passed(&tests), "");
 }
 
