@@ -196,24 +196,31 @@ pub fn carry_out(
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
         let of = Some((rounds.expected(number) * kernels * (1 + forks)) as u64);
         let mut saved = Vec::new();
-        for (name, place) in round {
-            watch.now(&name_of(*place));
-            watch.count(done, of, "guests");
-            let folder = run::make_boot_folder(&lineup.run, name)?;
-            let boot = ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, &folder);
-            let ending = if forks == 0 {
-                run::carry_out(&boot)
-            } else {
-                run::carry_out_and_save(&boot).map(|(ending, snapshot)| {
-                    saved.extend(snapshot.map(|snapshot| (name, *place, snapshot)));
-                    ending
-                })
-            };
+        let folders = round
+            .iter()
+            .map(|(name, _)| run::make_boot_folder(&lineup.run, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let boots = round.iter().zip(&folders).map(|((_, place), folder)| {
+            ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, folder)
+        });
+        watch.count(done, of, "guests");
+        let now = |boots: &[usize]| {
+            let names: Vec<String> = boots.iter().map(|boot| name_of(round[*boot].1)).collect();
+            watch.now(&names.join(" and "));
+        };
+        run::carry_out_each(&boots.collect::<Vec<_>>(), forks > 0, now, |number, ended| {
+            let (name, place) = &round[number];
+            let ending = ended.map(|(ending, snapshot)| {
+                saved.extend(snapshot.map(|snapshot| (name, *place, snapshot)));
+                ending
+            });
             results[*place]
                 .boots
                 .push(BootResult { samples: vec![sample(case, &circumstances, name, ending)?] });
             done += 1;
-        }
+            watch.count(done, of, "guests");
+            Ok(())
+        })?;
         let order: Vec<(String, usize)> = run::interleaved(saved.len(), forks)
             .map(|(fork, at)| (format!("{}-fork-{}", saved[at].0, fork + 1), at))
             .collect();

@@ -333,10 +333,15 @@ fn meminfo(line: &str) -> Option<u64> {
     meminfo.lines().find_map(value)
 }
 
+/// Memory that new processes can have, in MiB; 0 where the host does not say.
+pub(crate) fn available_mib() -> u64 {
+    meminfo("MemAvailable:").unwrap_or(0) >> 10
+}
+
 fn examine_memory() -> Finding {
     /// A parallel build of the kernel and a guest with a few hundred LUNs.
     const ENOUGH_MIB: u64 = 2048;
-    let mib = meminfo("MemAvailable:").unwrap_or(0) >> 10;
+    let mib = available_mib();
     let seen = format!("{mib} MiB available");
     if mib >= ENOUGH_MIB {
         return fine("memory", seen);

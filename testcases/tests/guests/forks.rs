@@ -27,18 +27,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// What every boot here has.
-struct Ordered {
+pub(crate) struct Ordered {
     kernel: Bootable,
     topology: Topology,
 }
 
 impl Ordered {
-    fn new() -> Result<Self, Wrong> {
+    pub(crate) fn new() -> Result<Self, Wrong> {
         let topology = Topology { luns: LUNS, ..DRIVER_AFTER_DEVICES.topology };
         Ok(Self { kernel: laboratory::kernel("mainline")?, topology })
     }
 
-    fn boot<'a>(&'a self, folder: &'a Path) -> Result<run::Boot<'a>, Wrong> {
+    pub(crate) fn boot<'a>(&'a self, folder: &'a Path) -> Result<run::Boot<'a>, Wrong> {
         let (steps, parameters) = (DRIVER_AFTER_DEVICES.steps, DRIVER_AFTER_DEVICES.parameters);
         let (kernel, topology) = (&self.kernel, &self.topology);
         let accelerator = laboratory::accelerator()?;
@@ -146,7 +146,7 @@ fn state_in(run: &Path, name: &str) -> Result<Option<File>, Wrong> {
     Ok(None)
 }
 
-fn facts(ending: Ending) -> Result<Boot, Wrong> {
+pub(crate) fn facts(ending: Ending) -> Result<Boot, Wrong> {
     match ending {
         Ending::Well(record) => record.read(&[]).pop().ok_or_else(|| "no phase".into()),
         Ending::Died { lost, .. } => Err(lost.into()),

@@ -11,6 +11,7 @@ mod laboratory;
 mod needs;
 mod neighbours;
 mod outcome;
+mod rounds;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     trials.extend(forks::trials());
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());
+    trials.extend(rounds::trials());
     // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();

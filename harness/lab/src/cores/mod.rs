@@ -2,7 +2,8 @@
 //!
 //! A [`Lease`] is as many CPUs as were asked for, of one node where one has room, siblings together. Its guest runs
 //! on them and on no others, and has its memory near. Dropping it gives them back. Nobody waits for a lease with
-//! another in hand, or guests could wait for each other: one whose logs are left to fetch has given its own back.
+//! another in hand, or guests could wait for each other: one whose logs are left to fetch has given its own back. Guests
+//! of one round share a lease, as only one of them at a time is more than ready (`run::round`).
 //!
 //! Who asks for more CPUs than this process may use gets all of them. Where other guests of this process have them,
 //! it waits its turn: on shared CPUs, both would measure the other. Another harness on the same host is avoided while

@@ -6,6 +6,7 @@ mod walls;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub(super) struct Qemu {
     folder: PathBuf,
     /// Its CPUs, unless it has given them back. Else that is when the process has ended: fields are dropped in this
     /// order.
-    pub(super) cpus: Option<Lease>,
+    pub(super) cpus: Option<Arc<Lease>>,
 }
 
 impl std::fmt::Debug for Qemu {

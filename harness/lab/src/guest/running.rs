@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::memory::Memory;
@@ -9,6 +10,7 @@ use evidence::neighbours::Neighbours;
 use protocol::{Answer, Hello, Request};
 
 use crate::accelerator::Accelerator;
+use crate::cores::{self, Lease};
 use crate::failure::{Failure, Kind};
 use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qemu::{self, Qemu};
@@ -159,7 +161,15 @@ impl Guest {
     /// # Errors
     /// A failure where QEMU cannot be started; [`Lost`] where the guest does not come up.
     pub fn start(order: &Order<'_>) -> Result<Self, Trouble> {
-        let mut qemu = Qemu::start(order)?;
+        Self::start_on(order, Arc::new(cores::lease(order.cpus)?))
+    }
+
+    /// The same, on CPUs that it shares with whoever else has them.
+    ///
+    /// # Errors
+    /// As [`Guest::start`].
+    pub(crate) fn start_on(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
+        let mut qemu = Qemu::start(order, cpus)?;
         let doing = format!("boot {}", order.kernel.path.display());
         let hello = qemu.await_hello(&doing, order.patience.boot)?;
         if hello.version != protocol::VERSION {

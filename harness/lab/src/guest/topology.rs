@@ -177,6 +177,12 @@ impl Topology {
         (all / self.nodes).max(128).next_multiple_of(2)
     }
 
+    /// Memory of the host that such a guest takes at most, in MiB: QEMU's own, with what it translates, besides the
+    /// guest's.
+    pub(crate) fn host_mib(&self) -> u64 {
+        u64::from(self.node_mib()) * u64::from(self.all_nodes()) + 256 + u64::from(self.luns) / 4
+    }
+
     /// The time all reads of the probes take if nothing overlaps, with room to spare: the base of deadlines.
     pub fn serial_time(&self) -> Duration {
         /// sd_probe reads the partition table: one read, or a few where partitions are looked for harder.

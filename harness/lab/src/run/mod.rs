@@ -6,17 +6,20 @@ mod kept;
 mod lineup;
 mod plan;
 mod record;
+mod round;
 mod session;
 mod steps;
 mod witnesses;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
 use crate::cancel;
+use crate::cores::{self, Lease};
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
 use crate::guest::{Guest, Lost, Order, Patience, Trouble, Walls};
@@ -30,6 +33,7 @@ pub use kept::Kept;
 pub use lineup::{Bootable, Carried, Lineup, Request};
 pub use plan::{Plan, interleaved};
 pub use record::{Left, Phase, Record};
+pub use round::carry_out_each;
 pub use steps::{Count, Measured, Step};
 
 /// A boot to be carried out.
@@ -94,7 +98,7 @@ pub enum Ending {
 /// `Guest` where a step cannot be done or the agent fails, `Host` without QEMU, `Files`, `Interrupted`. What the
 /// guest left until then is in the folder.
 pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
-    let (ending, _) = ending(boot, || Ok((lead(boot, false)?.0, ())))?;
+    let (ending, _) = carry_out_on(boot, own_cpus(boot)?, false, || Ok(Beside::Nobody))?;
     Ok(ending)
 }
 
@@ -104,8 +108,31 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
 /// # Errors
 /// As [`carry_out`]; `Guest` where QEMU does not save it.
 pub fn carry_out_and_save(boot: &Boot<'_>) -> Result<(Ending, Option<Saved>), Failure> {
-    let (ending, saved) = ending(boot, || lead(boot, true))?;
+    carry_out_on(boot, own_cpus(boot)?, true, || Ok(Beside::Nobody))
+}
+
+/// Who was busy on a guest's CPUs until it was ready.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Beside {
+    Nobody,
+    /// Guests of ours, which are at rest now: no neighbours to be counted.
+    OneOfOurs,
+}
+
+/// Carries out one boot on these CPUs, where its guest may be saved on the way. `ready` is called before its first
+/// phase, with nothing else to be done before that; never where the steps have no such place.
+fn carry_out_on(
+    boot: &Boot<'_>,
+    cpus: Arc<Lease>,
+    save: bool,
+    ready: impl FnOnce() -> Result<Beside, Failure>,
+) -> Result<(Ending, Option<Saved>), Failure> {
+    let (ending, saved) = ending(boot, || lead(boot, cpus, save, ready))?;
     Ok((ending, saved.flatten()))
+}
+
+fn own_cpus(boot: &Boot<'_>) -> Result<Arc<Lease>, Failure> {
+    Ok(Arc::new(cores::lease(boot.topology.host_cpus())?))
 }
 
 /// What came of a boot; and what it left besides, where it came to its end.
@@ -125,14 +152,19 @@ fn ending<T>(
     }
 }
 
-fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble> {
-    let from_boot = boot.steps.iter().any(|step| matches!(step, Step::FromBoot { .. }));
+fn lead(
+    boot: &Boot<'_>,
+    cpus: Arc<Lease>,
+    save: bool,
+    ready: impl FnOnce() -> Result<Beside, Failure>,
+) -> Result<(Record, Option<Saved>), Trouble> {
+    let from_boot = Step::look_from_boot(boot.steps);
     write(&boot.folder.join("boot.json"), &Asked::of(boot, None))?;
     let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
-    let mut guest = Guest::start(&boot.order(parameters.trim()))?;
+    let mut guest = Guest::start_on(&boot.order(parameters.trim()), cpus)?;
     let hello = guest.hello();
     let (runs, wanted) = match boot.kernel.image.own {
         true => (&hello.build, &boot.kernel.id),
@@ -151,13 +183,19 @@ fn lead(boot: &Boot<'_>, save: bool) -> Result<(Record, Option<Saved>), Trouble>
     witnesses::watch_for_hangs(&mut session)?;
     let mut saved = None;
     match Step::at_first_phase(boot.steps) {
-        Some((before, rest)) if save => {
+        Some((before, rest)) => {
             session.carry_out(before)?;
-            let (snapshot, at) = session.save()?;
-            saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
+            session.call_witnesses()?;
+            if save {
+                let (snapshot, at) = session.save()?;
+                saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
+            }
+            if ready()? == Beside::OneOfOurs {
+                session.restart_lookout();
+            }
             session.carry_out(rest)?;
         }
-        _ => session.carry_out(boot.steps)?,
+        None => session.carry_out(boot.steps)?,
     }
     let table = match &boot.kernel.symbols {
         Some(symbols) if from_boot => initcalls::read(symbols)?,

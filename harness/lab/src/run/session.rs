@@ -77,12 +77,16 @@ impl<'a> Session<'a> {
         Self { guest, boot, begun: Vec::new(), at, measured: Some(measured) }
     }
 
-    /// Saves the guest with the witnesses called, so that what is left is the phases; and lets it go on.
+    /// Saves the guest, and lets it go on.
     pub(super) fn save(&mut self) -> Result<(Snapshot, Progress), Trouble> {
-        self.call_witnesses()?;
         // What is in the log by now need not be read again by each that is restored.
         self.read_on()?;
         Ok((self.guest.save(self.boot.folder)?, self.at.clone()))
+    }
+
+    /// Begins anew to look at who else is busy on the guest's CPUs.
+    pub(super) fn restart_lookout(&mut self) {
+        self.guest.restart_lookout();
     }
 
     pub(super) fn end(self) {
@@ -179,7 +183,8 @@ impl<'a> Session<'a> {
         self.close_phase(Some(name), of, cpu_times, unsettled)
     }
 
-    fn call_witnesses(&mut self) -> Result<(), Trouble> {
+    /// Calls the witnesses, so that what is left is the phases.
+    pub(super) fn call_witnesses(&mut self) -> Result<(), Trouble> {
         if !self.at.called {
             self.at.traced = witnesses::call(self)?;
             self.at.called = true;

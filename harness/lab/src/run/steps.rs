@@ -148,6 +148,11 @@ impl Step {
         (!under_way).then_some((before, rest))
     }
 
+    /// Whether the witnesses look from the start of the kernel on.
+    pub fn look_from_boot(steps: &[Self]) -> bool {
+        steps.iter().any(|step| matches!(step, Self::FromBoot { .. }))
+    }
+
     /// The modules that these steps load.
     pub fn modules(steps: &[Self]) -> Vec<&'static str> {
         let mut found = Vec::new();

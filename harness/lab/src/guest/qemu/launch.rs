@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::walls::{Needs, Walls};
 use crate::accelerator::Accelerator;
 use crate::cancel;
 use crate::child;
-use crate::cores;
+use crate::cores::{self, Lease};
 use crate::failure::{Failure, Kind};
 use crate::guest::arguments::{self, Incoming, Machine, QEMU, Wires};
 use crate::guest::lost::{Cause, Trouble};
@@ -129,7 +130,7 @@ pub(super) fn idle(accelerator: Accelerator, walls: &Walls) -> Result<(), String
 pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> {
     let begun = Instant::now();
     let doing = format!("wait for \"{text}\"");
-    let mut qemu = Qemu::start(order)?;
+    let mut qemu = Qemu::start(order, Arc::new(cores::lease(order.cpus)?))?;
     // The whole console: the line may not be the last one any more.
     let said = || std::fs::read(order.folder.join("console.log")).unwrap_or_default();
     while !String::from_utf8_lossy(&said()).contains(text) {
@@ -148,9 +149,9 @@ pub fn time_to_line(order: &Order<'_>, text: &str) -> Result<Duration, Trouble> 
 }
 
 impl Qemu {
-    /// Starts it with a guest that boots.
-    pub(in crate::guest) fn start(order: &Order<'_>) -> Result<Self, Trouble> {
-        let mut qemu = Self::launch(order, Incoming::Nothing, vec![])?.greet()?;
+    /// Starts it on these CPUs, with a guest that boots.
+    pub(in crate::guest) fn start(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
+        let mut qemu = Self::launch(order, cpus, Incoming::Nothing, vec![])?.greet()?;
         qemu.fill(order.topology)?;
         if !luns::fit_on_a_command_line(order.topology) {
             qemu.tell("boot", Monitor::cont)?;
@@ -168,7 +169,8 @@ impl Qemu {
         // Devices have to be there before their state comes.
         let whole = luns::fit_on_a_command_line(order.topology);
         let incoming = if whole { Incoming::From(from) } else { Incoming::Later };
-        let launched = Self::launch(order, incoming, vec![state])?;
+        let cpus = Arc::new(cores::lease(order.cpus)?);
+        let launched = Self::launch(order, cpus, incoming, vec![state])?;
         Ok(Restoring { launched, from, topology: *order.topology })
     }
 
@@ -209,7 +211,12 @@ impl Qemu {
         self.lost(doing, cause).into()
     }
 
-    fn launch(order: &Order<'_>, incoming: Incoming, files: Vec<OwnedFd>) -> Result<Launched, Trouble> {
+    fn launch(
+        order: &Order<'_>,
+        cpus: Arc<Lease>,
+        incoming: Incoming,
+        files: Vec<OwnedFd>,
+    ) -> Result<Launched, Trouble> {
         let machine = Machine {
             kernel: order.kernel,
             initramfs: order.initramfs,
@@ -246,7 +253,6 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file("qemu.log")?);
-        let cpus = cores::lease(order.cpus)?;
         cpus.confine(&mut command).map_err(not_started)?;
         Walls::of_host()
             .put_around(&mut command, &Needs::of(&[&order.kernel.path, order.initramfs], order.topology))
