@@ -86,16 +86,23 @@ fn at_once(guests: usize, topology: &Topology, cpus: usize, available_mib: u64) 
     if crowded { 1 } else { guests.min(cpus).min(fit).max(1) }
 }
 
-/// Whose turn it is: that of the first who has not ended.
+/// Whose turn it is: that of the first who has not ended, once nobody is busy getting ready.
 struct Turns {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
 struct Waiting {
-    ended: Vec<bool>,
+    who: Vec<State>,
     /// What the others would do is not wanted any more.
     closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    GetsReady,
+    Ready,
+    Ended,
 }
 
 /// Somebody's place among the turns. Whoever has it ends with its drop.
@@ -106,7 +113,7 @@ struct Turn<'a> {
 
 impl Turns {
     fn of(number: usize) -> Self {
-        let waiting = Waiting { ended: vec![false; number], closed: false };
+        let waiting = Waiting { who: vec![State::GetsReady; number], closed: false };
         Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
     }
 
@@ -118,13 +125,15 @@ impl Turns {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all before this one have ended.
+    /// Says that this one is ready, and waits for its turn: all before it have ended, and all after it are at rest.
     ///
     /// # Errors
     /// `Interrupted`: a stop was asked for, or the turns were closed.
     fn wait_for(&self, number: usize) -> Result<(), Failure> {
         let mut waiting = self.waiting();
-        while !waiting.ended[..number].iter().all(|ended| *ended) {
+        waiting.who[number] = State::Ready;
+        self.changed.notify_all();
+        while !waiting.has_come(number) {
             if cancel::requested() || waiting.closed {
                 return Err(Failure::interrupted("measure the next guest"));
             }
@@ -143,9 +152,17 @@ impl Turns {
     }
 }
 
+impl Waiting {
+    fn has_come(&self, number: usize) -> bool {
+        let (before, after) = self.who.split_at(number);
+        before.iter().all(|state| *state == State::Ended)
+            && after.iter().all(|state| *state != State::GetsReady)
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turns.waiting().ended[self.number] = true;
+        self.turns.waiting().who[self.number] = State::Ended;
         self.turns.changed.notify_all();
     }
 }
@@ -189,6 +206,24 @@ mod tests {
             assert_eq!(early, Err(RecvTimeoutError::Timeout), "the first has its turn still");
             drop(first);
             assert_eq!(came.recv_timeout(Duration::from_secs(60)), Ok(true));
+        });
+    }
+
+    #[test]
+    fn nobody_is_measured_while_another_gets_ready() {
+        let turns = Turns::of(3);
+        let (_first, second, _third) = (turns.keep(0), turns.keep(1), turns.keep(2));
+        let (sender, came) = channel();
+        thread::scope(|scope| {
+            let turns = &turns;
+            scope.spawn(move || sender.send(turns.wait_for(0).is_ok()));
+            let last = scope.spawn(|| turns.wait_for(2));
+            let early = came.recv_timeout(Duration::from_millis(200));
+            assert_eq!(early, Err(RecvTimeoutError::Timeout), "the second gets ready still");
+            drop(second);
+            assert_eq!(came.recv_timeout(Duration::from_secs(60)), Ok(true));
+            turns.close();
+            assert!(last.join().unwrap().is_err(), "the first has its turn still");
         });
     }
 
