@@ -4,9 +4,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use lab::failure::{Failure, Kind};
 use lab::kernel::{Broken, Store, Wanted};
+use libtest_mimic::{Arguments, Trial};
 use report::document::{Host, TEST_LINES, TestLine};
 
 use crate::KERNELS;
@@ -79,15 +81,28 @@ pub fn note(line: &TestLine) -> io::Result<()> {
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }
 
-/// Carries out the tests of a process, which returns how many did not pass, and notes that it came to its end.
-///
-/// # Errors
-/// Where that cannot be written.
-pub fn carry_out<T>(tests: impl FnOnce() -> T, not_passed: impl FnOnce(&T) -> u64) -> io::Result<T> {
-    note_part()?;
-    let conclusion = tests();
-    note(&TestLine::Ended { failed: not_passed(&conclusion) })?;
-    Ok(conclusion)
+/// Carries out the tests of a process, and notes that it came to its end. Those that are only listed, as cargo-nextest
+/// does before it runs them, are not noted.
+pub fn carry_out(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    if arguments.list {
+        return libtest_mimic::run(arguments, trials).exit_code();
+    }
+    let carried_out = note_part().and_then(|()| {
+        let conclusion = libtest_mimic::run(arguments, trials);
+        note(&TestLine::Ended { failed: conclusion.num_failed })?;
+        Ok(conclusion)
+    });
+    match carried_out {
+        Ok(conclusion) => conclusion.exit_code(),
+        Err(e) => complain(&format!("the results cannot be written: {e}")),
+    }
+}
+
+/// Says why tests cannot be carried out.
+#[allow(clippy::print_stderr)]
+pub fn complain(why: &str) -> ExitCode {
+    eprintln!("{}", evidence::plain::plain(why));
+    ExitCode::FAILURE
 }
 
 /// Says which machine this is, which archive its tests come from and what tests there are, where each machine runs a

@@ -20,10 +20,10 @@ use testcases::noted;
 
 fn main() -> ExitCode {
     if let Err(why) = noted::begin() {
-        return complain(&why);
+        return noted::complain(&why);
     }
     if let Some(ended) = endings::be_the_harness() {
-        return ended.map_or_else(|why| complain(&why), |()| ExitCode::SUCCESS);
+        return ended.map_or_else(|why| noted::complain(&why), |()| ExitCode::SUCCESS);
     }
     let mut arguments = Arguments::from_args();
     // Two vCPUs a guest: as many side by side as the host has room for.
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(side_by_side);
     let mut trials = match cases::trials() {
         Ok(trials) => trials,
-        Err(failure) => return complain(&failure.to_string()),
+        Err(failure) => return noted::complain(&failure.to_string()),
     };
     trials.extend(closed::trials());
     trials.extend(deaths::trials());
@@ -42,18 +42,5 @@ fn main() -> ExitCode {
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());
     trials.extend(rounds::trials());
-    // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials).exit_code();
-    }
-    match noted::carry_out(|| libtest_mimic::run(&arguments, trials), |done| done.num_failed) {
-        Ok(conclusion) => conclusion.exit_code(),
-        Err(e) => complain(&format!("the results cannot be written: {e}")),
-    }
-}
-
-#[allow(clippy::print_stderr)]
-fn complain(text: &str) -> ExitCode {
-    eprintln!("{}", evidence::plain::plain(text));
-    ExitCode::FAILURE
+    noted::carry_out(&arguments, trials)
 }

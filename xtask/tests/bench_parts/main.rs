@@ -14,24 +14,17 @@ use xtask::part::{self, Part};
 
 fn main() -> ExitCode {
     if let Err(why) = noted::begin() {
-        return complain(&why);
+        return noted::complain(&why);
     }
     let mut arguments = Arguments::from_args();
     // One that boots beside another one measures that.
     arguments.test_threads = Some(1);
     let parts = match part::all(&Log) {
         Ok(parts) => parts,
-        Err(failure) => return complain(&failure.to_string()),
+        Err(failure) => return noted::complain(&failure.to_string()),
     };
     let trials = parts.into_iter().map(|part| Trial::test(part.name(), move || carry_out(&part))).collect();
-    // cargo-nextest lists them before it runs them: nothing is run, and nothing noted.
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials).exit_code();
-    }
-    match noted::carry_out(|| libtest_mimic::run(&arguments, trials), |done| done.num_failed) {
-        Ok(conclusion) => conclusion.exit_code(),
-        Err(e) => complain(&format!("the results cannot be written: {e}")),
-    }
+    noted::carry_out(&arguments, trials)
 }
 
 /// Carries out a bench, and notes what it found.
@@ -81,10 +74,4 @@ fn tell(text: &str) {
     if std::env::var_os("PARPROBE_QUIET").is_none() {
         eprintln!("{}", plain(text));
     }
-}
-
-#[allow(clippy::print_stderr)]
-fn complain(text: &str) -> ExitCode {
-    eprintln!("{}", plain(text));
-    ExitCode::FAILURE
 }

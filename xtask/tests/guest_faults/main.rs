@@ -28,19 +28,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of them wait for a deadline of the harness.
     arguments.test_threads.get_or_insert(4);
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials()).exit_code();
-    }
-    match noted::carry_out(|| libtest_mimic::run(&arguments, trials()), |done| done.num_failed) {
-        Ok(conclusion) => conclusion.exit_code(),
-        Err(e) => complain(&format!("the results cannot be written: {e}")),
-    }
-}
-
-#[allow(clippy::print_stderr)]
-fn complain(text: &str) -> ExitCode {
-    eprintln!("{}", evidence::plain::plain(text));
-    ExitCode::FAILURE
+    noted::carry_out(&arguments, trials())
 }
 
 /// The second guest is well: how a bench ends without a fault.
