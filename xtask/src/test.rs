@@ -69,20 +69,24 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         complain(&format!("error: {failure}"));
     }
     if document.exit_code != exit::SUPPORTED {
-        // The runner of each part names its own, and what it names is far above by now.
-        complain(&format!("\n{}", report::text::render_not_passed(&document).trim_end()));
-        if !silent_passed {
-            complain("failed        tests that boot no guest: their names are above");
-        }
-        if !all_known {
-            complain(
-                "failed        a process of tests that ended before it had told of each: what it said is above",
-            );
-        }
-        // What cargo says to repeat knows of no kernels and no patches.
-        complain(&format!("repeat: {}", document.command));
+        complain(&closing_words(&document, all_known, silent_passed));
     }
     Ok(document.exit_code)
+}
+
+/// What did not pass. The runner of each part names its own, and what it names is far above by now.
+fn closing_words(document: &TestDocument, all_known: bool, silent_passed: bool) -> String {
+    let mut words = format!("\n{}", report::text::render_not_passed(document));
+    if !silent_passed {
+        words.push_str("failed        tests that boot no guest: their names are above\n");
+    }
+    if !all_known {
+        words.push_str(
+            "failed        a process of tests that ended before it had told of each: what it said is above\n",
+        );
+    }
+    // What cargo says to repeat knows of no kernels and no patches.
+    words + &format!("repeat: {}", document.command)
 }
 
 /// Lists the tests of these names.
@@ -401,6 +405,33 @@ mod tests {
         assert_eq!(exit_code(&[true, false], &[true], &noted(&[Passed], &[0]), None), 1);
         // It said that all went well, and then ended otherwise.
         assert_eq!(exit_code(&[], &[false], &noted(&[Passed], &[0]), None), 1);
+    }
+
+    #[test]
+    fn what_did_not_pass_is_said_at_the_end_whoever_was_to_tell_of_it() {
+        let words = |results: &[TestResult], all_known, silent_passed| {
+            let document = TestDocument {
+                schema: TEST_SCHEMA.to_owned(),
+                outcome: Outcome::NotRun,
+                passed: false,
+                exit_code: exit::REFUTED,
+                host: Host { qemu: String::new(), cores: 2, open: Vec::new() },
+                run: String::new(),
+                command: "cargo xtask test".to_owned(),
+                results: Vec::new(),
+                harness: noted(results, &[]).harness,
+                benches: Vec::new(),
+                missing: Vec::new(),
+            };
+            let words = closing_words(&document, all_known, silent_passed);
+            let first = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+            words.lines().skip(1).map(first).collect::<Vec<_>>()
+        };
+        let repeat = "repeat: cargo xtask test";
+        assert_eq!(words(&[Passed, Failed, Inconclusive], true, true), ["failed", "inconclusive", repeat]);
+        assert_eq!(words(&[Passed], true, false), ["failed", repeat]);
+        assert_eq!(words(&[Passed], false, true), ["failed", repeat]);
+        assert_eq!(words(&[Lost], false, false), ["lost", "failed", "failed", repeat]);
     }
 
     #[test]
