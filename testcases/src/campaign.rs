@@ -192,6 +192,7 @@ pub fn carry_out(
     watch.stage(&format!("boot {most}{} guest{s}{forked}, {}", order.len(), lineup.choice.accelerator));
     let accelerator = lineup.choice.accelerator;
     let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
+    let together = run::get_ready_together(kernels, case.steps, topology);
     let mut done = 0;
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
         let of = Some((rounds.expected(number) * kernels * (1 + forks)) as u64);
@@ -208,7 +209,7 @@ pub fn carry_out(
             let names: Vec<String> = boots.iter().map(|boot| name_of(round[*boot].1)).collect();
             watch.now(&names.join(" and "));
         };
-        run::carry_out_each(&boots.collect::<Vec<_>>(), forks > 0, now, |number, ended| {
+        run::carry_out_each(&boots.collect::<Vec<_>>(), together, forks > 0, now, |number, ended| {
             let (name, place) = &round[number];
             let ending = ended.map(|(ending, snapshot)| {
                 saved.extend(snapshot.map(|snapshot| (name, *place, snapshot)));

@@ -54,7 +54,7 @@ Exit codes:
 pub(crate) enum Verb {
     /// Pack the guest tests and benches, with kernels and agent, for machines that each run a part of them
     Archive(ArchiveArguments),
-    /// Build kernels, boot them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
+    /// Build kernels, measure them in turn, and judge the main experiment: LUNs exist, then sd_mod is loaded
     Bench(BenchArguments),
     /// Find the commit that broke a case
     Bisect(Box<BisectArguments>),

@@ -85,8 +85,8 @@ pub struct TimeEntry {
 }
 
 impl TimeEntry {
-    /// What a guest took besides its measured part, from the first boot to the verdict, in microseconds; `None`
-    /// without guests.
+    /// What a guest took besides the measured parts, from the first boot to the verdict: the rest of the time, divided by
+    /// their number, in microseconds; `None` without guests.
     pub fn overhead_us(&self) -> Option<u64> {
         let rest = self.wall_us.saturating_sub(self.until_boot_us.saturating_add(self.measured_us));
         rest.checked_div(u64::from(self.guests))

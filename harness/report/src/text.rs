@@ -120,9 +120,9 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
 
 fn where_it_went(time: &TimeEntry) -> String {
     let seconds = |us: u64| format!("{:.1} s", Duration::from_micros(us).as_secs_f64());
-    let guests = if time.guests == 1 { "the guest" } else { "each guest" };
+    let each = if time.guests == 1 { "" } else { " a guest" };
     let rest = time.overhead_us().map_or_else(String::new, |us| {
-        format!(", {:.2} s for all else of {guests}", Duration::from_micros(us).as_secs_f64())
+        format!(", {:.2} s{each} for all else", Duration::from_micros(us).as_secs_f64())
     });
     format!(
         "{}: {} until the first boot, {} measured in {} guest{}{rest}",

@@ -47,7 +47,7 @@ fn where_time_and_memory_went_stands_below_the_verdict() {
     let text = report::text::render(&document);
     assert!(
         text.contains(
-            "time:     21.9 s: 0.1 s until the first boot, 13.0 s measured in 8 guests, 1.10 s for all else of each guest\n\
+            "time:     21.9 s: 0.1 s until the first boot, 13.0 s measured in 8 guests, 1.10 s a guest for all else\n\
              memory:   QEMU 400 MiB at most; its guest used 90 of 300 MiB\n"
         ),
         "{text}"

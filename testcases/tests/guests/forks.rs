@@ -28,8 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// What every boot here has.
 pub(crate) struct Ordered {
-    kernel: Bootable,
-    topology: Topology,
+    pub(crate) kernel: Bootable,
+    pub(crate) topology: Topology,
 }
 
 impl Ordered {

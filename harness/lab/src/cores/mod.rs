@@ -33,7 +33,7 @@ use crate::failure::{Failure, Kind};
 use layout::Layout;
 
 /// How long to wait for other guests of this process: longer than any of them lives.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Takes so many CPUs of this host, or all there are.
 ///
@@ -137,7 +137,7 @@ impl Pool {
     }
 }
 
-/// CPUs that a guest has for itself, as far as this process goes.
+/// CPUs that a guest, or those of a round, have for themselves, as far as this process goes.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pool: Arc<Pool>,

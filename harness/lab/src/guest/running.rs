@@ -210,6 +210,14 @@ impl Guest {
         Ok(saved?)
     }
 
+    /// Whether it has told of its death by now, while nothing is asked of it.
+    ///
+    /// # Errors
+    /// It has, or a stop was asked for.
+    pub(crate) fn listen(&mut self, doing: &str) -> Result<(), Box<Lost>> {
+        Ok(self.qemu.listen(doing)?)
+    }
+
     /// Begins anew to look at who else is busy on its CPUs, as it does from the start of QEMU on.
     pub(crate) fn restart_lookout(&mut self) {
         self.qemu.lookout.restart();

@@ -25,6 +25,7 @@ use crate::guest::topology::Topology;
 use crate::guest::{Guest, Lost, Order, Patience, Trouble, Walls};
 use crate::kernel::initcalls;
 use record::as_text;
+use round::Turn;
 use session::Session;
 
 pub use folder::{Place, boot_name, make_boot_folder, unfinished};
@@ -33,7 +34,7 @@ pub use kept::Kept;
 pub use lineup::{Bootable, Carried, Lineup, Request};
 pub use plan::{Plan, interleaved};
 pub use record::{Left, Phase, Record};
-pub use round::carry_out_each;
+pub use round::{carry_out_each, get_ready_together};
 pub use steps::{Count, Measured, Step};
 
 /// A boot to be carried out.
@@ -73,6 +74,9 @@ pub struct Asked {
     /// What the guest was not shut off from the host by, and why.
     #[serde(default)]
     pub open: Vec<String>,
+    /// How many guests got ready beside it, on the same CPUs.
+    #[serde(default)]
+    pub beside: usize,
     /// The folder of the boot that was saved, where this one goes on from there.
     #[serde(default)]
     pub fork_of: Option<PathBuf>,
@@ -98,7 +102,7 @@ pub enum Ending {
 /// `Guest` where a step cannot be done or the agent fails, `Host` without QEMU, `Files`, `Interrupted`. What the
 /// guest left until then is in the folder.
 pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
-    let (ending, _) = carry_out_on(boot, own_cpus(boot)?, false, || Ok(Beside::Nobody))?;
+    let (ending, _) = carry_out_on(boot, own_cpus(boot)?, false, None)?;
     Ok(ending)
 }
 
@@ -108,26 +112,18 @@ pub fn carry_out(boot: &Boot<'_>) -> Result<Ending, Failure> {
 /// # Errors
 /// As [`carry_out`]; `Guest` where QEMU does not save it.
 pub fn carry_out_and_save(boot: &Boot<'_>) -> Result<(Ending, Option<Saved>), Failure> {
-    carry_out_on(boot, own_cpus(boot)?, true, || Ok(Beside::Nobody))
+    carry_out_on(boot, own_cpus(boot)?, true, None)
 }
 
-/// Who was busy on a guest's CPUs until it was ready.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Beside {
-    Nobody,
-    /// Guests of ours, which are at rest now: no neighbours to be counted.
-    OneOfOurs,
-}
-
-/// Carries out one boot on these CPUs, where its guest may be saved on the way. `ready` is called before its first
-/// phase, with nothing else to be done before that; never where the steps have no such place.
+/// Carries out one boot on these CPUs, where its guest may be saved on the way. Before its first phase it waits for its
+/// turn, where it has one to wait for.
 fn carry_out_on(
     boot: &Boot<'_>,
     cpus: Arc<Lease>,
     save: bool,
-    ready: impl FnOnce() -> Result<Beside, Failure>,
+    turn: Option<&Turn<'_>>,
 ) -> Result<(Ending, Option<Saved>), Failure> {
-    let (ending, saved) = ending(boot, || lead(boot, cpus, save, ready))?;
+    let (ending, saved) = ending(boot, || lead(boot, cpus, save, turn))?;
     Ok((ending, saved.flatten()))
 }
 
@@ -156,10 +152,13 @@ fn lead(
     boot: &Boot<'_>,
     cpus: Arc<Lease>,
     save: bool,
-    ready: impl FnOnce() -> Result<Beside, Failure>,
+    turn: Option<&Turn<'_>>,
 ) -> Result<(Record, Option<Saved>), Trouble> {
     let from_boot = Step::look_from_boot(boot.steps);
-    write(&boot.folder.join("boot.json"), &Asked::of(boot, None))?;
+    write(
+        &boot.folder.join("boot.json"),
+        &Asked { beside: turn.map_or(0, Turn::others), ..Asked::of(boot, None) },
+    )?;
     let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
@@ -190,8 +189,8 @@ fn lead(
                 let (snapshot, at) = session.save()?;
                 saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
             }
-            if ready()? == Beside::OneOfOurs {
-                session.restart_lookout();
+            if let Some(turn) = turn {
+                session.await_turn(turn)?;
             }
             session.carry_out(rest)?;
         }
@@ -237,6 +236,7 @@ impl Asked {
             seed: boot.seed,
             accelerator: boot.accelerator,
             open: Walls::of_host().open(),
+            beside: 0,
             fork_of: fork_of.map(Path::to_owned),
         }
     }

@@ -27,8 +27,8 @@ pub struct Left {
     pub phases: Vec<Phase>,
     /// The initcalls of the kernel image in their order, where the phase is the whole boot.
     pub initcalls: Vec<String>,
-    /// What others took of the guest's CPUs while the steps were carried out, or since QEMU was started where the phase
-    /// is the whole boot.
+    /// What others took of the guest's CPUs while the steps were carried out: from its turn on, where it got ready beside
+    /// other guests; since QEMU was started, where the phase is the whole boot.
     #[serde(default)]
     pub neighbours: Option<Neighbours>,
     /// What the guest took when its steps had been carried out.

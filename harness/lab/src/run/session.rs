@@ -14,6 +14,7 @@ use cputimes::CpuTimes;
 
 use crate::failure::Kind;
 use crate::guest::{CallError, Guest, Lost, Patience, Pending, Snapshot, Trouble};
+use crate::run::round::Turn;
 use crate::run::witnesses;
 use crate::run::{Boot, Measured, Phase, Step};
 
@@ -84,9 +85,17 @@ impl<'a> Session<'a> {
         Ok((self.guest.save(self.boot.folder)?, self.at.clone()))
     }
 
-    /// Begins anew to look at who else is busy on the guest's CPUs.
-    pub(super) fn restart_lookout(&mut self) {
+    /// Comes to rest, and waits until nobody else is measured. Who was busy on the guest's CPUs until then were others of
+    /// ours, and no neighbours.
+    pub(super) fn await_turn(&mut self, turn: &Turn<'_>) -> Result<(), Trouble> {
+        // One that comes to no rest says so at the end of its phase, too.
+        self.await_quiet()?;
+        turn.is_ready();
+        while !turn.comes_soon()? {
+            self.guest.listen("wait until it is measured")?;
+        }
         self.guest.restart_lookout();
+        Ok(())
     }
 
     pub(super) fn end(self) {
