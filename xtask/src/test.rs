@@ -424,14 +424,19 @@ mod tests {
                 missing: Vec::new(),
             };
             let words = closing_words(&document, all_known, silent_passed);
-            let first = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+            // What became of it, and of what.
+            let first = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
             words.lines().skip(1).map(first).collect::<Vec<_>>()
         };
-        let repeat = "repeat: cargo xtask test";
-        assert_eq!(words(&[Passed, Failed, Inconclusive], true, true), ["failed", "inconclusive", repeat]);
-        assert_eq!(words(&[Passed], true, false), ["failed", repeat]);
-        assert_eq!(words(&[Passed], false, true), ["failed", repeat]);
-        assert_eq!(words(&[Lost], false, false), ["lost", "failed", "failed", repeat]);
+        let repeat = "repeat: cargo xtask";
+        let (silent, died) = ("failed tests that", "failed a process");
+        assert_eq!(
+            words(&[Passed, Failed, Inconclusive], true, true),
+            ["failed :", "inconclusive :", repeat]
+        );
+        assert_eq!(words(&[Passed], true, false), [silent, repeat]);
+        assert_eq!(words(&[Passed], false, true), [died, repeat]);
+        assert_eq!(words(&[Lost], false, false), ["lost : the", silent, died, repeat]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub trait Watch: Sync {
     /// So much of it is done, of so much, if that is known; in units like "boots".
     fn count(&self, _done: u64, _of: Option<u64>, _units: &str) {}
 
-    /// What of it is done now: a kernel.
+    /// What of it is done now: a kernel, or several.
     fn now(&self, _what: &str) {}
 
     /// What is known so far: "makespan without / with = 27.7 (17.4 to 44.0)". It holds until the next, or the next stage.

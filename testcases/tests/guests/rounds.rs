@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 use std::{fs, io};
 
 use evidence::console::Death;
@@ -25,6 +27,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rounds::are_saved_side_by_side".to_owned(), are_saved_side_by_side),
     ]
 }
+
+/// How long everybody is held when somebody's turn comes.
+const HELD: Duration = Duration::from_secs(1);
 
 /// Whose guests lived when somebody's turn came.
 #[derive(Debug, Eq, PartialEq)]
@@ -74,12 +79,11 @@ impl Pair {
         save: bool,
         carried: &mut Carried,
     ) -> Result<Result<(), Failure>, Wrong> {
-        if !run::get_ready_together(boots.len(), DRIVER_AFTER_DEVICES.steps, &self.ordered.topology) {
-            return Err(Wrong::Inconclusive("this host has CPUs or memory for one guest only".to_owned()));
-        }
         let turns = Mutex::new(Vec::new());
         let now = |whose: &[usize]| {
             let turn = Turn { whose: whose.to_vec(), alive: self.alive() };
+            // Who goes on meanwhile is found out.
+            thread::sleep(HELD);
             turns.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
         };
         let Carried { endings, saved, .. } = carried;
@@ -101,6 +105,18 @@ impl Pair {
     }
 }
 
+/// How long nothing was said before the mark at which the phase begins; records are as in `/dev/kmsg`.
+fn time_before_the_phase(kmsg: &str) -> Option<Duration> {
+    let records: Vec<(u64, &str)> = kmsg
+        .lines()
+        .filter_map(|line| line.split_once(';'))
+        .filter_map(|(head, text)| Some((head.split(',').nth(2)?.parse().ok()?, text)))
+        .collect();
+    let mark = records.iter().position(|(_, text)| text.contains("phase probes begins"))?;
+    let before = records[..mark].last()?.0;
+    Some(Duration::from_micros(records[mark].0.saturating_sub(before)))
+}
+
 fn turn(whose: &[usize], alive: [bool; 2]) -> Turn {
     Turn { whose: whose.to_vec(), alive: alive.to_vec() }
 }
@@ -117,6 +133,10 @@ fn one_at_a_time_is_measured() -> Result<(), Wrong> {
         return Err(format!("whose turn it was, and who was alive then: {turns:?}").into());
     }
     for folder in &pair.folders {
+        let held = time_before_the_phase(&fs::read_to_string(folder.join("kmsg.txt"))?);
+        if held.is_none_or(|held| held < HELD) {
+            return Err(format!("it was not held before its phase: {held:?}").into());
+        }
         let asked = fs::read(folder.join("boot.json"))?;
         let asked: Asked = serde_json::from_slice(&asked).map_err(io::Error::from)?;
         if asked.beside != 1 {

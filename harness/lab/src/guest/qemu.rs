@@ -124,13 +124,9 @@ impl Qemu {
                 return Err(self.silent(doing, self.patience.silence));
             }
             match self.next_event(doing, deadline.min(now + PING_AFTER))? {
-                Some((Word::Reply(Reply { id, result }), body)) => {
+                Some((word, body)) => {
                     heard = Instant::now();
-                    self.early.insert(id, (result, body));
-                }
-                Some((Word::Hello(_), _)) => {
-                    let line = "the agent said hello again".to_owned();
-                    return Err(self.lost(doing, Cause::Kernel { death: Death::SecondBoot, line }));
+                    self.keep(doing, word, body)?;
                 }
                 None if Instant::now() < deadline => {
                     // The reply, when it comes, stays in `early` under a number that nobody waits for.
@@ -184,8 +180,24 @@ impl Qemu {
 
     /// Takes what has come by now, of which nobody waits for anything.
     pub(super) fn listen(&mut self, doing: &str) -> Result<(), Lost> {
-        while self.next_event(doing, Instant::now())?.is_some() {}
+        while let Some((word, body)) = self.next_event(doing, Instant::now())? {
+            self.keep(doing, word, body)?;
+        }
         Ok(())
+    }
+
+    /// Keeps a reply until somebody waits for it.
+    fn keep(&mut self, doing: &str, word: Word, body: Vec<u8>) -> Result<(), Lost> {
+        match word {
+            Word::Reply(Reply { id, result }) => {
+                self.early.insert(id, (result, body));
+                Ok(())
+            }
+            Word::Hello(_) => {
+                let line = "the agent said hello again".to_owned();
+                Err(self.lost(doing, Cause::Kernel { death: Death::SecondBoot, line }))
+            }
+        }
     }
 
     /// Whether the guest has told of its death by now, or does soon.

@@ -178,7 +178,7 @@ impl Topology {
     }
 
     /// Memory of the host that such a guest may well take, in MiB: QEMU's own, with what it translates and the LUNs,
-    /// besides the guest's. Seen with 64 LUNs, of which most of the guest's stays unused: 180.
+    /// besides the guest's. Seen with 64 LUNs: 180, as most of the guest's stays unused.
     pub(crate) fn host_mib(&self) -> u64 {
         u64::from(self.node_mib()) * u64::from(self.all_nodes()) + 256 + u64::from(self.luns) / 4
     }

@@ -184,13 +184,14 @@ fn lead(
     match Step::at_first_phase(boot.steps) {
         Some((before, rest)) => {
             session.carry_out(before)?;
-            session.call_witnesses()?;
+            let under_way = session.get_ready()?;
+            turn.map_or(Ok(()), Turn::check)?;
             if save {
                 let (snapshot, at) = session.save()?;
                 saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
             }
             if let Some(turn) = turn {
-                session.await_turn(turn)?;
+                session.await_turn(turn, under_way)?;
             }
             session.carry_out(rest)?;
         }

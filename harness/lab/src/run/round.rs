@@ -21,9 +21,12 @@ use crate::host;
 /// Whether so many guests of this shape, with these steps, get ready side by side on this host. To be asked once for all
 /// rounds that are compared.
 pub fn get_ready_together(guests: usize, steps: &[Step], topology: &Topology) -> bool {
-    // There has to be a place where they can be held, and what is measured begins no earlier.
-    let can_be_held = Step::at_first_phase(steps).is_some() && !Step::look_from_boot(steps);
-    can_be_held && have_room(guests, topology, host::host_cores(), host::available_mib())
+    can_be_held(steps) && have_room(guests, topology, host::host_cores(), host::available_mib())
+}
+
+/// Whether there is a place where guests with these steps can be held, and what is measured begins no earlier.
+fn can_be_held(steps: &[Step]) -> bool {
+    Step::at_first_phase(steps).is_some() && !Step::look_from_boot(steps)
 }
 
 /// Whether they have CPUs and memory for it.
@@ -37,13 +40,15 @@ fn have_room(guests: usize, topology: &Topology, host_cpus: u32, available_mib: 
     guests > 1 && vcpus <= cpus && guests * vcpus <= 2 * cpus && memory <= available_mib / 4
 }
 
-/// Carries out boots, as [`carry_out`](super::carry_out) or [`carry_out_and_save`](super::carry_out_and_save) does.
-/// Guests that get ready `together` are measured in the order in which the boots stand here; else each begins when the
-/// one before it has ended. `now` is told the places of those that get ready, and then that of each that is measured;
-/// `each` what came of it.
+/// Carries out boots of one shape, as [`carry_out`](super::carry_out) or
+/// [`carry_out_and_save`](super::carry_out_and_save) does. Guests that get ready `together`, if their steps have a phase
+/// to get ready for, are measured in the order in which the boots stand here; else each begins when the one before it
+/// has ended. `now` is told the places of those that get ready, and then that of each that is measured; `each` what came
+/// of it.
 ///
 /// # Errors
-/// Of finding CPUs; those of `each`, which is given what one boot would return. The boots after that are left out.
+/// Of finding CPUs or starting a thread; those of `each`, which is given what one boot would return. After a failure
+/// nobody is measured any more; `each` is told of it, and of those that were measured until then.
 pub fn carry_out_each(
     boots: &[Boot<'_>],
     together: bool,
@@ -51,7 +56,7 @@ pub fn carry_out_each(
     now: impl Fn(&[usize]) + Sync,
     mut each: impl FnMut(usize, Result<(Ending, Option<Saved>), Failure>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if !together {
+    if !together || !boots.iter().all(|boot| can_be_held(boot.steps)) {
         for (place, boot) in boots.iter().enumerate() {
             now(&[place]);
             each(place, carry_out_on(boot, own_cpus(boot)?, save, None))?;
@@ -62,19 +67,31 @@ pub fn carry_out_each(
     let cpus = own_cpus(first)?;
     now(&(0..boots.len()).collect::<Vec<_>>());
     let now = |place: usize| now(&[place]);
-    let turns = Turns::of(boots.len(), cores::PATIENCE, &now);
+    // None is measured, or gets ready, for so long, however serial its probes are.
+    let patience = cores::PATIENCE + first.topology.serial_time() * 8;
+    let turns = Turns::of(boots.len(), patience, &now);
     thread::scope(|scope| {
         // However this ends: nobody waits for a turn that does not come.
         let _closing = Closing(&turns);
         let lead = |(boot, turn)| {
             let cpus = Arc::clone(&cpus);
             // QEMU is killed with the thread that started it: this one stays until its guest has ended.
-            let lead = move || carry_out_on(boot, cpus, save, Some(&turn));
+            let lead = move || {
+                let ended = carry_out_on(boot, cpus, save, Some(&turn));
+                if ended.is_err() {
+                    turn.close_others();
+                }
+                ended
+            };
             Builder::new().spawn_scoped(scope, lead).map_err(|e| no_thread(&e))
         };
         let guests = boots.iter().zip(turns.all()).map(lead).collect::<Result<Vec<_>, _>>()?;
         for (place, guest) in guests.into_iter().enumerate() {
             let ended = guest.join().unwrap_or_else(|panic| resume_unwind(panic));
+            if ended.is_err() && turns.was_closed(place) {
+                // What ended it is the failure of another.
+                continue;
+            }
             each(place, ended)?;
             turns.pass_on(place);
         }
@@ -89,98 +106,146 @@ fn no_thread(e: &io::Error) -> Failure {
 
 /// Whose turn it is: that of the first to which it was not passed on, once nobody is busy getting ready.
 struct Turns<'a> {
-    who: Mutex<Vec<State>>,
+    waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// How long to wait for one.
+    /// How long to wait while nothing changes.
     patience: Duration,
     /// Is told whose has come.
     now: &'a (dyn Fn(usize) + Sync),
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Waiting {
+    who: Vec<State>,
+    /// Since when they have been so.
+    since: Instant,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum State {
     GetsReady,
-    Ready,
+    /// And what is still under way in its guest, if it did not come to rest.
+    Ready(Option<String>),
     /// Its guest has ended. What it left may still be looked at.
     Over,
     /// It is the next one's turn.
     PassedOn,
     /// What it would do is not wanted any more.
     Closed,
+    /// The same, and its guest has ended.
+    ClosedAndOver,
 }
 
 /// Somebody's place among the turns. With its drop the guest has ended.
 pub(super) struct Turn<'a> {
     turns: &'a Turns<'a>,
     place: usize,
-    /// Until when it waits.
-    deadline: Instant,
 }
 
 impl<'a> Turns<'a> {
     fn of(number: usize, patience: Duration, now: &'a (dyn Fn(usize) + Sync)) -> Self {
-        Self { who: Mutex::new(vec![State::GetsReady; number]), changed: Condvar::new(), patience, now }
+        let waiting = Waiting { who: vec![State::GetsReady; number], since: Instant::now() };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new(), patience, now }
     }
 
     /// All of them, in order.
     fn all(&'a self) -> Vec<Turn<'a>> {
-        let deadline = Instant::now() + self.patience;
-        (0..self.who().len()).map(|place| Turn { turns: self, place, deadline }).collect()
+        (0..self.waiting().who.len()).map(|place| Turn { turns: self, place }).collect()
     }
 
-    fn who(&self) -> MutexGuard<'_, Vec<State>> {
-        self.who.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, place: usize, state: State) {
-        self.who()[place] = state;
+    fn change(&self, change: impl FnOnce(&mut [State])) {
+        let mut waiting = self.waiting();
+        change(&mut waiting.who);
+        waiting.since = Instant::now();
+        drop(waiting);
         self.changed.notify_all();
     }
 
     fn pass_on(&self, place: usize) {
-        self.set(place, State::PassedOn);
+        self.change(|who| who[place] = State::PassedOn);
+    }
+
+    fn was_closed(&self, place: usize) -> bool {
+        self.waiting().who[place] == State::ClosedAndOver
+    }
+
+    /// Closes those that wait or get ready, but for one.
+    fn close_but(&self, place: Option<usize>) {
+        self.change(|who| {
+            for (other, state) in who.iter_mut().enumerate() {
+                if place != Some(other) && matches!(state, State::GetsReady | State::Ready(_)) {
+                    *state = State::Closed;
+                }
+            }
+        });
     }
 }
 
 impl Turn<'_> {
     /// How many others there are.
     pub(super) fn others(&self) -> usize {
-        self.turns.who().len() - 1
+        self.turns.waiting().who.len() - 1
     }
 
-    /// Says that its guest is ready, and at rest.
-    pub(super) fn is_ready(&self) {
-        let mut who = self.turns.who();
-        if who[self.place] == State::GetsReady {
-            who[self.place] = State::Ready;
+    /// Says that its guest is ready, with what is still under way in it, if it did not come to rest.
+    pub(super) fn is_ready(&self, under_way: Option<String>) {
+        self.turns.change(|who| {
+            if who[self.place] == State::GetsReady {
+                who[self.place] = State::Ready(under_way);
+            }
+        });
+    }
+
+    /// # Errors
+    /// `Interrupted`: a stop was asked for, or nobody wants it any more.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        self.wanted(&self.turns.waiting())
+    }
+
+    fn wanted(&self, waiting: &Waiting) -> Result<(), Failure> {
+        if waiting.who[self.place] == State::Closed || cancel::requested() {
+            return Err(Failure::interrupted("measure a guest that is ready"));
         }
-        drop(who);
-        self.turns.changed.notify_all();
+        Ok(())
     }
 
-    /// Whether it has come, after a moment's wait.
+    /// Whether it has come, after a moment's wait: then with what is under way in guests that are not at rest.
     ///
     /// # Errors
-    /// `Interrupted`: a stop was asked for, or nobody wants it any more. `Host`, when it is overdue.
-    pub(super) fn comes_soon(&self) -> Result<bool, Failure> {
-        let attempt = "measure a guest that is ready";
-        let who = self.turns.who();
-        let waits = |who: &mut Vec<State>| who[self.place] != State::Closed && !has_come(who, self.place);
-        let waited = self.turns.changed.wait_timeout_while(who, cancel::LOOK_EVERY, waits);
-        let mut who = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if who[self.place] == State::Closed || cancel::requested() {
-            return Err(Failure::interrupted(attempt));
-        }
-        if !waits(&mut who) {
-            drop(who);
+    /// As [`Turn::check`]; `Host`, when it is overdue.
+    pub(super) fn comes_soon(&self) -> Result<Option<Vec<String>>, Failure> {
+        let waits = |waiting: &mut Waiting| {
+            waiting.who[self.place] != State::Closed && !has_come(&waiting.who, self.place)
+        };
+        let waited = self.turns.changed.wait_timeout_while(self.turns.waiting(), cancel::LOOK_EVERY, waits);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        self.wanted(&waiting)?;
+        if !waits(&mut waiting) {
+            let others = waiting.who.iter().enumerate().filter(|(place, _)| *place != self.place);
+            let under_way = others.filter_map(|(_, state)| match state {
+                State::Ready(under_way) => under_way.clone(),
+                _ => None,
+            });
+            let under_way = under_way.collect();
+            drop(waiting);
             (self.turns.now)(self.place);
-            return Ok(true);
+            return Ok(Some(under_way));
         }
-        if Instant::now() < self.deadline {
-            return Ok(false);
+        if waiting.since.elapsed() < self.turns.patience {
+            return Ok(None);
         }
-        let seen = format!("after {:?} the guests of its round are still: {who:?}", self.turns.patience);
-        Err(Failure::new(Kind::Host, attempt, seen, "see whether a guest hangs; read its console.log"))
+        let seen =
+            format!("the guests of its round have been {:?} for {:?}", waiting.who, self.turns.patience);
+        let next = "see whether a guest hangs; read its console.log";
+        Err(Failure::new(Kind::Host, "measure a guest that is ready", seen, next))
+    }
+
+    /// Sees to it that none of the others is measured any more, after a failure of this one.
+    fn close_others(&self) {
+        self.turns.close_but(Some(self.place));
     }
 }
 
@@ -193,7 +258,12 @@ fn has_come(who: &[State], place: usize) -> bool {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turns.set(self.place, State::Over);
+        self.turns.change(|who| {
+            who[self.place] = match who[self.place] {
+                State::Closed => State::ClosedAndOver,
+                _ => State::Over,
+            };
+        });
     }
 }
 
@@ -202,14 +272,14 @@ struct Closing<'a>(&'a Turns<'a>);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.who().fill(State::Closed);
-        self.0.changed.notify_all();
+        self.0.close_but(None);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Measured;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -234,7 +304,7 @@ mod tests {
 
     /// Whether the turn comes within a few moments.
     fn comes(turn: &Turn<'_>) -> bool {
-        (0..3).any(|_| turn.comes_soon().unwrap())
+        (0..3).any(|_| turn.comes_soon().unwrap().is_some())
     }
 
     #[test]
@@ -244,8 +314,8 @@ mod tests {
         let turns = Turns::of(3, LONG, &now);
         let [first, second, third] = turns.all().try_into().ok().unwrap();
         assert_eq!(first.others(), 2);
-        first.is_ready();
-        third.is_ready();
+        first.is_ready(None);
+        third.is_ready(None);
         assert!(!comes(&first), "the second gets ready still");
         // It dies of it.
         drop(second);
@@ -260,25 +330,65 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_measured_when_it_is_not_wanted_any_more() {
-        let turns = Turns::of(2, LONG, &|_| {});
-        let [first, second] = turns.all().try_into().ok().unwrap();
-        second.is_ready();
-        drop(first);
-        drop(Closing(&turns));
+    fn nobody_is_measured_after_a_failure_wherever_it_was() {
+        let turns = Turns::of(3, LONG, &|_| {});
+        let [first, second, third] = turns.all().try_into().ok().unwrap();
+        first.is_ready(None);
+        third.is_ready(None);
+        second.close_others();
+        drop(second);
         // It would have been its turn.
+        assert_eq!(first.comes_soon().unwrap_err().kind, Kind::Interrupted);
+        drop(first);
+        assert_eq!([0, 1].map(|place| turns.was_closed(place)), [true, false], "whose failure it is");
         turns.pass_on(0);
-        second.is_ready();
-        assert_eq!(second.comes_soon().unwrap_err().kind, Kind::Interrupted);
+        turns.pass_on(1);
+        assert_eq!(third.check().unwrap_err().kind, Kind::Interrupted);
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn nor_when_the_harness_gives_up() {
+        let turns = Turns::of(1, LONG, &|_| {});
+        let [only] = turns.all().try_into().ok().unwrap();
+        drop(Closing(&turns));
+        only.is_ready(None);
+        assert_eq!(only.comes_soon().unwrap_err().kind, Kind::Interrupted);
+    }
+
+    #[test]
+    fn whoever_is_measured_knows_of_a_guest_that_is_not_at_rest() {
+        let turns = Turns::of(2, LONG, &|_| {});
+        let [first, second] = turns.all().try_into().ok().unwrap();
+        first.is_ready(Some("its own".to_owned()));
+        second.is_ready(Some("3 probes".to_owned()));
+        assert_eq!(first.comes_soon().unwrap(), Some(vec!["3 probes".to_owned()]));
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_though_long_while_something_changes() {
         let turns = Turns::of(2, Duration::ZERO, &|_| {});
         let [_first, second] = turns.all().try_into().ok().unwrap();
-        second.is_ready();
+        second.is_ready(None);
         let failure = second.comes_soon().unwrap_err();
         assert_eq!(failure.kind, Kind::Host);
-        assert!(failure.seen.contains("[GetsReady, Ready]"), "{failure}");
+        assert!(failure.seen.contains("[GetsReady, Ready(None)]"), "{failure}");
+
+        let turns = Turns::of(2, cancel::LOOK_EVERY * 2, &|_| {});
+        let [_first, second] = turns.all().try_into().ok().unwrap();
+        for _ in 0..4 {
+            turns.change(|_| {});
+            assert_eq!(second.comes_soon().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn who_is_measured_from_boot_on_or_has_no_phase_cannot_be_held() {
+        const OF: Measured = Measured { bus: "scsi", driver: "sd" };
+        const PHASE: Step = Step::Phase { name: "probes", of: OF, steps: &[] };
+        const BEGUN: Step = Step::BeginLoad { module: "sd_mod", params: "" };
+        assert!(can_be_held(&[Step::Finish, PHASE]));
+        for steps in [&[Step::Finish][..], &[Step::FromBoot { of: OF }, PHASE], &[BEGUN, PHASE]] {
+            assert!(!can_be_held(steps), "{steps:?}");
+        }
     }
 }

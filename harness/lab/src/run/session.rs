@@ -85,14 +85,24 @@ impl<'a> Session<'a> {
         Ok((self.guest.save(self.boot.folder)?, self.at.clone()))
     }
 
-    /// Comes to rest, and waits until nobody else is measured. Who was busy on the guest's CPUs until then were others of
-    /// ours, and no neighbours.
-    pub(super) fn await_turn(&mut self, turn: &Turn<'_>) -> Result<(), Trouble> {
-        // One that comes to no rest says so at the end of its phase, too.
-        self.await_quiet()?;
-        turn.is_ready();
-        while !turn.comes_soon()? {
+    /// Comes to rest with the witnesses called, so that what is left is the phases; what is under way, if it does not.
+    pub(super) fn get_ready(&mut self) -> Result<Option<String>, Trouble> {
+        self.call_witnesses()?;
+        self.await_quiet()
+    }
+
+    /// Waits until nobody else is measured. Who was busy on the guest's CPUs until then were others of ours, and no
+    /// neighbours.
+    pub(super) fn await_turn(&mut self, turn: &Turn<'_>, under_way: Option<String>) -> Result<(), Trouble> {
+        turn.is_ready(under_way);
+        let beside = loop {
+            if let Some(beside) = turn.comes_soon()? {
+                break beside;
+            }
             self.guest.listen("wait until it is measured")?;
+        };
+        for why in beside {
+            self.blind_to(format!("what others of its CPUs did beside it: in a guest of its round {why}"));
         }
         self.guest.restart_lookout();
         Ok(())
@@ -192,8 +202,7 @@ impl<'a> Session<'a> {
         self.close_phase(Some(name), of, cpu_times, unsettled)
     }
 
-    /// Calls the witnesses, so that what is left is the phases.
-    pub(super) fn call_witnesses(&mut self) -> Result<(), Trouble> {
+    fn call_witnesses(&mut self) -> Result<(), Trouble> {
         if !self.at.called {
             self.at.traced = witnesses::call(self)?;
             self.at.called = true;

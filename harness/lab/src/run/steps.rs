@@ -144,8 +144,16 @@ impl Step {
     pub fn at_first_phase(steps: &[Self]) -> Option<(&[Self], &[Self])> {
         let phase = steps.iter().position(|step| matches!(step, Self::Phase { .. }))?;
         let (before, rest) = steps.split_at(phase);
-        let under_way = before.iter().any(|step| matches!(step, Self::BeginLoad { .. }));
+        let under_way = Self::begin_something(before);
         (!under_way).then_some((before, rest))
+    }
+
+    fn begin_something(steps: &[Self]) -> bool {
+        steps.iter().any(|step| match *step {
+            Self::BeginLoad { .. } => true,
+            Self::Repeat { steps, .. } => Self::begin_something(steps),
+            _ => false,
+        })
     }
 
     /// Whether the witnesses look from the start of the kernel on.

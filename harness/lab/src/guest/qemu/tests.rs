@@ -147,3 +147,18 @@ fn a_guest_that_resets_as_a_lun_is_pulled_out_has_reset_and_qemu_has_not_failed(
     let Cause::QemuEnded(how) = pull_out("") else { panic!("it was killed") };
     assert!(how.contains("device_del") && how.contains("signal: 9"), "{how}");
 }
+
+#[test]
+fn a_guest_of_which_nothing_is_asked_is_listened_to() {
+    let (mut qemu, played) = guest(LONG);
+    assert!(qemu.listen("wait").is_ok());
+    let line = "Kernel panic - not syncing".to_owned();
+    played.events.send(Event::Death(Death::Panic, line.clone())).unwrap();
+    let lost = qemu.listen("wait").unwrap_err();
+    assert_eq!((&*lost.doing, lost.cause), ("wait", Cause::Kernel { death: Death::Panic, line }));
+
+    let (mut qemu, played) = guest(LONG);
+    played.events.send(Event::Word(hello(), Vec::new())).unwrap();
+    let lost = qemu.listen("wait").unwrap_err();
+    assert!(matches!(lost.cause, Cause::Kernel { death: Death::SecondBoot, .. }), "{lost:?}");
+}
