@@ -35,9 +35,13 @@ pub(crate) fn run(arguments: &KernelArguments, workspace: &Path, watch: &dyn Wat
             let old = |item: &&Item| item.idle() >= arguments.older_than;
             let (mut freed, mut held) = (0, 0);
             for item in items.iter().filter(old) {
-                let gone = arguments.dry_run || store.remove(item)?;
-                let word = if gone { "removed" } else { "in use " };
-                let word = if arguments.dry_run { "would remove" } else { word };
+                let gone = if arguments.dry_run { store.could_remove(item)? } else { store.remove(item)? };
+                let word = match (arguments.dry_run, gone) {
+                    (true, true) => "would remove",
+                    (false, true) => "removed",
+                    (true, false) => "in use      ",
+                    (false, false) => "in use ",
+                };
                 print(&format!("{word}  {}  {}\n", size(item.bytes), item.path.display()));
                 *if gone { &mut freed } else { &mut held } += item.bytes;
             }

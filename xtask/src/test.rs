@@ -93,18 +93,28 @@ fn closing_words(document: &TestDocument, all_known: bool, silent_passed: bool) 
 fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
     let tests = Tests { order, run: None, broken: &[] };
     watch.stage("compile the tests");
-    let mut any = false;
+    find_each(&tests)?;
     for part in order.parts {
         let names = tests.names(part)?;
         let named =
             |filter: &str| names.lines().any(|line| line.contains(filter) && line.ends_with(": test"));
         for filter in order.each_filter().into_iter().filter(|filter| filter.is_none_or(named)) {
-            any = true;
             watch.hand_over();
             tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
         }
     }
-    if any { Ok(exit::SUPPORTED) } else { Err(no_such_test(order.filters)) }
+    Ok(exit::SUPPORTED)
+}
+
+/// Sees to it that each filter is a part of the name of some test: one that is not is a slip, and no success.
+fn find_each(tests: &Tests<'_>) -> Result<(), Failure> {
+    if tests.order.filters.is_empty() {
+        return Ok(());
+    }
+    let names = tests.order.parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
+    let unknown = |filter: &&String| !names.iter().any(|names| names.contains(filter.as_str()));
+    let unknown: Vec<String> = tests.order.filters.iter().filter(unknown).cloned().collect();
+    if unknown.is_empty() { Ok(()) } else { Err(no_such_test(&unknown)) }
 }
 
 fn no_such_test(filters: &[String]) -> Failure {
@@ -178,11 +188,11 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         }
         host::prepare(|| host::examine(&all), order.setup, watch)?;
     }
-    // Which parts have tests of these names: no kernel is built for a filter that asks for no guest, and a
-    // filter that asks for nothing at all is a slip, and no success.
     if !order.filters.is_empty() {
         watch.stage("compile the tests");
     }
+    find_each(&tests)?;
+    // Which parts have tests of these names: no kernel is built for a filter that asks for no guest.
     // Of each process whether all of its tests passed: of those that note what became of each, and of the others.
     let (mut noting, mut silent) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
@@ -248,9 +258,6 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             watch.hand_over();
             noting.push(tests.cargo_test(part, &more)?);
         }
-    }
-    if silent.is_empty() && noting.is_empty() && stopped.is_none() {
-        return Err(no_such_test(order.filters));
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);

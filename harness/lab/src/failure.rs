@@ -96,6 +96,12 @@ impl Failure {
         Self::new(Kind::Files, format!("{attempt} {}", path.display()), seen, next)
     }
 
+    /// The same for one that somebody named: where it is not there, that is a slip of theirs.
+    pub fn named_file(attempt: &str, path: &Path, error: &io::Error) -> Self {
+        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::Asked } else { Kind::Files };
+        Self { kind, ..Self::file(attempt, path, error) }
+    }
+
     /// The user pressed Ctrl-C, or the system asked us to end.
     pub fn interrupted(attempt: impl Into<String>) -> Self {
         Self::new(

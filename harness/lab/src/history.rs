@@ -61,10 +61,13 @@ pub fn append(folder: &Path, when: &str, runner: &str, text: &str) -> Result<Pat
 /// Reads all files of a history, by name: nothing in the folder is passed over in silence.
 ///
 /// # Errors
-/// `Files` where the folder cannot be listed.
+/// `Asked` where there is no such folder, `Files` where it cannot be listed.
 pub fn read(folder: &Path) -> Result<Vec<Kept>, Failure> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let entries = entries.map_err(|e| unwritable("list", folder, &e))?;
+    let entries = entries.map_err(|e| {
+        let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::Asked } else { Kind::Files };
+        Failure { kind, ..unwritable("list", folder, &e) }
+    })?;
     let mut kept: Vec<Kept> = entries
         .iter()
         .map(|entry| {

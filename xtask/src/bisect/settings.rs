@@ -36,7 +36,7 @@ impl Settings {
             return Err(Failure::new(Kind::Asked, attempt, "a package has no history of paths", next));
         }
         let tree = match tree {
-            Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::file("find", tree, &e))?),
+            Some(tree) => Some(tree.canonicalize().map_err(|e| Failure::named_file("find", tree, &e))?),
             None => None,
         };
         let [good, bad] = [good, bad].map(|end| end.clone().unwrap_or_default());

@@ -86,7 +86,7 @@ fn examine(arguments: &StepArguments, workspace: &Path, watch: &dyn Watch) -> Re
         return Err(no_other());
     }
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    let tree = arguments.tree.canonicalize().map_err(|e| Failure::file("find", &arguments.tree, &e))?;
+    let tree = arguments.tree.canonicalize().map_err(|e| Failure::named_file("find", &arguments.tree, &e))?;
     let folder = std::env::current_dir().unwrap_or_default();
     let mut kernels = vec![tree.display().to_string()];
     kernels.extend(arguments.against.clone());

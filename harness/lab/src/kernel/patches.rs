@@ -65,6 +65,11 @@ fn content(path: &Path) -> Result<Vec<u8>, Failure> {
             let next = "name a file: a diff, a mail, a mailbox or the `series` of quilt";
             Failure::new(Kind::Asked, attempt, e.to_string(), next)
         }
+        // As decoders say that something was cut or changed on its way here.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            let attempt = format!("read patches from {}", path.display());
+            Failure::new(Kind::Series, attempt, e.to_string(), "get the file again: it is damaged")
+        }
         _ => Failure::file("read", path, &e),
     })
 }

@@ -179,7 +179,11 @@ impl Store {
     /// `Files`, `Interrupted`.
     pub fn ensure(&self, recipes: &[Recipe], watch: &dyn Watch) -> Result<Vec<Kernel>, Failure> {
         let mut known = Known::default();
-        recipes.iter().map(|recipe| self.ensure_one(recipe, &mut known, watch)).collect()
+        let mut kernels: Vec<(usize, Kernel)> = patched_first(recipes)
+            .map(|(place, recipe)| Ok((place, self.ensure_one(recipe, &mut known, watch)?)))
+            .collect::<Result<_, Failure>>()?;
+        kernels.sort_by_key(|(place, _)| *place);
+        Ok(kernels.into_iter().map(|(_, kernel)| kernel).collect())
     }
 
     /// The same, but for kernels that cannot be built: the others are there all the same.
@@ -286,6 +290,18 @@ impl Store {
     fn folder_of(&self, id: &str) -> PathBuf {
         self.root.join("kernels").join(id)
     }
+}
+
+/// Recipes with their places, those with the most patches first: a patch that does not apply is found out before a kernel
+/// is built.
+fn patched_first(recipes: &[Recipe]) -> impl Iterator<Item = (usize, &Recipe)> {
+    let patches = |recipe: &Recipe| match &recipe.origin {
+        Origin::Build(build) => build.series.len(),
+        Origin::Ready(_) => 0,
+    };
+    let mut all: Vec<(usize, &Recipe)> = recipes.iter().enumerate().collect();
+    all.sort_by_key(|(_, recipe)| std::cmp::Reverse(patches(recipe)));
+    all.into_iter()
 }
 
 /// Gives a finished kernel its place. Where another process was faster, its kernel stays: somebody may be reading it.

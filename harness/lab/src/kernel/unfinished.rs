@@ -3,7 +3,7 @@
 //! A file that was half-written when the power went looks finished to it. And a source that is patched after the clock
 //! was set back looks older than the object of what it was before.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -45,16 +45,25 @@ pub(super) fn clock_was_set_back(objects: &Path) -> io::Result<bool> {
     Ok(files.iter().any(|(written, _)| *written > now))
 }
 
+/// Removes what may be half-written.
+///
+/// Not what kconfig writes: it renames what is whole, the list of all values last (6.1: scripts/kconfig/confdata.c,
+/// conf_write_autoconf), and without that list it takes every value for a new one, so that all objects are made anew.
+/// It goes through the values again where `.config` is younger.
 fn discard(objects: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     collect(objects, &mut files)?;
     let Some(last) = files.iter().map(|(written, _)| *written).max() else { return Ok(()) };
-    for (written, path) in files {
-        if last.duration_since(written).is_ok_and(|before| before < DOUBTFUL) {
+    let values = objects.join("include/config");
+    for (written, path) in files.iter().filter(|(_, path)| !path.starts_with(&values)) {
+        if last.duration_since(*written).is_ok_and(|before| before < DOUBTFUL) {
             fs::remove_file(path)?;
         }
     }
-    Ok(())
+    match File::options().write(true).open(objects.join(".config")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        config => config?.set_modified(SystemTime::now()),
+    }
 }
 
 /// Regular files with the time they were written. `.config` and what says that it is there are not make's.
@@ -81,7 +90,7 @@ mod tests {
     fn a_file_from_the_future_tells_that_the_clock_was_set_back() {
         let objects = tempfile::tempdir().unwrap();
         assert!(!clock_was_set_back(&objects.path().join("none")).unwrap());
-        let file = fs::File::create(objects.path().join("one.o")).unwrap();
+        let file = File::create(objects.path().join("one.o")).unwrap();
         assert!(!clock_was_set_back(objects.path()).unwrap());
         file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
         assert!(clock_was_set_back(objects.path()).unwrap());
@@ -93,7 +102,7 @@ mod tests {
         let file = |name: &str, seconds_ago: u64| {
             let path = objects.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let file = fs::File::create(&path).unwrap();
+            let file = File::create(&path).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
             path
         };
@@ -101,8 +110,17 @@ mod tests {
         let (old, half, config) =
             (file("drivers/old.o", 300), file("drivers/half.o", 61), file(".config", 60));
         let last = file("last.o", 60);
+        // Half a minute before the last one, too, and whole: kconfig's.
+        let value = file("include/config/SMP", 62);
+        let values = file("include/config/auto.conf", 61);
         begin(objects.path()).unwrap();
         assert_eq!([&old, &half, &last, &config].map(|path| path.exists()), [true, false, false, true]);
+        assert!(value.exists() && values.exists());
+        let written = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+        assert!(
+            written(&config) > written(&values),
+            "kconfig would not look at what may be half of its list"
+        );
         end(objects.path()).unwrap();
         let new = file("new.o", 0);
         begin(objects.path()).unwrap();

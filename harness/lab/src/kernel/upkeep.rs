@@ -98,18 +98,7 @@ impl Store {
                 _ => Ok(true),
             };
         }
-        let Some(_alone) = hold::alone(&item.path).map_err(failed)? else { return Ok(!item.path.exists()) };
-        // Of a build whose harness was killed, make may still be there, and holds this one.
-        let mut lock = None;
-        if let What::Source = item.what {
-            let path = item.path.join("lock");
-            let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => lock = Some(file),
-                Err(TryLockError::WouldBlock) => return Ok(false),
-                Err(TryLockError::Error(e)) => return Err(failed(e)),
-            }
-        }
+        let Some((_alone, lock)) = nobody_uses(item)? else { return Ok(!item.path.exists()) };
         // It goes all at once: nobody begins to use a part of it.
         let scratch = Scratch::partial(self.root())?;
         let gone = scratch.path().join("gone");
@@ -117,6 +106,29 @@ impl Store {
         drop(lock);
         remove(&gone)?;
         Ok(true)
+    }
+
+    /// Whether it could be removed now.
+    ///
+    /// # Errors
+    /// `Files`.
+    pub fn could_remove(&self, item: &Item) -> Result<bool, Failure> {
+        Ok(!item.path.is_dir() || nobody_uses(item)?.is_some())
+    }
+}
+
+/// Sees to it that nobody uses a folder as long as this is kept; `None` where somebody does.
+fn nobody_uses(item: &Item) -> Result<Option<(File, Option<File>)>, Failure> {
+    let failed = |e: io::Error| Failure::file("remove", &item.path, &e);
+    let Some(alone) = hold::alone(&item.path).map_err(failed)? else { return Ok(None) };
+    let What::Source = item.what else { return Ok(Some((alone, None))) };
+    // Of a build whose harness was killed, make may still be there, and holds this one.
+    let path = item.path.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some((alone, Some(file)))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
     }
 }
 

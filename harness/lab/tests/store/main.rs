@@ -115,6 +115,15 @@ fn a_symbol_that_the_source_does_not_grant_is_named() {
 }
 
 #[test]
+fn a_patch_that_does_not_apply_is_refused_before_any_kernel_is_built() {
+    let fixture = Fixture::new();
+    let never = fixture.write("never.patch", "--- a/code.c\n+++ b/code.c\n@@ -1 +1 @@\n-another\n+new\n");
+    let recipes = [fixture.recipe("mainline", &[]), fixture.recipe("mine", &[never])];
+    let failure = fixture.store().ensure(&recipes, &Nobody).unwrap_err();
+    assert_eq!((failure.kind, fixture.builds()), (Kind::Series, 0), "{failure}");
+}
+
+#[test]
 fn a_series_for_another_source_is_refused_with_the_hunk() {
     let fixture = Fixture::new();
     let series = [fixture.patch("first"), fixture.patch("second")];

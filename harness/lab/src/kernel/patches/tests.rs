@@ -54,7 +54,10 @@ fn a_diff_is_taken_as_it_is_also_from_git_show_and_compressed() {
     }
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(DIFF.as_bytes()).unwrap();
-    assert_eq!(names(read_from("my.patch.gz", &gz.finish().unwrap()).0), ["my.patch"]);
+    let whole = gz.finish().unwrap();
+    assert_eq!(names(read_from("my.patch.gz", &whole).0), ["my.patch"]);
+    let cut = read_from("my.patch.gz", &whole[..whole.len() / 2]).0.unwrap_err();
+    assert_eq!((cut.kind, &*cut.next), (Kind::Series, "get the file again: it is damaged"));
 }
 
 #[test]
