@@ -28,7 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How long everybody is held when somebody's turn comes.
+/// How long everybody is held at least when somebody's turn comes, by whichever clock: a guest's may go otherwise than the
+/// host's.
 const HELD: Duration = Duration::from_secs(1);
 
 /// Whose guests lived when somebody's turn came.
@@ -83,7 +84,7 @@ impl Pair {
         let now = |whose: &[usize]| {
             let turn = Turn { whose: whose.to_vec(), alive: self.alive() };
             // Who goes on meanwhile is found out.
-            thread::sleep(HELD);
+            thread::sleep(HELD * 2);
             turns.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
         };
         let Carried { endings, saved, .. } = carried;

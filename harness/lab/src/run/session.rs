@@ -78,10 +78,9 @@ impl<'a> Session<'a> {
         Self { guest, boot, begun: Vec::new(), at, measured: Some(measured) }
     }
 
-    /// Saves the guest, and lets it go on.
+    /// Saves a guest that is ready, and lets it go on. What is in its log by now was read, and need not be read again by
+    /// each that is restored.
     pub(super) fn save(&mut self) -> Result<(Snapshot, Progress), Trouble> {
-        // What is in the log by now need not be read again by each that is restored.
-        self.read_on()?;
         Ok((self.guest.save(self.boot.folder)?, self.at.clone()))
     }
 
