@@ -93,9 +93,7 @@ fn closing_words(document: &TestDocument, all_known: bool, silent_passed: bool) 
 fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
     let tests = Tests { order, run: None, broken: &[] };
     watch.stage("compile the tests");
-    find_each(&tests)?;
-    for part in order.parts {
-        let names = tests.names(part)?;
+    for (part, names) in order.parts.iter().zip(find_each(&tests)?) {
         let named =
             |filter: &str| names.lines().any(|line| line.contains(filter) && line.ends_with(": test"));
         for filter in order.each_filter().into_iter().filter(|filter| filter.is_none_or(named)) {
@@ -106,15 +104,17 @@ fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
     Ok(exit::SUPPORTED)
 }
 
-/// Sees to it that each filter is a part of the name of some test: one that is not is a slip, and no success.
-fn find_each(tests: &Tests<'_>) -> Result<(), Failure> {
-    if tests.order.filters.is_empty() {
-        return Ok(());
+/// The names of the tests of each part, where there are filters: each of these is a part of some name. One that is not is
+/// a slip, and no success.
+fn find_each(tests: &Tests<'_>) -> Result<Vec<String>, Failure> {
+    let Order { parts, filters, .. } = tests.order;
+    if filters.is_empty() {
+        return Ok(vec![String::new(); parts.len()]);
     }
-    let names = tests.order.parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
+    let names = parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
     let unknown = |filter: &&String| !names.iter().any(|names| names.contains(filter.as_str()));
-    let unknown: Vec<String> = tests.order.filters.iter().filter(unknown).cloned().collect();
-    if unknown.is_empty() { Ok(()) } else { Err(no_such_test(&unknown)) }
+    let unknown: Vec<String> = filters.iter().filter(unknown).cloned().collect();
+    if unknown.is_empty() { Ok(names) } else { Err(no_such_test(&unknown)) }
 }
 
 fn no_such_test(filters: &[String]) -> Failure {
@@ -191,15 +191,15 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     if !order.filters.is_empty() {
         watch.stage("compile the tests");
     }
-    find_each(&tests)?;
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest.
+    let names = find_each(&tests)?;
     // Of each process whether all of its tests passed: of those that note what became of each, and of the others.
     let (mut noting, mut silent) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
-    'parts: for part in order.parts {
+    'parts: for (part, names) in order.parts.iter().zip(&names) {
         for filter in filters.iter().copied() {
             if let Some(filter) = filter
-                && !tests.names(part)?.contains(filter)
+                && !names.contains(filter)
             {
                 continue;
             }
@@ -381,82 +381,4 @@ pub(crate) fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use TestResult::{Failed, Inconclusive, Lost, Passed, Skipped};
-    use report::document::{HarnessEntry, LostEntry};
-
-    fn noted(results: &[TestResult], ended: &[u64]) -> Noted {
-        let entry = |result: &TestResult| {
-            let lost = LostEntry { exit_code: Kind::Files.exit_code(), why: "the disk is full".to_owned() };
-            let lost = (*result == Lost).then_some(lost);
-            HarnessEntry { test: String::new(), result: *result, why: None, lost, took_ms: None }
-        };
-        let harness = results.iter().map(entry).collect();
-        Noted { harness, ended: ended.to_vec(), ..Noted::default() }
-    }
-
-    #[test]
-    fn what_cannot_be_told_or_was_lost_is_no_failure_unless_something_failed() {
-        let code = |results: &[TestResult], ended: &[u64]| {
-            let guests = [results.iter().all(|result| *result <= Passed)];
-            exit_code(&[true], &guests, &noted(results, ended), None)
-        };
-        assert_eq!(code(&[Passed, Skipped], &[0]), 0);
-        assert_eq!(code(&[Passed, Inconclusive, Skipped], &[1]), 2);
-        assert_eq!(code(&[Lost, Inconclusive], &[2]), Kind::Files.exit_code());
-        assert_eq!(code(&[Lost, Failed], &[2]), 1);
-        // One more failed, of which nothing is known; or the process did not come to its end.
-        assert_eq!(code(&[Inconclusive], &[2]), 1);
-        assert_eq!(code(&[Passed], &[]), 1);
-        assert_eq!(exit_code(&[true, false], &[true], &noted(&[Passed], &[0]), None), 1);
-        // It said that all went well, and then ended otherwise.
-        assert_eq!(exit_code(&[], &[false], &noted(&[Passed], &[0]), None), 1);
-    }
-
-    #[test]
-    fn what_did_not_pass_is_said_at_the_end_whoever_was_to_tell_of_it() {
-        let words = |results: &[TestResult], all_known, silent_passed| {
-            let document = TestDocument {
-                schema: TEST_SCHEMA.to_owned(),
-                outcome: Outcome::NotRun,
-                passed: false,
-                exit_code: exit::REFUTED,
-                host: Host { qemu: String::new(), cores: 2, open: Vec::new() },
-                run: String::new(),
-                command: "cargo xtask test".to_owned(),
-                results: Vec::new(),
-                harness: noted(results, &[]).harness,
-                benches: Vec::new(),
-                missing: Vec::new(),
-            };
-            let words = closing_words(&document, all_known, silent_passed);
-            // What became of it, and of what.
-            let first = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-            words.lines().skip(1).map(first).collect::<Vec<_>>()
-        };
-        let repeat = "repeat: cargo xtask";
-        let (silent, died) = ("failed tests that", "failed a process");
-        assert_eq!(
-            words(&[Passed, Failed, Inconclusive], true, true),
-            ["failed :", "inconclusive :", repeat]
-        );
-        assert_eq!(words(&[Passed], true, false), [silent, repeat]);
-        assert_eq!(words(&[Passed], false, true), [died, repeat]);
-        assert_eq!(words(&[Lost], false, false), ["lost : the", silent, died, repeat]);
-    }
-
-    #[test]
-    fn nothing_but_skips_is_no_success() {
-        assert_eq!(exit_code(&[], &[true], &noted(&[Skipped, Skipped], &[0]), None), 2);
-        assert_eq!(exit_code(&[true], &[true], &noted(&[Skipped], &[0]), None), 0);
-        assert_eq!(exit_code(&[true], &[], &noted(&[], &[]), None), 0);
-    }
-
-    #[test]
-    fn a_kernel_that_does_not_build_hides_no_test_that_failed() {
-        let failure = Failure::new(Kind::Build, "build", "an error", "mend it");
-        let code = |fast: &[bool]| exit_code(fast, &[], &noted(&[], &[]), Some(&failure));
-        assert_eq!((code(&[true]), code(&[false])), (Kind::Build.exit_code(), 1));
-    }
-}
+mod tests;
