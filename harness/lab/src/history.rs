@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// The time now, UTC: `2026-11-25T21:40:07Z`.
 pub fn now() -> String {
@@ -64,10 +64,8 @@ pub fn append(folder: &Path, when: &str, runner: &str, text: &str) -> Result<Pat
 /// `Asked` where there is no such folder, `Files` where it cannot be listed.
 pub fn read(folder: &Path) -> Result<Vec<Kept>, Failure> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let entries = entries.map_err(|e| {
-        let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::Asked } else { Kind::Files };
-        Failure { kind, ..unwritable("list", folder, &e) }
-    })?;
+    let entries =
+        entries.map_err(|e| Failure { next: NEXT.to_owned(), ..Failure::named_file("list", folder, &e) })?;
     let mut kept: Vec<Kept> = entries
         .iter()
         .map(|entry| {
@@ -96,14 +94,16 @@ fn hash(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().chars().take(8).collect()
 }
 
+const NEXT: &str = "name a folder for the history that can be read and written, with --history";
+
 fn unwritable(attempt: &str, path: &Path, error: &std::io::Error) -> Failure {
-    let next = "name a folder for the history that can be read and written, with --history";
-    Failure::new(Kind::Files, format!("{attempt} {}", path.display()), error.to_string(), next)
+    Failure { next: NEXT.to_owned(), ..Failure::file(attempt, path, error) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Kind;
 
     #[test]
     fn what_is_written_is_read_and_is_never_written_again() {

@@ -32,7 +32,8 @@ pub(super) enum Order {
     /// Both in the log, which is in the order in which it was written.
     Lines,
     /// Both in the trace: its clock is held back from running behind what another CPU has recorded, unless two record at
-    /// the same moment (trace_clock_global(), kernel/trace/trace_clock.c). Its lines are of one CPU after the other where stamps are the same.
+    /// the same moment (trace_clock_global(), kernel/trace/trace_clock.c). Its lines are of one CPU after the other where
+    /// stamps are the same.
     Stamps,
 }
 
