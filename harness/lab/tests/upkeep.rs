@@ -13,9 +13,8 @@ use lab::watch::{Nobody, Watch};
 
 /// Builds in milliseconds what looks like a kernel.
 const MAKEFILE: &str = r#"
-tinyconfig:
+allnoconfig:
 	@echo 'CONFIG_TINY=y' > $(O)/.config
-olddefconfig:
 vmlinux:
 	@cp code.c $(O)/vmlinux; touch $(O)/modules.builtin
 modules: vmlinux

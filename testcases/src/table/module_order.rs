@@ -75,8 +75,7 @@ pub(super) const ASYNC_INSMOD: Case = Case {
     claim: "insmod returns before the probes are done, and nothing is lost",
     source: "f2411da74698 (v4.2): driver-core: add driver module asynchronous probe support",
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Phase {
             name: "probes",
             of: SD,

@@ -29,8 +29,7 @@ pub(super) const HOT_PLUG: Case = Case {
     topology: Topology { oddities: Oddities { spare: 8, ..PLAIN.oddities }, ..PLAIN },
     flavours: DEBUGGED,
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Phase {
             name: "probes",
             of: SD,
@@ -54,8 +53,7 @@ pub(super) const HOT_UNPLUG: Case = Case {
     topology: PLAIN,
     flavours: DEBUGGED,
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Phase {
             name: "probes",
             of: SD,
@@ -190,8 +188,7 @@ pub(super) const REBIND: Case = Case {
     topology: PLAIN,
     flavours: DEBUGGED,
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Note { bus: SD.bus },
         Step::Phase {
             name: "probes",
@@ -225,8 +222,7 @@ pub(super) const RELOAD_SD: Case = Case {
     flavours: DEBUGGED,
     seeds: SEEDS,
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Phase {
             name: "probes",
             of: SD,

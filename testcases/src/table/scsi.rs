@@ -59,11 +59,7 @@ pub const DRIVER_AFTER_DEVICES: Case = Case {
     claim: "with one asynchronous call per device, the slow probes of one driver run in parallel",
     source: "ef0ff68351be (v5.1): driver core: Probe devices asynchronously instead of the driver",
     flavours: &["", "hba-builtin"],
-    steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
-        Step::Phase { name: "probes", of: SD, steps: &[load("sd_mod"), AWAIT_BOUND] },
-    ],
+    steps: &[Step::FindLuns, Step::Phase { name: "probes", of: SD, steps: &[load("sd_mod"), AWAIT_BOUND] }],
     promises: &[
         ALL_BOUND,
         Promise::of(PER_DRIVER, |_| Expectation::AttachedBy { function: "driver_attach_async", calls: 1 }),
@@ -119,8 +115,7 @@ pub(super) const EITHER_ORDER: Case = Case {
     claim: "it makes no difference which comes first: the same devices, as parallel, on the same nodes",
     source: "ef0ff68351be (v5.1): consistent behaviour whichever of driver and devices comes first",
     steps: &[
-        load("virtio_scsi"),
-        AWAIT_LUNS,
+        Step::FindLuns,
         Step::Phase { name: "driver last", of: SD, steps: &[load("sd_mod"), AWAIT_BOUND] },
         Step::Unload { module: "sd_mod" },
         Step::Unload { module: "virtio_scsi" },

@@ -75,10 +75,10 @@ fn boot(lineup: &mut Lineup, topology: &Topology) -> Result<Spent, Failure> {
     Ok(Spent { all: begun.elapsed(), scan, probes })
 }
 
-/// From the begin of the load of virtio_scsi to its end, by the guest's clock.
+/// How long the LUNs were looked for, by the guest's clock.
 fn scan(record: &Record) -> Duration {
     let time = |what: &str| {
-        let mark = format!("{} insmod virtio_scsi {what}", protocol::MARK);
+        let mark = format!("{} the scan for LUNs {what}", protocol::MARK);
         kmsg::read(&record.kmsg).find_map(|piece| match piece {
             Piece::Record(record) if record.text == mark => Some(record.time),
             _ => None,

@@ -57,8 +57,8 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
     ("qemu_killed_in_boot", Fault::KilledInBoot, LOST.saying(&["could not boot", KILLED, SIGKILL])),
     (
         "qemu_killed_in_the_scan",
-        Fault::KilledAtCall("virtio_scsi"),
-        LOST.saying(&["virtio_scsi", KILLED, SIGKILL]),
+        Fault::KilledAtCall("/scsi_host/"),
+        LOST.saying(&["scan target 0 of SCSI host", KILLED, SIGKILL]),
     ),
     ("qemu_killed_in_the_probes", Fault::KilledAtCall("sd_mod"), LOST.saying(&["sd_mod", KILLED, SIGKILL])),
     ("qemu_killed_as_it_is_told_to_quit", Fault::KilledAtCommand("quit"), WELL),

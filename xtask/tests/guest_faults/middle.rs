@@ -48,7 +48,7 @@ pub(crate) enum Fault {
     KilledAtStart,
     /// When QMP is open, and the kernel begins.
     KilledInBoot,
-    /// While this module is loaded.
+    /// While this module is loaded, or a file of such a path written.
     KilledAtCall(&'static str),
     /// When it is told this over QMP.
     KilledAtCommand(&'static str),

@@ -158,6 +158,12 @@ impl Topology {
         hbas
     }
 
+    /// How many targets there are on each HBA, in the order in which the kernel numbers these as SCSI hosts.
+    pub(crate) fn targets_by_host(&self) -> Vec<u32> {
+        let luns = |hba: u32| (self.luns + self.hbas - 1 - hba) / self.hbas;
+        self.hbas_by_host().into_iter().map(|hba| luns(hba).div_ceil(LUNS_PER_TARGET)).collect()
+    }
+
     /// The HBA of a LUN, its target there, and its number behind that.
     pub(crate) fn place_of_lun(&self, lun: u32) -> (u32, u32, u32) {
         let on_hba = lun / self.hbas;
@@ -260,6 +266,21 @@ mod tests {
         }
         for nowhere in ["4:0:0:0", "0:1:0:0", "0:0:9:0", "0:0:4294967295:9"] {
             assert_eq!(topology.latency_at(nowhere.parse().unwrap()), None, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn every_lun_is_behind_a_target_that_its_host_has_and_no_target_is_without() {
+        for (hbas, luns) in [(1, 1), (4, 64), (4, 4096), (4, 4097), (3, 9001), (24, 32_768)] {
+            let topology = Topology { hbas, luns, ..DEFAULT };
+            let mut seen = vec![0; hbas as usize];
+            let hosts = topology.hbas_by_host();
+            for lun in 0..luns {
+                let (hba, target, _) = topology.place_of_lun(lun);
+                let host = hosts.iter().position(|of| *of == hba).unwrap();
+                seen[host] = seen[host].max(target + 1);
+            }
+            assert_eq!(topology.targets_by_host(), seen, "{topology}");
         }
     }
 

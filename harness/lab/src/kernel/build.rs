@@ -57,24 +57,21 @@ pub(crate) fn compiler() -> Result<String, Failure> {
     output.stdout.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
 }
 
-/// Makes `.config` from tinyconfig and the fragments.
+/// Makes `.config` from the fragments: what they do not name is off, whatever its default, wherever it can be
+/// (Documentation/kbuild/kconfig.rst, KCONFIG_ALLCONFIG).
 pub(crate) fn configure(place: Place<'_>, fragments: &str) -> Result<(), Failure> {
     let attempt = "configure the kernel";
     fs::create_dir_all(place.objects).map_err(|e| Failure::file("create", place.objects, &e))?;
-    make(place, &["tinyconfig"], attempt, &mut |_| {})?;
-    let path = place.objects.join(".config");
-    let write = |path: &Path| -> std::io::Result<()> {
-        File::options().append(true).open(path)?.write_all(fragments.as_bytes())
-    };
-    write(&path).map_err(|e| Failure::file("write", &path, &e))
+    let path = place.objects.join("parprobe-fragments");
+    fs::write(&path, fragments).map_err(|e| Failure::file("write", &path, &e))?;
+    make(place, &[&format!("KCONFIG_ALLCONFIG={}", path.display()), "allnoconfig"], attempt, &mut |_| {})
 }
 
-/// Completes `.config` for the source as it is now, patches included, and checks that each symbol asked for is
-/// there. Returns those of which the source knows nothing: it is older, or newer.
+/// Checks that each symbol asked for is in `.config`. Returns those of which the source knows nothing: it is older, or
+/// newer.
 pub(crate) fn check_config(place: Place<'_>, fragments: &str) -> Result<Vec<String>, Failure> {
     let attempt = "configure the kernel";
     let path = place.objects.join(".config");
-    make(place, &["olddefconfig"], attempt, &mut |_| {})?;
     let granted = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
     let lost = config::lost(fragments, &granted);
     if lost.is_empty() {

@@ -1,4 +1,4 @@
-//! Finds, after `make olddefconfig`, what was asked for and not granted.
+//! Finds, after `make allnoconfig`, what was asked for and not granted.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

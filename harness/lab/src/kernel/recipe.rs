@@ -37,7 +37,7 @@ pub struct Build {
     pub source: Source,
     /// Patches, in order.
     pub series: Vec<Patch>,
-    /// Configuration fragments on top of tinyconfig, in order.
+    /// Configuration fragments on top of allnoconfig, in order.
     pub config: Vec<PathBuf>,
     /// The source files of modules that are built with it, outside of its tree; one of them is a `Kbuild`.
     pub modules: Vec<PathBuf>,

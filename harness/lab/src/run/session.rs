@@ -117,6 +117,7 @@ impl<'a> Session<'a> {
             match *step {
                 Step::Load { module, params } => self.load(module, params)?,
                 Step::TryLoad { module, params } => self.try_load(module, params)?,
+                Step::FindLuns => self.find_luns()?,
                 Step::BeginLoad { module, params } => self.begin_load(module, params)?,
                 Step::Finish => self.finish()?,
                 Step::Unload { module } => self.unload(module)?,

@@ -12,10 +12,9 @@ use lab::watch::{Nobody, Watch};
 /// slows it down. A script `fault` in the folder of the store is run once, with the object tree and the number of make's
 /// process, and what it ends with is how compiling ends.
 const MAKEFILE: &str = r#"
-tinyconfig:
-	@echo 'CONFIG_TINY=y' > $(O)/.config
-olddefconfig:
-	@grep -E "CONFIG_($$(cat known))=" $(O)/.config > $(O)/granted; mv $(O)/granted $(O)/.config
+allnoconfig:
+	@cp $(KCONFIG_ALLCONFIG) $(O)/asked; echo 'CONFIG_TINY=y' >> $(O)/asked
+	@grep -E "CONFIG_($$(cat known))=" $(O)/asked > $(O)/.config
 	@for line in $$(cat defaults 2>/dev/null); do \
 		grep -q "^$${line%=*}=" $(O)/.config || echo $$line >> $(O)/.config; \
 	done

@@ -45,8 +45,9 @@ pub(super) fn agents_calls(
     while let Some(call) = protocol::read_line::<Call>(&mut calls)? {
         let loads =
             |module: &str| matches!(&call.request, Request::LoadModule { name, .. } if name == module);
+        let writes = |part: &str| matches!(&call.request, Request::Set { path, .. } if path.contains(part));
         match fault {
-            Fault::KilledAtCall(module) if loads(module) => {
+            Fault::KilledAtCall(what) if loads(what) || writes(what) => {
                 protocol::write_line(&mut agent, &call, &[])?;
                 thread::sleep(UNDER_WAY);
                 murder(qemu);

@@ -10,9 +10,50 @@ use super::Session;
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::guest::{CallError, Trouble};
-use crate::run::Count;
+use crate::run::{Count, Step};
+
+/// How hosts look for LUNs when they are added: a parameter of scsi_mod that can be set at any time
+/// (drivers/scsi/scsi_scan.c).
+const SCAN: &str = "/sys/module/scsi_mod/parameters/scan";
 
 impl Session<'_> {
+    pub(super) fn find_luns(&mut self) -> Result<(), Trouble> {
+        let module = Step::HBA_DRIVER;
+        if let Some(request) = self.load_request(module, "")? {
+            self.mark("the scan for LUNs begins")?;
+            let usual = self.read(SCAN)?;
+            // Where it cannot be set, they look behind every target, as usual.
+            let manual = self.set(SCAN, "manual")?.is_ok();
+            self.tell(&format!("load {module}"), request, self.patience())?;
+            if manual {
+                self.tell("scan for LUNs as usual", set(SCAN, &usual), self.patience())?;
+                self.scan_targets()?;
+            }
+            self.mark("the scan for LUNs ends")?;
+        }
+        self.await_devices("scsi", Count::Luns)
+    }
+
+    /// Has each host look behind the targets that it has (drivers/scsi/scsi_sysfs.c: store_scan(), a channel, a target and
+    /// any LUN).
+    fn scan_targets(&mut self) -> Result<(), Trouble> {
+        for (host, targets) in (0..).zip(self.boot.topology.targets_by_host()) {
+            for target in 0..targets {
+                let path = format!("/sys/class/scsi_host/host{host}/scan");
+                let doing = format!("scan target {target} of SCSI host {host}");
+                self.tell(&doing, set(&path, &format!("0 {target} -")), self.patience())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a file of one line says.
+    fn read(&mut self, path: &str) -> Result<String, Trouble> {
+        let request = Request::ReadFile { path: path.to_owned() };
+        let (_, text) = self.call(&format!("read {path}"), request, self.patience())?;
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
     pub(super) fn await_devices(&mut self, bus: &str, count: Count) -> Result<(), Trouble> {
         let request = self.count(Countable::Devices { bus: bus.to_owned() }, count);
         self.tell(&format!("find all devices of the bus {bus}"), request, self.patience() * 2)
@@ -126,4 +167,8 @@ impl Session<'_> {
         devices.retain(|device| device.driver.as_deref() != Some("virtio_console"));
         Ok(devices)
     }
+}
+
+fn set(path: &str, value: &str) -> Request {
+    Request::Set { path: path.to_owned(), value: value.to_owned() }
 }
