@@ -22,8 +22,8 @@ use crate::watch::Watch;
 /// How long to wait for another process that builds from the same source.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
-/// About how many files a full build of our configuration compiles or links (1515 in 6.1): for the progress display.
-const USUAL_OBJECTS: u64 = 1515;
+/// About how many files a full build of our configuration compiles or links (1090 in 6.1): for the progress display.
+const USUAL_OBJECTS: u64 = 1090;
 
 /// A source in use: nobody else touches it until this is dropped.
 pub(super) struct Workshop {
@@ -144,6 +144,8 @@ impl Workshop {
 
         // These files are written last, so their presence says that the step was finished once.
         let (configured, built) = (objects.join("parprobe-configured"), objects.join("parprobe-built"));
+        // How many will be compiled is known where all are.
+        let mut expected = (!built.exists()).then_some(USUAL_OBJECTS);
         if !objects.exists()
             && let Some(kin) = self.nearest_objects(&compiler, &fragments)
         {
@@ -157,6 +159,7 @@ impl Workshop {
                 removed.or_else(absent).map_err(|e| Failure::file("remove", &path, &e))?;
             }
             fs::rename(&partial, &objects).map_err(|e| Failure::file("create", &objects, &e))?;
+            expected = None;
         }
         let look = |e: std::io::Error| Failure::file("look at", &objects, &e);
         if unfinished::clock_was_set_back(&objects).map_err(look)? {
@@ -177,7 +180,6 @@ impl Workshop {
         for unknown in build::check_config(place, &fragments).map_err(of_kernel)? {
             watch.note(&format!("{name}: this source has no {unknown}"));
         }
-        let expected = (!built.exists()).then_some(USUAL_OBJECTS);
         watch.stage(&format!("build {name}"));
         build::build(place, build.bzimage, expected, watch).map_err(of_kernel)?;
         fs::write(&built, format!("{compiler}\n{fragments}"))
