@@ -8,6 +8,7 @@ mod endings;
 mod faults;
 mod forks;
 mod laboratory;
+mod luns;
 mod needs;
 mod neighbours;
 mod outcome;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(endings::trials());
     trials.extend(faults::trials());
     trials.extend(forks::trials());
+    trials.extend(luns::trials());
     trials.extend(neighbours::trials());
     trials.extend(needs::trials());
     trials.extend(rounds::trials());

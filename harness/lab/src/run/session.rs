@@ -11,6 +11,7 @@ use evidence::under_way::Calls;
 use protocol::{Answer, Request};
 
 use cputimes::CpuTimes;
+use devices::write_to;
 
 use crate::failure::Kind;
 use crate::guest::{CallError, Guest, Lost, Patience, Pending, Snapshot, Trouble};
@@ -124,8 +125,11 @@ impl<'a> Session<'a> {
                 Step::AwaitDevices { bus, count } => self.await_devices(bus, count)?,
                 Step::AwaitBound { bus, driver, count } => self.await_bound(bus, driver, count)?,
                 Step::Write { path, value } => {
-                    let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
-                    self.tell(&format!("write {value} to {path}"), request, self.patience())?;
+                    self.tell(
+                        &format!("write {value} to {path}"),
+                        write_to(path, value),
+                        self.patience(),
+                    )?;
                     self.mark(&format!("wrote {value} to {path}"))?;
                 }
                 Step::Note { bus } => {
@@ -233,9 +237,7 @@ impl<'a> Session<'a> {
 
     /// Writes a setting. The inner error is the kernel's no.
     pub(super) fn set(&mut self, path: &str, value: &str) -> Result<Result<(), String>, Box<Lost>> {
-        let request = Request::Set { path: path.to_owned(), value: value.to_owned() };
-        let patience = self.patience();
-        match self.guest.call(&format!("set {path}"), request, patience) {
+        match self.guest.call(&format!("set {path}"), write_to(path, value), self.patience()) {
             Ok(_) => Ok(Ok(())),
             Err(CallError::Refused(why)) => Ok(Err(why)),
             Err(CallError::Lost(lost)) => Err(lost),

@@ -34,11 +34,12 @@ pub enum Step {
         /// Its name.
         module: &'static str,
     },
-    /// Loads the driver of the HBAs, has it look for LUNs behind the targets that there are, and waits until all are there:
-    /// what a driver finds that comes after its devices.
+    /// Loads the driver of the HBAs, has it look for LUNs behind the targets that there are, and waits until all are
+    /// there: what a driver finds that comes after its devices.
     ///
-    /// Left to itself, the driver looks for a first LUN behind each of the 256 targets that an HBA of QEMU says it can
-    /// have (VIRTIO_SCSI_MAX_TARGET in hw/scsi/virtio-scsi.c). Seen under TCG: 0.2 s an HBA, with KASAN and lockdep 8 s.
+    /// Left to itself, the driver looks for a first LUN behind each of the 256 targets that an HBA of QEMU says it
+    /// can have (VIRTIO_SCSI_MAX_TARGET in hw/scsi/virtio-scsi.c). Seen under TCG: 0.2 s an HBA, with KASAN and
+    /// lockdep 8 s.
     FindLuns,
     /// Waits until so many devices are there. Without them there is nothing to do.
     AwaitDevices {

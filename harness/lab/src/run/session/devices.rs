@@ -12,46 +12,65 @@ use crate::failure::{Failure, Kind};
 use crate::guest::{CallError, Trouble};
 use crate::run::{Count, Step};
 
-/// How hosts look for LUNs when they are added: a parameter of scsi_mod that can be set at any time
+/// How SCSI hosts look for LUNs when they are added: a parameter of scsi_mod that can be set at any time
 /// (drivers/scsi/scsi_scan.c).
 const SCAN: &str = "/sys/module/scsi_mod/parameters/scan";
+/// How many SCSI hosts of other drivers there may be.
+const OTHER_HOSTS: u32 = 64;
 
 impl Session<'_> {
+    /// Where the driver is built in, the kernel has found them before anybody asks.
     pub(super) fn find_luns(&mut self) -> Result<(), Trouble> {
-        let module = Step::HBA_DRIVER;
-        if let Some(request) = self.load_request(module, "")? {
+        let driver = Step::HBA_DRIVER;
+        if let Some(request) = self.load_request(driver, "")? {
             self.mark("the scan for LUNs begins")?;
-            let usual = self.read(SCAN)?;
-            // Where it cannot be set, they look behind every target, as usual.
-            let manual = self.set(SCAN, "manual")?.is_ok();
-            self.tell(&format!("load {module}"), request, self.patience())?;
-            if manual {
-                self.tell("scan for LUNs as usual", set(SCAN, &usual), self.patience())?;
-                self.scan_targets()?;
+            let usual = self.keep_hosts_from_scanning()?;
+            self.tell(&format!("load {driver}"), request, self.patience())?;
+            if let Some(usual) = usual {
+                self.call("let SCSI hosts scan as usual", write_to(SCAN, &usual), self.patience())?;
+                self.scan_targets(driver)?;
             }
             self.mark("the scan for LUNs ends")?;
         }
         self.await_devices("scsi", Count::Luns)
     }
 
-    /// Has each host look behind the targets that it has (drivers/scsi/scsi_sysfs.c: store_scan(), a channel, a target and
-    /// any LUN).
-    fn scan_targets(&mut self) -> Result<(), Trouble> {
-        for (host, targets) in (0..).zip(self.boot.topology.targets_by_host()) {
-            for target in 0..targets {
-                let path = format!("/sys/class/scsi_host/host{host}/scan");
-                let doing = format!("scan target {target} of SCSI host {host}");
-                self.tell(&doing, set(&path, &format!("0 {target} -")), self.patience())?;
+    /// How they would scan; `None` where it cannot be set: then they do.
+    fn keep_hosts_from_scanning(&mut self) -> Result<Option<String>, Trouble> {
+        let Some(usual) = self.read(SCAN)? else { return Ok(None) };
+        Ok(self.set(SCAN, "manual")?.is_ok().then_some(usual))
+    }
+
+    /// Has each host of a driver look behind as many targets as any of them has (store_scan() in
+    /// drivers/scsi/scsi_sysfs.c: a channel, a target and any LUN).
+    fn scan_targets(&mut self, driver: &str) -> Result<(), Trouble> {
+        let topology = self.boot.topology;
+        let mut left = topology.hbas;
+        for host in 0..topology.hbas + OTHER_HOSTS {
+            if left == 0 {
+                break;
+            }
+            let folder = format!("/sys/class/scsi_host/host{host}");
+            if self.read(&format!("{folder}/proc_name"))?.is_none_or(|name| name != driver) {
+                continue;
+            }
+            left -= 1;
+            for target in 0..topology.targets() {
+                let request = write_to(&format!("{folder}/scan"), &format!("0 {target} -"));
+                self.tell(&format!("scan target {target} of SCSI host {host}"), request, self.patience())?;
             }
         }
         Ok(())
     }
 
-    /// What a file of one line says.
-    fn read(&mut self, path: &str) -> Result<String, Trouble> {
+    /// What a file of one line says; `None` where it cannot be read.
+    fn read(&mut self, path: &str) -> Result<Option<String>, Trouble> {
         let request = Request::ReadFile { path: path.to_owned() };
-        let (_, text) = self.call(&format!("read {path}"), request, self.patience())?;
-        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+        match self.guest.call(&format!("read {path}"), request, self.patience()) {
+            Ok((_, text)) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
+            Err(CallError::Refused(_)) => Ok(None),
+            Err(CallError::Lost(lost)) => Err(lost.into()),
+        }
     }
 
     pub(super) fn await_devices(&mut self, bus: &str, count: Count) -> Result<(), Trouble> {
@@ -105,8 +124,7 @@ impl Session<'_> {
             // Side by side: each write waits for the lock of its device, and so for the probe that holds it.
             let mut begun = Vec::new();
             for name in &names {
-                let path = format!("/sys/bus/{bus}/drivers/{driver}/{verb}");
-                let request = Request::Set { path, value: name.clone() };
+                let request = write_to(&format!("/sys/bus/{bus}/drivers/{driver}/{verb}"), name);
                 begun.push(self.guest.begin(&format!("{verb} {name}"), request)?);
             }
             for pending in begun {
@@ -169,6 +187,7 @@ impl Session<'_> {
     }
 }
 
-fn set(path: &str, value: &str) -> Request {
+/// To write a value to a file.
+pub(super) fn write_to(path: &str, value: &str) -> Request {
     Request::Set { path: path.to_owned(), value: value.to_owned() }
 }
