@@ -125,11 +125,7 @@ impl<'a> Session<'a> {
                 Step::AwaitDevices { bus, count } => self.await_devices(bus, count)?,
                 Step::AwaitBound { bus, driver, count } => self.await_bound(bus, driver, count)?,
                 Step::Write { path, value } => {
-                    self.tell(
-                        &format!("write {value} to {path}"),
-                        write_to(path, value),
-                        self.patience(),
-                    )?;
+                    self.tell(&format!("write {value} to {path}"), write_to(path, value), self.patience())?;
                     self.mark(&format!("wrote {value} to {path}"))?;
                 }
                 Step::Note { bus } => {
