@@ -83,6 +83,7 @@ impl From<Box<Lost>> for Wrong {
             Cause::AgentDied(_)
             | Cause::AgentRubbish(_)
             | Cause::QemuEnded(_)
+            | Cause::QemuCrashed(_)
             | Cause::QemuUnanswered(_)
             | Cause::Interrupted => Self::World(Trouble::Lost(lost).into()),
         }

@@ -56,6 +56,16 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
     ("qemu_killed_at_its_start", Fault::KilledAtStart, LOST.saying(&["start QEMU", KILLED, SIGKILL])),
     ("qemu_killed_in_boot", Fault::KilledInBoot, LOST.saying(&["could not boot", KILLED, SIGKILL])),
     (
+        "qemu_crashes_in_boot",
+        Fault::CrashesInBoot,
+        WELL.saying(&["supported", "start of this boot: QEMU crashed"]),
+    ),
+    (
+        "qemu_crashes_in_each_boot",
+        Fault::CrashesInEachBoot,
+        LOST.saying(&["could not boot", "QEMU crashed: ", "signal: 6"]),
+    ),
+    (
         "qemu_killed_in_the_scan",
         Fault::KilledAtCall("/scsi_host/"),
         LOST.saying(&["scan target 0 of SCSI host", KILLED, SIGKILL]),

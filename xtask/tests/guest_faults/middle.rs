@@ -48,6 +48,10 @@ pub(crate) enum Fault {
     KilledAtStart,
     /// When QMP is open, and the kernel begins.
     KilledInBoot,
+    /// As that, by an assertion of its own.
+    CrashesInBoot,
+    /// Each QEMU from this one on.
+    CrashesInEachBoot,
     /// While this module is loaded, or a file of such a path written.
     KilledAtCall(&'static str),
     /// When it is told this over QMP.
@@ -117,7 +121,9 @@ fn play() -> io::Result<ExitCode> {
     else {
         return Err(real.args(arguments).exec());
     };
-    if number()?.to_string() != guest || matches!(fault, Fault::None) {
+    let (number, guest) = (number()?, guest.parse().map_err(io::Error::other)?);
+    let has_it = if matches!(fault, Fault::CrashesInEachBoot) { number >= guest } else { number == guest };
+    if !has_it || matches!(fault, Fault::None) {
         return Err(real.args(arguments).exec());
     }
     match fault {
@@ -125,7 +131,7 @@ fn play() -> io::Result<ExitCode> {
             eprintln!("{LAST_WORDS}");
             Ok(ExitCode::FAILURE)
         }
-        Fault::KilledAtStart => die(),
+        Fault::KilledAtStart => die(Signal::SIGKILL),
         Fault::NoQmp => stay(),
         Fault::Qmp(text) => {
             adopt(qmp).write_all(text.as_bytes())?;
@@ -142,8 +148,8 @@ fn stay() -> ! {
     }
 }
 
-fn die() -> ! {
-    let _ = kill(Pid::this(), Signal::SIGKILL);
+fn die(of: Signal) -> ! {
+    let _ = kill(Pid::this(), of);
     stay()
 }
 
@@ -244,7 +250,13 @@ fn wait(qemu: &mut Child, answers: thread::JoinHandle<io::Result<()>>) -> io::Re
 /// Both die as one that is killed.
 fn murder(qemu: Pid) -> ! {
     let _ = kill(qemu, Signal::SIGKILL);
-    die()
+    die(Signal::SIGKILL)
+}
+
+/// Both die, as one that crashes.
+fn crash(qemu: Pid) -> ! {
+    let _ = kill(qemu, Signal::SIGKILL);
+    die(Signal::SIGABRT)
 }
 
 /// Hands the state of a saved guest on to QEMU.

@@ -30,6 +30,8 @@ pub enum Cause {
     Overdue(Duration),
     /// QEMU ended.
     QemuEnded(String),
+    /// QEMU ended by a fault of its own: an access to no memory, an assertion.
+    QemuCrashed(String),
     /// QEMU runs, and does not answer, or not as QEMU does.
     QemuUnanswered(String),
     /// Somebody asked us to stop.
@@ -44,6 +46,7 @@ impl Cause {
             Self::AgentDied(_)
             | Self::AgentRubbish(_)
             | Self::QemuEnded(_)
+            | Self::QemuCrashed(_)
             | Self::QemuUnanswered(_)
             | Self::Interrupted => false,
         }
@@ -60,6 +63,7 @@ impl fmt::Display for Cause {
             Self::Silence(long) => write!(f, "silence: not a word for {long:?}"),
             Self::Overdue(long) => write!(f, "overdue: the guest is alive, but not done after {long:?}"),
             Self::QemuEnded(how) => write!(f, "QEMU ended: {how}"),
+            Self::QemuCrashed(how) => write!(f, "QEMU crashed: {how}"),
             Self::QemuUnanswered(why) => f.write_str(why),
             Self::Interrupted => f.write_str("interrupted"),
         }

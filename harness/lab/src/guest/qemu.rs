@@ -5,12 +5,14 @@ mod walls;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use evidence::console::Death;
+use nix::sys::signal::Signal;
 use protocol::{Answer, Call, Hello, Reply, Request, Word};
 
 use crate::cancel;
@@ -29,6 +31,10 @@ pub use walls::Walls;
 
 /// How long a call may go unanswered before the agent is asked whether it is there.
 const PING_AFTER: Duration = Duration::from_secs(5);
+
+/// Signals by which the kernel ends a process for what it did, and abort().
+const CRASHES: [Signal; 5] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT];
 
 /// How long the rest of a death notice may take to arrive: registers, stack, the line "end Kernel panic".
 const LAST_WORDS: Duration = Duration::from_millis(700);
@@ -233,8 +239,16 @@ impl Qemu {
         match self.qmp.as_mut().and_then(Monitor::last_word).as_deref() {
             Some("guest-reset") => Cause::Reset,
             Some(reason) => Cause::QemuEnded(self.how_qemu_ended(reason)),
-            None => Cause::QemuEnded(self.how_qemu_ended(seen)),
+            None => {
+                let how = self.how_qemu_ended(seen);
+                if self.crashed() { Cause::QemuCrashed(how) } else { Cause::QemuEnded(how) }
+            }
         }
+    }
+
+    fn crashed(&mut self) -> bool {
+        let signal = self.process.ended_within(Duration::ZERO).and_then(|status| status.signal());
+        signal.is_some_and(|signal| CRASHES.iter().any(|crash| *crash as i32 == signal))
     }
 
     fn how_qemu_ended(&mut self, reason: &str) -> String {

@@ -123,12 +123,22 @@ impl Restoring {
     pub(crate) fn finish(self) -> Result<Guest, Failure> {
         let Self { qemu, hello, folder } = self;
         let qemu = qemu.finish().map_err(|trouble| not_restored(trouble, &folder))?;
-        let mut guest = Guest { qemu, hello };
+        let mut guest = Guest { qemu, hello, crashes: Vec::new() };
         match guest.quick_call("live on where it was saved", Request::Ping) {
             Ok(_) => Ok(guest),
             Err(e) => Err(not_restored(e.into_trouble(Kind::Guest, "restore a guest", &folder), &folder)),
         }
     }
+}
+
+/// Keeps what a QEMU left that crashed, while the next one is started in the same folder.
+fn keep_crash(folder: &Path, number: usize) -> Result<(), Failure> {
+    for name in ["console.log", "qemu.log"] {
+        let path = folder.join(name);
+        std::fs::rename(&path, folder.join(format!("crash-{number}-{name}")))
+            .map_err(|e| Failure::file("rename", &path, &e))?;
+    }
+    Ok(())
 }
 
 fn not_restored(trouble: Trouble, folder: &Path) -> Failure {
@@ -151,7 +161,15 @@ fn not_restored(trouble: Trouble, folder: &Path) -> Failure {
 pub struct Guest {
     qemu: Qemu,
     hello: Hello,
+    crashes: Vec<String>,
 }
+
+/// How often QEMU is started for a guest, where it crashes before the agent's first word.
+///
+/// Under TCG it may: while one vCPU maps a PCI device anew, another may look a device up in a table that is not the one
+/// its place is in (QEMU 7.2: memory_region_dispatch_read() of no region, seen twice in some thousand boots). The kernel
+/// has done nothing wrong, nor shown anything yet.
+const STARTS: usize = 3;
 
 impl Guest {
     /// Starts QEMU and waits for the agent's first word.
@@ -169,6 +187,21 @@ impl Guest {
     /// # Errors
     /// As [`Guest::start`].
     pub(crate) fn start_on(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
+        let mut crashes = Vec::new();
+        loop {
+            match Self::try_start(order, Arc::clone(&cpus)) {
+                Err(Trouble::Lost(lost))
+                    if matches!(lost.cause, Cause::QemuCrashed(_)) && crashes.len() + 1 < STARTS =>
+                {
+                    crashes.push(lost.cause.to_string());
+                    keep_crash(order.folder, crashes.len())?;
+                }
+                started => return started.map(|guest| Self { crashes, ..guest }),
+            }
+        }
+    }
+
+    fn try_start(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
         let mut qemu = Qemu::start(order, cpus)?;
         let doing = format!("boot {}", order.kernel.path.display());
         let hello = qemu.await_hello(&doing, order.patience.boot)?;
@@ -177,7 +210,7 @@ impl Guest {
                 format!("the agent speaks version {}, the harness {}", hello.version, protocol::VERSION);
             return Err(Failure::new(Kind::Guest, doing, seen, "build the guest image again").into());
         }
-        Ok(Self { qemu, hello })
+        Ok(Self { qemu, hello, crashes: Vec::new() })
     }
 
     /// Starts QEMU with the state of a guest that was saved. The order has to be that of the guest that was saved,
@@ -216,6 +249,11 @@ impl Guest {
     /// It has, or a stop was asked for.
     pub(crate) fn listen(&mut self, doing: &str) -> Result<(), Box<Lost>> {
         Ok(self.qemu.listen(doing)?)
+    }
+
+    /// How QEMU crashed before it was started once more, each time.
+    pub(crate) fn crashes(&self) -> &[String] {
+        &self.crashes
     }
 
     /// Begins anew to look at who else is busy on its CPUs, as it does from the start of QEMU on.

@@ -178,7 +178,11 @@ fn lead(
     if !from_boot {
         guest.restart_lookout();
     }
+    let crashes = guest.crashes().to_vec();
     let mut session = Session::new(guest, boot, from_boot);
+    for how in crashes {
+        session.blind_to(format!("an earlier start of this boot: {how}"));
+    }
     witnesses::watch_for_hangs(&mut session)?;
     let mut saved = None;
     match Step::at_first_phase(boot.steps) {

@@ -9,7 +9,7 @@ use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
-use super::{Fault, UNDER_WAY, adopt, murder, stay};
+use super::{Fault, UNDER_WAY, adopt, crash, murder, stay};
 
 /// What QEMU says first over QMP; half of that; and something else.
 pub(crate) const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, \
@@ -99,9 +99,18 @@ pub(super) fn answers(fault: Fault, qemu: Pid, from: &UnixStream, mut to: &UnixS
         let line = line? + "\n";
         to.write_all(line.as_bytes())?;
         // The first answer is to the greeting: QMP is open.
-        if matches!(fault, Fault::KilledInBoot) && line.starts_with("{\"return\"") {
-            thread::sleep(UNDER_WAY);
-            murder(qemu);
+        if line.starts_with("{\"return\"") {
+            match fault {
+                Fault::KilledInBoot => {
+                    thread::sleep(UNDER_WAY);
+                    murder(qemu);
+                }
+                Fault::CrashesInBoot | Fault::CrashesInEachBoot => {
+                    thread::sleep(UNDER_WAY);
+                    crash(qemu);
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
