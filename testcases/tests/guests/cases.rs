@@ -111,7 +111,9 @@ fn check(case: &Case, kernel: &Recipe, flavour: &str, entry: &mut TestEntry) -> 
     });
     (entry.limit, entry.spent) = first.as_ref().map(|(limit, spent)| (limit.into(), spent.into())).unzip();
     let Verdict { findings, others } = Verdict::of(case, behaves, &circumstances, &seen);
-    entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome));
+    // What is missing might have refuted it.
+    let missing = lost.iter().map(|_| Outcome::Inconclusive);
+    entry.outcome = Outcome::of_all(findings.iter().map(|finding| finding.outcome).chain(missing));
     (entry.findings, entry.others) = (findings, others);
     let (mut wrong, mut untold) = (Vec::new(), Vec::new());
     let mut hold = |what: &str, finding: &Finding, needed: Outcome| {

@@ -166,9 +166,8 @@ pub struct Guest {
 
 /// How often QEMU is started for a guest, where it crashes before the agent's first word.
 ///
-/// Under TCG it may: while one vCPU maps a PCI device anew, another may look a device up in a table that is not the one
-/// its place is in (QEMU 7.2: memory_region_dispatch_read() of no region, seen twice in some thousand boots). The kernel
-/// has done nothing wrong, nor shown anything yet.
+/// Seen with QEMU 7.2 under TCG, as the kernel set up PCI with two vCPUs: SIGSEGV in memory_region_dispatch_write(), which
+/// was given no region. The kernel has shown nothing by then.
 const STARTS: usize = 3;
 
 impl Guest {

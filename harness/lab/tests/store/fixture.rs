@@ -86,6 +86,8 @@ impl Fixture {
         write_source(&source);
         let archive = fs::File::create(folder.path().join("linux-fake.tar.xz")).unwrap();
         let mut tar = tar::Builder::new(liblzma::write::XzEncoder::new(archive, 0));
+        // The same content is the same source, whenever it was written.
+        tar.mode(tar::HeaderMode::Deterministic);
         tar.append_dir_all("linux-fake", &source).unwrap();
         tar.into_inner().unwrap().finish().unwrap();
         let fixture = Self { folder };
