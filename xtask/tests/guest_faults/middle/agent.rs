@@ -49,7 +49,10 @@ pub(super) fn agents_calls(
         match fault {
             Fault::KilledAtCall(what) if loads(what) || writes(what) => {
                 protocol::write_line(&mut agent, &call, &[])?;
-                thread::sleep(UNDER_WAY);
+                // A write may be done by then.
+                if loads(what) {
+                    thread::sleep(UNDER_WAY);
+                }
                 murder(qemu);
             }
             _ if loads(PROBES) && misspeak(fault, call.id, &harness)? => {}
