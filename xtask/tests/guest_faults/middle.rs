@@ -247,16 +247,10 @@ fn wait(qemu: &mut Child, answers: thread::JoinHandle<io::Result<()>>) -> io::Re
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(98)).unwrap_or(97)))
 }
 
-/// Both die as one that is killed.
-fn murder(qemu: Pid) -> ! {
+/// Both die, for the harness as one that this signal has ended.
+fn murder(qemu: Pid, of: Signal) -> ! {
     let _ = kill(qemu, Signal::SIGKILL);
-    die(Signal::SIGKILL)
-}
-
-/// Both die, as one that crashes.
-fn crash(qemu: Pid) -> ! {
-    let _ = kill(qemu, Signal::SIGKILL);
-    die(Signal::SIGABRT)
+    die(of)
 }
 
 /// Hands the state of a saved guest on to QEMU.

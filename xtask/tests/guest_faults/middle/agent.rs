@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use protocol::{Answer, Call, Hello, Reply, Request, Word};
 
@@ -53,7 +54,7 @@ pub(super) fn agents_calls(
                 if loads(what) {
                     thread::sleep(UNDER_WAY);
                 }
-                murder(qemu);
+                murder(qemu, Signal::SIGKILL);
             }
             _ if loads(PROBES) && misspeak(fault, call.id, &harness)? => {}
             _ => protocol::write_line(&mut agent, &call, &[])?,

@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use nix::cmsg_space;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::Pid;
 
-use super::{Fault, UNDER_WAY, adopt, crash, murder, stay};
+use super::{Fault, UNDER_WAY, adopt, murder, stay};
 
 /// What QEMU says first over QMP; half of that; and something else.
 pub(crate) const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, \
@@ -56,7 +57,7 @@ pub(super) fn commands(fault: Fault, qemu: Pid, from: &UnixStream, to: &UnixStre
         if let Fault::KilledAtCommand(command) = fault
             && told(command)
         {
-            murder(qemu);
+            murder(qemu, Signal::SIGKILL);
         }
         if let Fault::Nonsense(command, nonsense) = fault
             && told(command)
@@ -99,18 +100,14 @@ pub(super) fn answers(fault: Fault, qemu: Pid, from: &UnixStream, mut to: &UnixS
         let line = line? + "\n";
         to.write_all(line.as_bytes())?;
         // The first answer is to the greeting: QMP is open.
+        let of = match fault {
+            Fault::KilledInBoot => Signal::SIGKILL,
+            Fault::CrashesInBoot | Fault::CrashesInEachBoot => Signal::SIGABRT,
+            _ => continue,
+        };
         if line.starts_with("{\"return\"") {
-            match fault {
-                Fault::KilledInBoot => {
-                    thread::sleep(UNDER_WAY);
-                    murder(qemu);
-                }
-                Fault::CrashesInBoot | Fault::CrashesInEachBoot => {
-                    thread::sleep(UNDER_WAY);
-                    crash(qemu);
-                }
-                _ => {}
-            }
+            thread::sleep(UNDER_WAY);
+            murder(qemu, of);
         }
     }
     Ok(())
