@@ -226,7 +226,7 @@ impl Boots for Stage {
     }
 }
 
-/// Commits one after the other in a new git tree, each with a line more in its file; their names.
+/// Commits one after the other in the git tree of a new kernel, each with a line more in its file; their names.
 pub(super) fn history(tree: &Path, number: usize) -> Vec<String> {
     fs::create_dir_all(tree).unwrap();
     git(tree, &["init", "--quiet", "--initial-branch=main"], "");
@@ -238,6 +238,9 @@ pub(super) fn history(tree: &Path, number: usize) -> Vec<String> {
         let (length, size) = (subject.len(), lines.len());
         stream.push_str(&format!("commit refs/heads/main\ncommitter A <a@b> {place} +0000\n"));
         stream.push_str(&format!("data {length}\n{subject}\nM 100644 inline {file}\ndata {size}\n{lines}\n"));
+        for name in ["Makefile", "Kconfig", "drivers/base/dd.c"].into_iter().filter(|_| place == 0) {
+            stream.push_str(&format!("M 100644 inline {name}\ndata 0\n\n"));
+        }
     }
     git(tree, &["fast-import", "--quiet"], &stream);
     let names = git(tree, &["rev-list", "--reverse", "main"], "");

@@ -15,9 +15,12 @@ pub(crate) struct Known {
     pub(crate) shallow: Option<PathBuf>,
 }
 
+/// What a kernel source has.
+pub(crate) const OF_A_SOURCE: [&str; 3] = ["Makefile", "Kconfig", "drivers/base/dd.c"];
+
 /// Whether a folder is the top of a kernel source.
 pub(crate) fn is_source(folder: &Path) -> bool {
-    ["Makefile", "Kconfig", "drivers/base/dd.c"].iter().all(|name| folder.join(name).is_file())
+    OF_A_SOURCE.iter().all(|name| folder.join(name).is_file())
 }
 
 impl Known {
@@ -98,6 +101,17 @@ impl Known {
             alike => format!("did you mean one of: {}?", alike.join(", ")),
         };
         Err(Failure::new(Kind::Asked, attempt, seen.join("; "), next))
+    }
+
+    /// Whether a commit is one of a kernel source.
+    ///
+    /// # Errors
+    /// As [`Git::run`]; `Asked` with what git says.
+    pub(crate) fn has_source(&self, commit: &str) -> Result<bool, Failure> {
+        let attempt = format!("look at the commit {commit} in {}", self.folder.display());
+        let question = [&["ls-tree", "--full-tree", "--name-only", commit, "--"], &OF_A_SOURCE[..]].concat();
+        let there = self.git.ask(&attempt, &question, Kind::Asked, "look at what git says")?;
+        Ok(there.lines().count() == OF_A_SOURCE.len())
     }
 
     /// A short name for a commit: its tag, else the beginning of its name.

@@ -36,6 +36,7 @@ pub fn ends(tree: &Path, good: &str, bad: &str, paths: &[String]) -> Result<Ends
     let Ends { good, bad } = &ends;
     history.known.refuse_missing(&history.attempt, &["--no-walk", &format!("{good}^{{tree}}")])?;
     history.known.refuse_missing(&history.attempt, &[bad, &format!("^{good}")])?;
+    history.refuse_other_projects()?;
     history.refuse_untouched(paths)?;
     Ok(ends)
 }
@@ -56,6 +57,18 @@ struct History<'a> {
 }
 
 impl History<'_> {
+    /// Of another project's history every commit would fail to be built. Between the ends there may be such commits:
+    /// those of trees that were merged later.
+    fn refuse_other_projects(&self) -> Result<(), Failure> {
+        for end in [&self.ends.good, &self.ends.bad] {
+            if !self.known.has_source(end)? {
+                let seen = format!("{end} is no commit of a kernel source: it has no drivers/base/dd.c");
+                return self.refuse(&seen, "name a git tree of the kernel");
+            }
+        }
+        Ok(())
+    }
+
     /// Neither may come before the other: then git asks for where they part.
     fn refuse_swapped(&self) -> Result<(), Failure> {
         let question = ["merge-base", "--is-ancestor", &self.ends.bad, &self.ends.good];
@@ -129,6 +142,7 @@ mod tests {
     use super::*;
     use crate::kernel::bisection::{Bisection, Mark, Next};
     use crate::kernel::git::Git;
+    use crate::kernel::tree::OF_A_SOURCE;
     use std::path::PathBuf;
 
     /// Eight commits, of which every other one touches the same file.
@@ -140,9 +154,12 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let mut fixture = Self { folder: tempfile::tempdir().unwrap(), commits: Vec::new() };
-            fs::create_dir_all(fixture.tree("linux").join("drivers")).unwrap();
+            fs::create_dir_all(fixture.tree("linux").join("drivers/base")).unwrap();
             fixture.git("linux", &["init", "--quiet", "--initial-branch=main"]);
             fixture.git("linux", &["config", "uploadpack.allowFilter", "true"]);
+            for name in OF_A_SOURCE {
+                fs::write(fixture.tree("linux").join(name), "").unwrap();
+            }
             for number in 0..8 {
                 let name = ["drivers/even.c", "drivers/odd.c"][number % 2];
                 fs::write(fixture.tree("linux").join(name), number.to_string()).unwrap();
@@ -201,6 +218,21 @@ mod tests {
         fixture.refused("linux", 6, &["drivers/even.c"], &["no commit between them touches drivers/even.c"]);
         let swapped = ends(&fixture.tree("linux"), "main", &fixture.commits[1], &[]).unwrap_err();
         assert!(swapped.next.contains("swap them"), "{swapped}");
+    }
+
+    #[test]
+    fn the_history_of_another_project_is_refused_at_either_end() {
+        let mut fixture = Fixture::new();
+        fixture.git("linux", &["rm", "--quiet", "drivers/base/dd.c"]);
+        fixture.git("linux", &["commit", "--quiet", "--message=no kernel"]);
+        fixture.commits.push(fixture.git("linux", &["rev-parse", "HEAD"]));
+        let parts = ["it has no drivers/base/dd.c", "name a git tree of the kernel"];
+        fixture.refused("linux", 1, &[], &[&parts[..], &[fixture.commits[8].as_str()]].concat());
+        fixture.git("linux", &["checkout", "--quiet", "HEAD~1", "--", "drivers/base/dd.c"]);
+        fixture.git("linux", &["commit", "--quiet", "--message=a kernel"]);
+        fixture.refused("linux", 8, &[], &[&parts[..], &[fixture.commits[8].as_str()]].concat());
+        // Whatever lies between: it is skipped.
+        fixture.ends("linux", 7, "HEAD", &[]).unwrap();
     }
 
     #[test]
