@@ -193,6 +193,11 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     }
     // Which parts have tests of these names: no kernel is built for a filter that asks for no guest.
     let names = find_each(&tests)?;
+    // Here, and not when their turn comes, so that a missing network is seen before the kernels are built.
+    let asked = |names: &str| filters.iter().any(|filter| filter.is_none_or(|filter| names.contains(filter)));
+    if order.setup && order.parts.iter().zip(&names).any(|(part, names)| *part == FORMATS && asked(names)) {
+        install_validators(watch)?;
+    }
     // Of each process whether all of its tests passed: of those that note what became of each, and of the others.
     let (mut noting, mut silent) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
@@ -202,9 +207,6 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                 && !names.contains(filter)
             {
                 continue;
-            }
-            if *part == FORMATS && order.setup {
-                install_validators(watch)?;
             }
             let mut more = Vec::from_iter(filter);
             more.extend(order.exact.then_some("--exact"));
