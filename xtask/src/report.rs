@@ -37,6 +37,7 @@ fn render(format: ReportFormat, run: &Path, found: &Found) -> Result<String, Fai
         ReportFormat::Html => {
             let kernels = kept::kernels(run, found)?;
             let (timelines, remarks) = kept::timelines(run, found);
+            remarks.iter().for_each(|remark| complain(remark));
             report::html::render(&Page { found, kernels: &kernels, timelines: &timelines, remarks: &remarks })
         }
         ReportFormat::Perfetto => {

@@ -33,7 +33,7 @@ pub(super) fn measure(workspace: &Path, lineup: &mut Lineup, watch: &dyn Watch) 
         watch.count(round, Some(ROUNDS), "rounds");
         for (luns, [with_agent, with_bare]) in SIZES.into_iter().zip(&mut times) {
             let (time, said) = to_first_word(lineup, luns, &agent)?;
-            with_agent.push(time);
+            with_agent.extend(time);
             with_bare.push(to_line(lineup, luns, &bare)?);
             if luns == SIZES[0] {
                 log = said;
@@ -90,14 +90,19 @@ fn shape(luns: u32) -> Topology {
     Topology::new(2, luns.min(4), luns, Duration::from_millis(20))
 }
 
-/// To the agent's first word, and the kernel's log up to there.
-fn to_first_word(lineup: &mut Lineup, luns: u32, initramfs: &Path) -> Result<(Duration, String), Failure> {
+/// To the agent's first word, and the kernel's log up to there. `None` where QEMU crashed and was started once more: that
+/// is no boot's time.
+fn to_first_word(
+    lineup: &mut Lineup,
+    luns: u32,
+    initramfs: &Path,
+) -> Result<(Option<Duration>, String), Failure> {
     let (at, kernel, topology) =
         (folder(lineup, &format!("agent-{luns}"))?, bootable(lineup)?.image, shape(luns));
     let order = order(lineup, &topology, &kernel, initramfs, &at);
     let begun = Instant::now();
     let mut guest = Guest::start(&order)?;
-    let time = begun.elapsed();
+    let time = Some(begun.elapsed()).filter(|_| guest.crashes().is_empty());
     let log = guest.quick_call("read the kernel log", Request::ReadKmsg);
     guest.end();
     let next = "read console.log in the folder of the run";

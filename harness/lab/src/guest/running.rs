@@ -251,7 +251,7 @@ impl Guest {
     }
 
     /// How QEMU crashed before it was started once more, each time.
-    pub(crate) fn crashes(&self) -> &[String] {
+    pub fn crashes(&self) -> &[String] {
         &self.crashes
     }
 
