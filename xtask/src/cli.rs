@@ -103,7 +103,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_LUNS), default_value_t = 64)]
     pub(crate) luns: u32,
     /// How long a LUN takes for a read, up to 60s: 20ms, 500us, 1s
-    #[arg(long, value_name = "DUR", allow_negative_numbers = true, default_value = "20ms", value_parser = latency)]
+    #[arg(long, value_name = "DUR", allow_negative_numbers = true, default_value = "10ms", value_parser = latency)]
     pub(crate) latency: Duration,
     /// Boots of each kernel, interleaved: 1 to 1000, or `auto`, which goes on until every comparison is clear, at
     /// least 3 and at most 30 times

@@ -89,7 +89,7 @@ pub(super) fn usual_vcpus(nodes: u32) -> u32 {
 
 /// The guest of a bench that nobody asked otherwise, with so many nodes.
 pub(crate) fn usual(nodes: u32) -> Topology {
-    Topology { vcpus: usual_vcpus(nodes), ..Topology::new(nodes, 4, 64, Duration::from_millis(20)) }
+    Topology { vcpus: usual_vcpus(nodes), ..Topology::new(nodes, 4, 64, Duration::from_millis(10)) }
 }
 
 /// How often each boot is forked.

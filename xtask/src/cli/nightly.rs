@@ -33,7 +33,7 @@ pub(crate) struct NightlyArguments {
     /// Only the bench
     #[arg(long)]
     pub(crate) no_tests: bool,
-    /// The guest of the bench: 2 nodes, 4 controllers, 64 LUNs of 20ms and as many vCPUs as host cores, at most two for
+    /// The guest of the bench: 2 nodes, 4 controllers, 64 LUNs of 10ms and as many vCPUs as host cores, at most two for
     /// each node, where nothing else is said
     #[command(flatten)]
     pub(crate) shape: ShapeArguments,

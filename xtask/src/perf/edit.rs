@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use evidence::judge::Outcome;
 use lab::accelerator::Wish;
 use lab::failure::{Failure, Kind};
-use lab::guest::topology::Topology;
 use lab::kernel::{Catalogue, Origin, Store};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
@@ -15,13 +14,14 @@ use testcases::Rounds;
 
 use super::{CASE, Row, seconds};
 use crate::bench::Plan;
+use crate::cli::usual;
 
 /// What an edit may take to its verdict.
 const MOST: Duration = Duration::from_secs(45);
 /// What a bench of kernels that are there may take.
 ///
-/// Seen under TCG on two cores: 22 s. Of them 12.7 s are the probes of three boots of `without`, one at a time, and two
-/// boots are too few for an interval that holds at every look (`evidence::sequential`).
+/// Seen under TCG on two cores: 17 to 21 s. Of them 6 s are reads of three boots of `without`, one at a time, and two boots
+/// are too few for an interval that holds at every look (`evidence::sequential`).
 const MOST_OF_A_BENCH: Duration = Duration::from_secs(20);
 
 /// `without` and `with` have to be there; the edit is made to the last patch of the second.
@@ -95,7 +95,7 @@ fn edited(patch: &str, nonce: &str) -> Option<String> {
 /// A bench for which nothing is said, with its verdict; how long that took.
 fn bench(edited: Instant, lineup: &Lineup, watch: &dyn Watch) -> Result<Duration, Failure> {
     let begun = Instant::now();
-    let topology = Topology::new(2, 4, 64, Duration::from_millis(20));
+    let topology = usual(2);
     let rounds = Rounds::UntilClear { least: 3, most: 30 };
     let plan = Plan {
         case: CASE,

@@ -101,6 +101,8 @@ fn bench(folder: &Path, fault: Fault, expected: &Expected) -> io::Result<Child> 
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command
         .args(["bench", "--kernels", KERNEL, "--luns", "8", "--hbas", "1", "--accel", "tcg"])
+        // Three reads of a probe take longer than it is under way when its QEMU is killed.
+        .args(["--latency", "50ms"])
         .args(["--boots", boots, "--forks", &expected.forks.to_string(), "--out"])
         .arg(folder.join("run"))
         .env("PATH", format!("{}:{path}", folder.join("bin").display()))
