@@ -84,6 +84,7 @@ impl From<Box<Lost>> for Wrong {
             | Cause::AgentRubbish(_)
             | Cause::QemuEnded(_)
             | Cause::QemuCrashed(_)
+            | Cause::QemuStale(_)
             | Cause::QemuUnanswered(_)
             | Cause::Interrupted => Self::World(Trouble::Lost(lost).into()),
         }

@@ -54,6 +54,8 @@ pub(crate) enum Fault {
     CrashesInEachBoot,
     /// While this module is loaded, or a file of such a path written.
     KilledAtCall(&'static str),
+    /// Then its kernel says on the console that it died, as it does of code that TCG should not have run any more.
+    StaleAtCall(&'static str),
     /// When it is told this over QMP.
     KilledAtCommand(&'static str),
     /// When it is told this over QMP, it does not hear it, and answers so. Then nothing more is said.
@@ -266,6 +268,11 @@ fn hand_state_on(fault: Fault, from: &mut UnixStream, to: &mut UnixStream) -> io
         }
         _ => io::copy(from, to),
     }
+}
+
+/// Says this on the console.
+fn say_on_console(line: &str) -> io::Result<()> {
+    File::options().append(true).open("/proc/self/fd/1")?.write_all(line.as_bytes())
 }
 
 /// Says on the console twice of what is kept of one.

@@ -32,6 +32,8 @@ pub enum Cause {
     QemuEnded(String),
     /// QEMU ended by a fault of its own: an access to no memory, an assertion.
     QemuCrashed(String),
+    /// QEMU ran code that the kernel had changed, and the kernel took that for an oops: this line.
+    QemuStale(String),
     /// QEMU runs, and does not answer, or not as QEMU does.
     QemuUnanswered(String),
     /// Somebody asked us to stop.
@@ -47,9 +49,15 @@ impl Cause {
             | Self::AgentRubbish(_)
             | Self::QemuEnded(_)
             | Self::QemuCrashed(_)
+            | Self::QemuStale(_)
             | Self::QemuUnanswered(_)
             | Self::Interrupted => false,
         }
+    }
+
+    /// Whether it is a fault of QEMU that comes with chance: another guest may be well.
+    pub(crate) fn is_chance(&self) -> bool {
+        matches!(self, Self::QemuCrashed(_) | Self::QemuStale(_))
     }
 }
 
@@ -64,6 +72,9 @@ impl fmt::Display for Cause {
             Self::Overdue(long) => write!(f, "overdue: the guest is alive, but not done after {long:?}"),
             Self::QemuEnded(how) => write!(f, "QEMU ended: {how}"),
             Self::QemuCrashed(how) => write!(f, "QEMU crashed: {how}"),
+            Self::QemuStale(line) => {
+                write!(f, "QEMU ran code that the kernel had changed, as TCG before 8.1 may: {line}")
+            }
             Self::QemuUnanswered(why) => f.write_str(why),
             Self::Interrupted => f.write_str("interrupted"),
         }

@@ -9,6 +9,7 @@ mod qemu;
 mod qmp;
 mod running;
 mod snapshot;
+mod stale;
 pub mod topology;
 mod wire;
 
@@ -17,6 +18,7 @@ pub use lost::{Cause, Lost, Trouble};
 pub(crate) use qemu::try_kvm;
 pub use qemu::{Walls, boot_on_terminal, qemu_version, time_to_line};
 pub use running::{CallError, Guest, Image, Order, Patience};
-pub(crate) use running::{Pending, Restoring};
+pub(crate) use running::{Pending, Restoring, start_again};
 pub use snapshot::Snapshot;
+pub use stale::may_run_stale_code;
 pub(crate) use wire::{LastLine, watch_console};

@@ -15,6 +15,7 @@ use evidence::console::Death;
 use nix::sys::signal::Signal;
 use protocol::{Answer, Call, Hello, Reply, Request, Word};
 
+use crate::accelerator::Accelerator;
 use crate::cancel;
 use crate::child::Offspring;
 use crate::cores::Lease;
@@ -22,6 +23,7 @@ use crate::guest::lost::{Cause, Lost};
 use crate::guest::neighbours::Lookout;
 use crate::guest::qmp::Monitor;
 use crate::guest::running::{CallError, Patience};
+use crate::guest::stale;
 use crate::guest::wire::{Calls, Event, LastLine, Talk};
 
 pub(super) use launch::Restoring;
@@ -53,6 +55,7 @@ pub(super) struct Qemu {
     early: HashMap<u64, (Result<Answer, String>, Vec<u8>)>,
     next_id: u64,
     pub(super) patience: Patience,
+    accelerator: Accelerator,
     folder: PathBuf,
     /// Its CPUs, unless it has given them back. Else that is when the process has ended: fields are dropped in this
     /// order.
@@ -223,13 +226,16 @@ impl Qemu {
         }
     }
 
-    /// A panic because PID 1 ended is the agent's death, and its reason stands in the line above.
+    /// A panic because PID 1 ended is the agent's death, and its reason stands in the line above. An oops may be QEMU's.
     fn cause_of(&self, death: Death, line: String) -> Cause {
         if death == Death::Panic && line.contains("Attempted to kill init") {
             let console = std::fs::read(self.folder.join("console.log")).unwrap_or_default();
             let console = String::from_utf8_lossy(&console);
             let reason = console.lines().rev().find_map(|line| line.split_once(protocol::MARK));
             return Cause::AgentDied(reason.map_or(line, |(_, reason)| reason.trim().to_owned()));
+        }
+        if stale::is_unexpected_int3(&line) && stale::may_run_stale_code(self.accelerator) {
+            return Cause::QemuStale(line);
         }
         Cause::Kernel { death, line }
     }

@@ -164,11 +164,29 @@ pub struct Guest {
     crashes: Vec<String>,
 }
 
-/// How often QEMU is started for a guest, where it crashes before the agent's first word.
+/// How often a guest is started, where a fault of QEMU ends it that comes with chance.
 ///
-/// Seen with QEMU 7.2 under TCG, as the kernel set up PCI with two vCPUs: SIGSEGV in memory_region_dispatch_write(), which
-/// was given no region. The kernel has shown nothing by then.
+/// Seen with QEMU 7.2 under TCG: SIGSEGV in memory_region_dispatch_write(), which was given no region, as the kernel set
+/// up PCI with two vCPUs; and what [`Cause::QemuStale`] is for.
 const STARTS: usize = 3;
+
+/// Starts a guest in this folder, and once more where QEMU is why it ended: what it came to, and how QEMU failed before,
+/// each time. To be used up to where anything is measured: until then a kernel has shown nothing.
+pub(crate) fn start_again<T>(
+    folder: &Path,
+    mut start: impl FnMut() -> Result<T, Trouble>,
+) -> Result<(T, Vec<String>), Trouble> {
+    let mut crashes = Vec::new();
+    loop {
+        match start() {
+            Err(Trouble::Lost(lost)) if lost.cause.is_chance() && crashes.len() + 1 < STARTS => {
+                crashes.push(lost.cause.to_string());
+                keep_crash(folder, crashes.len())?;
+            }
+            started => return started.map(|guest| (guest, crashes)),
+        }
+    }
+}
 
 impl Guest {
     /// Starts QEMU and waits for the agent's first word.
@@ -178,29 +196,16 @@ impl Guest {
     /// # Errors
     /// A failure where QEMU cannot be started; [`Lost`] where the guest does not come up.
     pub fn start(order: &Order<'_>) -> Result<Self, Trouble> {
-        Self::start_on(order, Arc::new(cores::lease(order.cpus)?))
+        let cpus = Arc::new(cores::lease(order.cpus)?);
+        let start = || Self::start_once(order, Arc::clone(&cpus));
+        start_again(order.folder, start).map(|(guest, crashes)| Self { crashes, ..guest })
     }
 
-    /// The same, on CPUs that it shares with whoever else has them.
+    /// The same, on CPUs that it shares with whoever else has them, and not again where QEMU fails.
     ///
     /// # Errors
     /// As [`Guest::start`].
-    pub(crate) fn start_on(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
-        let mut crashes = Vec::new();
-        loop {
-            match Self::try_start(order, Arc::clone(&cpus)) {
-                Err(Trouble::Lost(lost))
-                    if matches!(lost.cause, Cause::QemuCrashed(_)) && crashes.len() + 1 < STARTS =>
-                {
-                    crashes.push(lost.cause.to_string());
-                    keep_crash(order.folder, crashes.len())?;
-                }
-                started => return started.map(|guest| Self { crashes, ..guest }),
-            }
-        }
-    }
-
-    fn try_start(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
+    pub(crate) fn start_once(order: &Order<'_>, cpus: Arc<Lease>) -> Result<Self, Trouble> {
         let mut qemu = Qemu::start(order, cpus)?;
         let doing = format!("boot {}", order.kernel.path.display());
         let hello = qemu.await_hello(&doing, order.patience.boot)?;
@@ -250,7 +255,7 @@ impl Guest {
         Ok(self.qemu.listen(doing)?)
     }
 
-    /// How QEMU crashed before it was started once more, each time.
+    /// How QEMU failed before it was started once more, each time.
     pub fn crashes(&self) -> &[String] {
         &self.crashes
     }

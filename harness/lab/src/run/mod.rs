@@ -22,7 +22,7 @@ use crate::cancel;
 use crate::cores::{self, Lease};
 use crate::failure::{Failure, Kind};
 use crate::guest::topology::Topology;
-use crate::guest::{Guest, Lost, Order, Patience, Trouble, Walls};
+use crate::guest::{self, Guest, Lost, Order, Patience, Trouble, Walls};
 use crate::kernel::initcalls;
 use record::as_text;
 use round::Turn;
@@ -154,16 +154,46 @@ fn lead(
     save: bool,
     turn: Option<&Turn<'_>>,
 ) -> Result<(Record, Option<Saved>), Trouble> {
-    let from_boot = Step::look_from_boot(boot.steps);
     write(
         &boot.folder.join("boot.json"),
         &Asked { beside: turn.map_or(0, Turn::others), ..Asked::of(boot, None) },
     )?;
+    let start = || begin(boot, Arc::clone(&cpus));
+    let ((mut session, under_way), crashes) = guest::start_again(boot.folder, start)?;
+    for how in crashes {
+        session.blind_to(format!("an earlier start of this boot: {how}"));
+    }
+    let mut saved = None;
+    match Step::at_first_phase(boot.steps) {
+        Some((_, rest)) => {
+            turn.map_or(Ok(()), Turn::check)?;
+            if save {
+                let (snapshot, at) = session.save()?;
+                saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
+            }
+            if let Some(turn) = turn {
+                session.await_turn(turn, under_way)?;
+            }
+            session.carry_out(rest)?;
+        }
+        None => session.carry_out(boot.steps)?,
+    }
+    let table = match &boot.kernel.symbols {
+        Some(symbols) if Step::look_from_boot(boot.steps) => initcalls::read(symbols)?,
+        _ => Vec::new(),
+    };
+    Ok((finish(session, boot, table)?, saved))
+}
+
+/// Boots a guest and leads it to where what is measured begins, with what is still under way there. Where the steps have
+/// no such place, to where they begin.
+fn begin<'a>(boot: &'a Boot<'_>, cpus: Arc<Lease>) -> Result<(Session<'a>, Option<String>), Trouble> {
+    let from_boot = Step::look_from_boot(boot.steps);
     let mut parameters = boot.parameters.to_owned();
     if from_boot {
         parameters = format!("{parameters} {}", session::witnesses_from_boot(boot.topology));
     }
-    let mut guest = Guest::start_on(&boot.order(parameters.trim()), cpus)?;
+    let mut guest = Guest::start_once(&boot.order(parameters.trim()), cpus)?;
     let hello = guest.hello();
     let (runs, wanted) = match boot.kernel.image.own {
         true => (&hello.build, &boot.kernel.id),
@@ -178,34 +208,16 @@ fn lead(
     if !from_boot {
         guest.restart_lookout();
     }
-    let crashes = guest.crashes().to_vec();
     let mut session = Session::new(guest, boot, from_boot);
-    for how in crashes {
-        session.blind_to(format!("an earlier start of this boot: {how}"));
-    }
     witnesses::watch_for_hangs(&mut session)?;
-    let mut saved = None;
-    match Step::at_first_phase(boot.steps) {
-        Some((before, rest)) => {
+    let under_way = match Step::at_first_phase(boot.steps) {
+        Some((before, _)) => {
             session.carry_out(before)?;
-            let under_way = session.get_ready()?;
-            turn.map_or(Ok(()), Turn::check)?;
-            if save {
-                let (snapshot, at) = session.save()?;
-                saved = Some(Saved { snapshot, at, folder: boot.folder.to_owned() });
-            }
-            if let Some(turn) = turn {
-                session.await_turn(turn, under_way)?;
-            }
-            session.carry_out(rest)?;
+            session.get_ready()?
         }
-        None => session.carry_out(boot.steps)?,
-    }
-    let table = match &boot.kernel.symbols {
-        Some(symbols) if from_boot => initcalls::read(symbols)?,
-        _ => Vec::new(),
+        None => None,
     };
-    Ok((finish(session, boot, table)?, saved))
+    Ok((session, under_way))
 }
 
 /// Collects what the guest left, and ends it.

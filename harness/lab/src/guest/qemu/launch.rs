@@ -281,6 +281,7 @@ impl Qemu {
             early: HashMap::new(),
             next_id: 1,
             patience: order.patience,
+            accelerator: order.accelerator,
             folder: order.folder.to_owned(),
             cpus: Some(cpus),
         };

@@ -49,6 +49,7 @@ fn guest(silence: Duration) -> (Qemu, Played) {
         early: HashMap::new(),
         next_id: 1,
         patience: Patience { boot: LONG, silence, call: LONG },
+        accelerator: Accelerator::Tcg,
         folder: folder.path().to_owned(),
         cpus: None,
     };
