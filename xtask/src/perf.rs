@@ -155,8 +155,8 @@ fn folder(lineup: &mut Lineup, name: &str) -> Result<std::path::PathBuf, Failure
     run::make_boot_folder(&lineup.run, &name)
 }
 
-/// How long loading sd_mod took, by the guest's clock: the part of a boot that is measured. A boot that refutes anything
-/// is no sample; on a slow host fewer probes than a claim asks for may be in flight at once.
+/// How long loading sd_mod took, by the guest's clock: the part of a boot that is measured. A boot that refutes anything,
+/// or on which no claim can rest, is no sample; on a slow host fewer probes than a claim asks for may be in flight at once.
 fn measured_part(lineup: &Lineup, topology: &Topology, ending: run::Ending) -> Result<Duration, Failure> {
     let behaves = lineup.kernels.first().and_then(|(kernel, _)| kernel.behaves);
     let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
@@ -164,13 +164,15 @@ fn measured_part(lineup: &Lineup, topology: &Topology, ending: run::Ending) -> R
     let verdict = Verdict::of(CASE, behaves, &circumstances, std::slice::from_ref(&seen));
     let wrong = verdict.findings.iter().find(|finding| finding.outcome == Outcome::Refuted);
     let insmod = match &seen.end {
-        End::Well(phases) => phases.first().and_then(|boot| boot.facts.insmod),
+        End::Well(phases) => {
+            phases.first().filter(|boot| boot.doubt().is_none()).and_then(|boot| boot.facts.insmod)
+        }
         End::Died { .. } | End::Refused(_) => None,
     };
     match (wrong, insmod) {
         (None, Some(time)) => Ok(time),
         (wrong, _) => {
-            let seen = wrong.map_or("it did not load sd_mod".to_owned(), |finding| {
+            let seen = wrong.map_or("no time of sd_mod that counts".to_owned(), |finding| {
                 format!("{}: {}; {}", finding.expected, finding.seen, finding.outcome)
             });
             let next = format!("read the logs in {}", lineup.run.display());

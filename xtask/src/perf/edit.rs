@@ -20,7 +20,7 @@ use crate::cli::usual;
 const MOST: Duration = Duration::from_secs(45);
 /// What a bench of kernels that are there may take.
 ///
-/// Seen under TCG on two cores: 17 to 21 s. Of them 6 s are reads of three boots of `without`, one at a time, and two boots
+/// Seen under TCG on two slow cores: 17.1, 20.3 and 20.7 s. Of them 6 s are reads of three boots of `without`, one at a time, and two boots
 /// are too few for an interval that holds at every look (`evidence::sequential`).
 const MOST_OF_A_BENCH: Duration = Duration::from_secs(20);
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,12 +32,18 @@ pub(crate) struct Expected {
     pub(crate) boots: usize,
     /// Forks of each boot: there is one boot where there are any, else there are two.
     pub(crate) forks: usize,
+    /// How often a guest was started again.
+    pub(crate) again: usize,
     /// The guest that has the fault, in the order in which they are started, from 1 on.
     pub(crate) guest: usize,
 }
 
 impl Expected {
-    pub(crate) const WELL: Self = Self { code: 0, says: &[], boots: 2, forks: 0, guest: 2 };
+    pub(crate) const WELL: Self = Self { code: 0, says: &[], boots: 2, forks: 0, again: 0, guest: 2 };
+
+    pub(crate) const fn again(self, again: usize) -> Self {
+        Self { again, ..self }
+    }
 
     pub(crate) const fn saying(self, says: &'static [&'static str]) -> Self {
         Self { says, ..self }
@@ -150,6 +156,13 @@ fn kept(run: &Path, expected: &Expected) -> Vec<String> {
         if console > LARGEST_CONSOLE {
             wrongs.push(format!("{console} bytes of console in {}", boot.display()));
         }
+    }
+    let earlier = |boot: PathBuf| {
+        (1..).take_while(move |n| boot.join(format!("crash-{n}-console.log")).is_file()).count()
+    };
+    let again: usize = boots().map(earlier).sum();
+    if again != expected.again {
+        wrongs.push(format!("{again} earlier starts are kept, not {}", expected.again));
     }
     if !run.join("plan.json").is_file() {
         wrongs.push("no plan.json".to_owned());

@@ -45,7 +45,12 @@ const SAVED: Expected = Expected { boots: 0, guest: 1, ..FORK };
 const SILENT: Expected = Expected { code: 2, ..LOST };
 
 /// The kernel of the second guest dies, and the first is kept.
-const DIED: Expected = Expected { code: 1, ..LOST };
+const DIED: Expected = Expected { code: 1, says: &["refuted", "oops: ", "Oops: int3"], ..LOST };
+
+/// A file that is written as the witnesses are called.
+const WITNESSES: &str = "/events/parprobe/enable";
+/// What memory has where an int3 was.
+const GONE: &str = "eb";
 
 const KILLED: &str = "QEMU ended: ";
 const SIGKILL: &str = "signal: 9";
@@ -63,23 +68,24 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
     (
         "qemu_crashes_in_boot",
         Fault::CrashesInBoot,
-        WELL.saying(&["supported", "start of this boot: QEMU crashed"]),
+        WELL.again(1).saying(&["supported", "start of this boot: QEMU crashed"]),
     ),
     (
         "qemu_crashes_in_each_boot",
         Fault::CrashesInEachBoot,
-        LOST.saying(&["could not boot", "QEMU crashed: ", "signal: 6"]),
+        LOST.again(2).saying(&["could not boot", "after 2 starts before it", "QEMU crashed: ", "signal: 6"]),
     ),
     (
         "qemu_runs_stale_code_as_witnesses_are_called",
-        Fault::StaleAtCall("/events/parprobe/enable"),
-        WELL.saying(&["supported", "start of this boot: QEMU ran code that the kernel had changed"]),
+        Fault::Int3AtCall(WITNESSES, GONE),
+        WELL.again(1).saying(&["supported", "start of this boot: QEMU ran an int3 that is not in memory"]),
     ),
     (
         "qemu_runs_stale_code_in_the_probes",
-        Fault::StaleAtCall("sd_mod"),
-        LOST.saying(&["sd_mod", "QEMU ran code that the kernel had changed", "Oops: int3"]),
+        Fault::Int3AtCall("sd_mod", GONE),
+        LOST.saying(&["sd_mod", "QEMU ran an int3 that is not in memory", "QEMU 8.1 or later, or KVM"]),
     ),
+    ("kernel_runs_into_an_int3", Fault::Int3AtCall(WITNESSES, "cc"), DIED),
     (
         "qemu_killed_in_the_scan",
         Fault::KilledAtCall("/scsi_host/"),
@@ -196,9 +202,7 @@ fn trials() -> Vec<Trial> {
         let name = format!("faults::guest::{name}");
         // Later ones have no such code: then it is the kernel that died.
         let expected = match fault {
-            Fault::StaleAtCall(_) if !may_run_stale_code(Accelerator::Tcg) => {
-                DIED.saying(&["refuted", "oops: ", "Oops: int3"])
-            }
+            Fault::Int3AtCall(..) if !may_run_stale_code(Accelerator::Tcg) => DIED,
             _ => expected.clone(),
         };
         Trial::test(name.clone(), move || note(name, || carry_out(*fault, &expected)))

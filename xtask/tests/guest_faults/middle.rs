@@ -54,8 +54,8 @@ pub(crate) enum Fault {
     CrashesInEachBoot,
     /// While this module is loaded, or a file of such a path written.
     KilledAtCall(&'static str),
-    /// Then its kernel says on the console that it died, as it does of code that TCG should not have run any more.
-    StaleAtCall(&'static str),
+    /// Then its kernel says on the console that it died of an int3, and which byte memory has there.
+    Int3AtCall(&'static str, &'static str),
     /// When it is told this over QMP.
     KilledAtCommand(&'static str),
     /// When it is told this over QMP, it does not hear it, and answers so. Then nothing more is said.
@@ -270,9 +270,14 @@ fn hand_state_on(fault: Fault, from: &mut UnixStream, to: &mut UnixStream) -> io
     }
 }
 
-/// Says this on the console.
-fn say_on_console(line: &str) -> io::Result<()> {
-    File::options().append(true).open("/proc/self/fd/1")?.write_all(line.as_bytes())
+/// Says on the console that the kernel died of an int3 where memory has this byte, as 6.12 does.
+fn die_of_int3(byte: &str) -> io::Result<()> {
+    let notice = format!(
+        "\n[    7.147310] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n\
+         [    7.148423] RIP: 0010:ttwu_do_activate+0x8d/0x220\n\
+         [    7.148653] Code: c7 43 18 00 00 00 00 {byte} <5a> 48 8b 83 a8 02 00 00\n"
+    );
+    File::options().append(true).open("/proc/self/fd/1")?.write_all(notice.as_bytes())
 }
 
 /// Says on the console twice of what is kept of one.

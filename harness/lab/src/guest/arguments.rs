@@ -79,7 +79,7 @@ const FILTER: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourc
 /// few, and under TCG on a busy host none may (seen: "IO-APIC + timer doesn't work!"); a guest of KVM leaves that
 /// check out by itself (kvm_guest_init()). `random.trust_cpu=on`: else the kernel has enough randomness only when many
 /// requests were served, and then, amid the probes, patches the code that serves them (crng_set_ready()). Under TCG of
-/// QEMU 7.2 that may end in "Oops: int3" (seen with 6.12 of Debian).
+/// QEMU 7.2 that may end in "Oops: int3" (seen with 6.12 of Debian; `guest::stale`).
 fn kernel_parameters(machine: &Machine<'_>) -> String {
     let log_kib = (1024 + machine.topology.luns * 2).next_power_of_two();
     // Without CONFIG_X86_MPPARSE nobody else routes interrupts, and those of the controllers never come (seen: 6.12 of

@@ -32,7 +32,7 @@ pub enum Cause {
     QemuEnded(String),
     /// QEMU ended by a fault of its own: an access to no memory, an assertion.
     QemuCrashed(String),
-    /// QEMU ran code that the kernel had changed, and the kernel took that for an oops: this line.
+    /// QEMU ran an int3 that was gone from memory, and the kernel took that for an oops: this line.
     QemuStale(String),
     /// QEMU runs, and does not answer, or not as QEMU does.
     QemuUnanswered(String),
@@ -73,7 +73,7 @@ impl fmt::Display for Cause {
             Self::QemuEnded(how) => write!(f, "QEMU ended: {how}"),
             Self::QemuCrashed(how) => write!(f, "QEMU crashed: {how}"),
             Self::QemuStale(line) => {
-                write!(f, "QEMU ran code that the kernel had changed, as TCG before 8.1 may: {line}")
+                write!(f, "QEMU ran an int3 that is not in memory any more, as TCG before 8.1 may: {line}")
             }
             Self::QemuUnanswered(why) => f.write_str(why),
             Self::Interrupted => f.write_str("interrupted"),
@@ -104,8 +104,12 @@ impl From<Lost> for Failure {
         if !matches!(cause, Cause::Kernel { .. }) && !last_line.is_empty() {
             seen.push_str(&format!("\nlast line of its console: {last_line}"));
         }
+        let other = match cause {
+            Cause::QemuStale(_) => "use QEMU 8.1 or later, or KVM; ",
+            _ => "",
+        };
         let next = format!(
-            "read console.log, qemu.log and, if it could be saved, kmsg.txt in {0}; `sh qemu.sh` there boots the same guest by hand",
+            "{other}read console.log, qemu.log and, if it could be saved, kmsg.txt in {0}; `sh qemu.sh` there boots the same guest by hand",
             folder.display()
         );
         Self::new(Kind::Guest, doing, seen, next)

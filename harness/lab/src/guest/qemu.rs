@@ -228,13 +228,19 @@ impl Qemu {
 
     /// A panic because PID 1 ended is the agent's death, and its reason stands in the line above. An oops may be QEMU's.
     fn cause_of(&self, death: Death, line: String) -> Cause {
-        if death == Death::Panic && line.contains("Attempted to kill init") {
+        let console = || {
             let console = std::fs::read(self.folder.join("console.log")).unwrap_or_default();
-            let console = String::from_utf8_lossy(&console);
+            String::from_utf8_lossy(&console).into_owned()
+        };
+        if death == Death::Panic && line.contains("Attempted to kill init") {
+            let console = console();
             let reason = console.lines().rev().find_map(|line| line.split_once(protocol::MARK));
             return Cause::AgentDied(reason.map_or(line, |(_, reason)| reason.trim().to_owned()));
         }
-        if stale::is_unexpected_int3(&line) && stale::may_run_stale_code(self.accelerator) {
+        if stale::is_unexpected_int3(&line)
+            && stale::may_run_stale_code(self.accelerator)
+            && stale::is_gone(&console(), &line)
+        {
             return Cause::QemuStale(line);
         }
         Cause::Kernel { death, line }

@@ -131,7 +131,7 @@ impl Restoring {
     }
 }
 
-/// Keeps what a QEMU left that crashed, while the next one is started in the same folder.
+/// Keeps what a start left that a fault of QEMU ended, while the next one goes to the same folder.
 fn keep_crash(folder: &Path, number: usize) -> Result<(), Failure> {
     for name in ["console.log", "qemu.log"] {
         let path = folder.join(name);
@@ -171,7 +171,8 @@ pub struct Guest {
 const STARTS: usize = 3;
 
 /// Starts a guest in this folder, and once more where QEMU is why it ended: what it came to, and how QEMU failed before,
-/// each time. To be used up to where anything is measured: until then a kernel has shown nothing.
+/// each time. It is for the way to where what is measured begins; a boot that is measured from its start on begins again
+/// as a whole.
 pub(crate) fn start_again<T>(
     folder: &Path,
     mut start: impl FnMut() -> Result<T, Trouble>,
@@ -182,6 +183,12 @@ pub(crate) fn start_again<T>(
             Err(Trouble::Lost(lost)) if lost.cause.is_chance() && crashes.len() + 1 < STARTS => {
                 crashes.push(lost.cause.to_string());
                 keep_crash(folder, crashes.len())?;
+            }
+            Err(Trouble::Lost(mut lost)) if !crashes.is_empty() => {
+                let number = crashes.len();
+                lost.doing =
+                    format!("{}, after {number} starts before it, see crash-1-console.log", lost.doing);
+                return Err(lost.into());
             }
             started => return started.map(|guest| (guest, crashes)),
         }

@@ -158,11 +158,17 @@ fn lead(
         &boot.folder.join("boot.json"),
         &Asked { beside: turn.map_or(0, Turn::others), ..Asked::of(boot, None) },
     )?;
-    let start = || begin(boot, Arc::clone(&cpus));
+    let start = || {
+        // Where another guest of its round has failed, nobody wants it.
+        turn.map_or(Ok(()), Turn::check)?;
+        begin(boot, Arc::clone(&cpus))
+    };
     let ((mut session, under_way), crashes) = guest::start_again(boot.folder, start)?;
-    for how in crashes {
-        session.blind_to(format!("an earlier start of this boot: {how}"));
-    }
+    let tell = |session: &mut Session<'_>| {
+        for how in &crashes {
+            session.blind_to(format!("an earlier start of this boot: {how}"));
+        }
+    };
     let mut saved = None;
     match Step::at_first_phase(boot.steps) {
         Some((_, rest)) => {
@@ -174,9 +180,14 @@ fn lead(
             if let Some(turn) = turn {
                 session.await_turn(turn, under_way)?;
             }
+            // Not before: its forks were not started again.
+            tell(&mut session);
             session.carry_out(rest)?;
         }
-        None => session.carry_out(boot.steps)?,
+        None => {
+            tell(&mut session);
+            session.carry_out(boot.steps)?;
+        }
     }
     let table = match &boot.kernel.symbols {
         Some(symbols) if Step::look_from_boot(boot.steps) => initcalls::read(symbols)?,

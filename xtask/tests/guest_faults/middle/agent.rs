@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use protocol::{Answer, Call, Hello, Reply, Request, Word};
 
-use super::{Fault, PROBES, UNDER_WAY, murder, say_on_console, stay};
+use super::{Fault, PROBES, UNDER_WAY, die_of_int3, murder, stay};
 
 /// Longer than a guest may be silent that has spoken, and shorter than it may take to speak first.
 const LATE: Duration = Duration::from_secs(75);
@@ -56,8 +56,8 @@ pub(super) fn agents_calls(
                 }
                 murder(qemu, Signal::SIGKILL);
             }
-            Fault::StaleAtCall(what) if loads(what) || writes(what) => {
-                say_on_console("\n[    7.147310] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n")?;
+            Fault::Int3AtCall(what, byte) if loads(what) || writes(what) => {
+                die_of_int3(byte)?;
                 stay();
             }
             _ if loads(PROBES) && misspeak(fault, call.id, &harness)? => {}

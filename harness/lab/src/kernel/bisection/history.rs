@@ -21,7 +21,8 @@ pub struct Ends {
 /// Finds the ends of a search in a tree, of commits that touch these paths, if there are any.
 ///
 /// # Errors
-/// `Asked` where there are no such commits, the bad one comes first, or something between them is not there.
+/// `Asked` where there are no such commits, they are of no kernel, the bad one comes first, or something between them is
+/// not there.
 pub fn ends(tree: &Path, good: &str, bad: &str, paths: &[String]) -> Result<Ends, Failure> {
     let known = known(tree)?;
     let ends = Ends { good: known.commit(good)?, bad: known.commit(bad)? };
