@@ -80,20 +80,25 @@ pub fn judge(expectation: &Expectation, boots: &[(String, Boot)]) -> Finding {
     Finding { expected: expectation.to_string(), seen: seen(expectation, boots), outcome, evidence }
 }
 
-/// The values of the boots: the range of a number, else each value once.
+/// The values of the boots: the range of a number, or of how many of the same, else each value once.
 fn seen(expectation: &Expectation, boots: &[(String, Boot)]) -> String {
     let mut values: Vec<String> = boots.iter().map(|(_, boot)| value(expectation, boot)).collect();
-    if let Ok(mut numbers) = values.iter().map(|value| value.parse()).collect::<Result<Vec<usize>, _>>() {
-        numbers.sort_unstable();
-        if let (Some(least), Some(most)) = (numbers.first(), numbers.last())
-            && least != most
-        {
-            return format!("{least} to {most}");
-        }
-    }
     values.sort_unstable();
     values.dedup();
+    if let Some(range) = range(&values) {
+        return range;
+    }
     if values.is_empty() { "nothing".to_owned() } else { values.join(", ") }
+}
+
+/// From the least to the most of several numbers: `2 to 7`, or `2 to 7 of 9`.
+fn range(values: &[String]) -> Option<String> {
+    let first = values.first()?;
+    let of = &first[first.find(' ').unwrap_or(first.len())..];
+    let number = |value: &String| value.strip_suffix(of)?.parse().ok();
+    let numbers: Vec<usize> = values.iter().map(number).collect::<Option<_>>()?;
+    let (least, most) = (numbers.iter().min()?, numbers.iter().max()?);
+    (least != most && (of.is_empty() || of.starts_with(" of "))).then(|| format!("{least} to {most}{of}"))
 }
 
 /// Judges whether two phases of the same boots are alike: the same devices bound, both one at a time or both not,
@@ -195,6 +200,25 @@ mod tests {
         let bad = boot(|boot| boot.facts.max_in_flight = 1);
         assert_eq!(outcome(expectation(), &[good.clone(), good.clone()]), Outcome::Supported);
         assert_eq!(outcome(expectation(), &[good, bad]), Outcome::Refuted);
+    }
+
+    #[test]
+    fn what_boots_showed_is_a_range_where_it_is_a_number() {
+        let range =
+            |values: &[&str]| range(&values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
+        assert_eq!(range(&["7", "12"]).as_deref(), Some("7 to 12"));
+        assert_eq!(range(&["9 of 64", "64 of 64", "32 of 64"]).as_deref(), Some("9 to 64 of 64"));
+        for other in [
+            &[][..],
+            &["7"],
+            &["7 of 9"],
+            &["7 of 9", "7 of 8"],
+            &["7", "none"],
+            &["1 call", "2 call"],
+            &["no", "no"],
+        ] {
+            assert_eq!(range(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -72,13 +72,16 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         for result in &results {
             let kernel = kernel_of(result);
             if let Some(kernel) = kernel {
-                writeln!(out, "{}: {}", result.kernel, kernel.about)?;
+                writeln!(out, "{} ({}): {}", result.kernel, kernel.release, kernel.about)?;
             }
             for finding in &result.findings {
                 writeln!(out, "  {:<12}  {}: {}", finding.outcome, finding.expected, finding.seen)?;
             }
-            if kernel.is_some_and(|kernel| kernel.behaves.is_none()) {
-                writeln!(out, "  of what is promised of some kernels (this one has no `behaves`):")?;
+            if kernel.is_some_and(|kernel| kernel.behaves.is_none()) && !result.others.is_empty() {
+                writeln!(
+                    out,
+                    "  promised of some kernels; not judged, as nothing says how this one behaves:"
+                )?;
                 for finding in &result.others {
                     writeln!(out, "  {:<13} {}: {}", kept(finding.outcome), finding.expected, finding.seen)?;
                 }
@@ -98,7 +101,10 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "verdict:  {}", document.outcome)?;
+    let known = document.kernels.iter().any(|kernel| kernel.behaves.is_some());
+    let but =
+        if known { "" } else { ", but for the claim: that is judged where --behaves says what is expected" };
+    writeln!(out, "verdict:  {}{but}", document.outcome)?;
     if let Some(time) = &document.time {
         writeln!(out, "time:     {}", where_it_went(time))?;
     }
@@ -265,7 +271,8 @@ fn compare(comparison: &Comparison) -> String {
     let left_out = match left_out {
         0 => String::new(),
         more => format!(
-            "\n  {more} more pairs were left out: in them a kernel died, lines were lost, witnesses differ or probes went on"
+            "\n  {more} more pair{} left out: a kernel died, lines were lost, witnesses differ or probes went on",
+            if *more == 1 { " was" } else { "s were" }
         ),
     };
     let claim = claim.iter().zip(outcome).map(|(claim, outcome)| {

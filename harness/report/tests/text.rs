@@ -108,9 +108,17 @@ fn of_a_kernel_that_nobody_knows_the_text_says_which_promises_hold() {
     assert!(!known.contains("does not hold"), "{known}");
     document.kernels[1].behaves = None;
     let text = report::text::render(&document);
-    for line in ["  does not hold at most 1 probe in flight: 8", "this one has no `behaves`"] {
+    for line in ["  does not hold at most 1 probe in flight: 8", "nothing says how this one behaves"] {
         assert!(text.contains(line), "{text}");
     }
+    // Of the other one it is known: the claim was judged.
+    assert!(!text.contains("but for the claim"), "{text}");
+    document.kernels[0].behaves = None;
+    let text = report::text::render(&document);
+    assert!(text.contains("verdict:  supported, but for the claim"), "{text}");
+    // Of one that died nothing is said besides.
+    document.results.iter_mut().for_each(|result| result.others.clear());
+    assert!(!report::text::render(&document).contains("nothing says how this one behaves"));
 }
 
 #[test]
