@@ -20,8 +20,9 @@ use crate::cli::usual;
 const MOST: Duration = Duration::from_secs(45);
 /// What a bench of kernels that are there may take.
 ///
-/// Seen under TCG on two slow cores: 17.1, 20.3 and 20.7 s. Of them 6 s are reads of three boots of `without`, one at a time, and two boots
-/// are too few for an interval that holds at every look (`evidence::sequential`).
+/// Seen under TCG on two cores: 16.2 s, and 20.7 when the host was slower. Of them 6 s are reads of three boots of
+/// `without`, one at a time, and two boots are too few for an interval that holds at every look
+/// (`evidence::sequential`).
 const MOST_OF_A_BENCH: Duration = Duration::from_secs(20);
 
 /// `without` and `with` have to be there; the edit is made to the last patch of the second.

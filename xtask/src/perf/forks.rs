@@ -19,9 +19,9 @@ const MOST: Duration = Duration::from_millis(1500);
 const MOST_AROUND: Duration = Duration::from_millis(500);
 /// How many samples forks have to bring in the time of one boot.
 ///
-/// Seen under TCG on two cores: 3.2 to 3.5 while boots had all 256 targets scanned, and 2.6 since: a boot takes 3.6 s on
-/// slow cores, and its measured part, which a fork has as well, 0.9 s, so that nothing would be left for QEMU, the state
-/// and the logs; they take 0.44 s. Starting guests two ahead,
+/// Seen under TCG on two cores: 3.2 to 3.5 while boots had all 256 targets scanned, and 2.6 since. A boot takes 3.6 s
+/// on slow cores, and its measured part, which a fork has as well, 0.9 s, so that nothing would be left for QEMU, the
+/// state and the logs; they take 0.44 s. Starting guests two ahead,
 /// stopped while another is measured, did not help: both CPUs are busy already. A guest whose memory is mapped from the
 /// saved state (x-ignore-shared) starts sooner and is measured slower, as it faults its pages in.
 const TIMES_AS_MANY: f64 = 4.0;

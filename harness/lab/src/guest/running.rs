@@ -185,9 +185,8 @@ pub(crate) fn start_again<T>(
                 keep_crash(folder, crashes.len())?;
             }
             Err(Trouble::Lost(mut lost)) if !crashes.is_empty() => {
-                let number = crashes.len();
                 lost.doing =
-                    format!("{}, after {number} starts before it, see crash-1-console.log", lost.doing);
+                    format!("{} in start {}, see crash-1-console.log", lost.doing, crashes.len() + 1);
                 return Err(lost.into());
             }
             started => return started.map(|guest| (guest, crashes)),

@@ -82,7 +82,7 @@ mod tests {
     fn an_int3_that_memory_has_is_the_kernels_and_one_that_is_gone_is_not() {
         assert!(is_gone(&console("eb"), NOTICE));
         assert!(!is_gone(&console("cc"), NOTICE));
-        // What was cut says nothing for the kernel, nor a code that could not be read.
+        // Of a notice that was cut, or of code that could not be read, nobody knows: it is held to be the kernel's.
         assert!(!is_gone(NOTICE, NOTICE));
         assert!(!is_gone("", NOTICE));
         assert!(!is_gone(
