@@ -4,6 +4,7 @@ mod campaign;
 mod case;
 pub mod limit;
 pub mod noted;
+mod so_far;
 mod table;
 mod verdict;
 

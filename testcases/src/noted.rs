@@ -11,7 +11,7 @@ use lab::kernel::{Broken, Store, Wanted};
 use libtest_mimic::{Arguments, Trial};
 use report::document::{Host, TEST_LINES, TestLine};
 
-use crate::KERNELS;
+use crate::{KERNELS, so_far};
 
 /// Begins a process of tests: it ends with whoever started it, winds down on Ctrl-C, and knows where its notes go.
 ///
@@ -70,11 +70,19 @@ fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
     }
 }
 
+/// Whether nothing is to be told but what was found.
+pub fn quiet() -> bool {
+    std::env::var_os("PARPROBE_QUIET").is_some()
+}
+
 /// Hands a result to whoever started the tests and wants them as data.
 ///
 /// # Errors
 /// Where it cannot be written.
 pub fn note(line: &TestLine) -> io::Result<()> {
+    if matches!(line, TestLine::Case(_) | TestLine::Harness(_) | TestLine::Bench(_)) {
+        so_far::one_more();
+    }
     let Some(run) = run()? else { return Ok(()) };
     lab::private::folder(&run)?;
     let mut file = File::options().create(true).append(true).open(run.join(TEST_LINES))?;
@@ -86,6 +94,10 @@ pub fn note(line: &TestLine) -> io::Result<()> {
 pub fn carry_out(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(arguments, trials).exit_code();
+    }
+    if !quiet() {
+        let counts = |trial: &&Trial| !arguments.is_filtered_out(trial) && !arguments.is_ignored(trial);
+        so_far::begin(trials.iter().filter(counts).count());
     }
     let carried_out = note_part().and_then(|()| {
         let conclusion = libtest_mimic::run(arguments, trials);

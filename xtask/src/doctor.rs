@@ -31,7 +31,9 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
     let blocked = findings.iter().any(|finding| matches!(finding.state, State::Blocks(_)));
     if !missing.is_empty() {
         out.push_str(&format!("\nTo mend it all: {}\n", debian::install_command(&missing)));
-        out.push_str("or add --setup to `cargo xtask bench` or `cargo xtask test`.\n");
+        out.push_str(
+            "or `cargo xtask test --setup`; `cargo xtask bench --setup` for what two kernels of 6.1 need.\n",
+        );
     } else if !blocked {
         out.push_str("\nEverything that a bench needs is here.\n");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use evidence::plain::{line, plain};
 use indicatif::{ProgressBar, ProgressStyle};
 use lab::failure::{Failure, Kind};
-use lab::watch::Watch;
+use lab::watch::{Watch, to_go};
 
 /// Elsewhere than on a terminal, a count is shown at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
@@ -131,15 +131,6 @@ impl State {
     }
 }
 
-/// Until so much is done, in percent, what is to come need not be like it: the first objects of a kernel take longest.
-const TELLS: u64 = 3;
-
-/// How long the rest will take, if it goes on as until now; `None` where nothing tells.
-fn to_go(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
-    let rest = of.checked_sub(done).filter(|_| done > 0 && done * 100 >= of * TELLS)?;
-    Some(elapsed.mul_f64(rest as f64 / done as f64))
-}
-
 impl Watch for Screen {
     fn stage(&self, what: &str) {
         self.change(|state| *state = State::of(what));
@@ -214,17 +205,6 @@ impl Watch for Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rest_takes_as_long_as_what_was_done_and_nobody_guesses_before_that() {
-        let ten = Duration::from_secs(10);
-        assert_eq!(to_go(ten, 2, 6), Some(Duration::from_secs(20)));
-        assert_eq!(to_go(ten, 6, 6), Some(Duration::ZERO));
-        assert_eq!(to_go(ten, 0, 6), None);
-        assert_eq!(to_go(ten, 7, 6), None);
-        assert_eq!(to_go(ten, 29, 1000), None);
-        assert!(to_go(ten, 30, 1000).is_some());
-    }
 
     #[test]
     fn a_plain_line_says_what_which_kernel_how_far_and_how_sure() {

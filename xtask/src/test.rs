@@ -222,12 +222,12 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
                     Ok(_) => {}
                 }
                 let tests = Tests { run: Some(in_folder(&mut folder, &order.place)?), ..tests };
-                watch.hand_over();
+                begin(&tests, part, watch)?;
                 noting.push(tests.cargo_test(part, &more)?);
                 continue;
             }
             if *part != GUESTS {
-                watch.hand_over();
+                begin(&tests, part, watch)?;
                 silent.push(tests.cargo_test(part, &more)?);
                 continue;
             }
@@ -257,7 +257,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
             }
             let run = in_folder(&mut folder, &order.place)?;
             let tests = Tests { run: Some(run), broken: &broken, ..tests };
-            watch.hand_over();
+            begin(&tests, part, watch)?;
             noting.push(tests.cargo_test(part, &more)?);
         }
     }
@@ -282,6 +282,24 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
         missing: Vec::new(),
     };
     Ok(Tested { document, folder, stopped, all_known, silent_passed: !silent.contains(&false) })
+}
+
+/// Compiles a part of the tests, says that it begins, and leaves the screen to it.
+fn begin(tests: &Tests<'_>, part: &[&str], watch: &dyn Watch) -> Result<(), Failure> {
+    let what = match part {
+        _ if part == GUESTS => "the guest tests",
+        _ if part == FORMATS => "the tests of formats",
+        _ if part == FAULTS => "the faults of guests",
+        _ => "the tests that boot no guest",
+    };
+    watch.stage(&format!("compile {what}"));
+    tests.compile(part)?;
+    watch.hand_over();
+    if !watch.quiet() {
+        let number = tests.order.parts.iter().position(|of| *of == part).map_or(0, |place| place + 1);
+        watch.note(&format!("begin {what}, part {number} of {}", tests.order.parts.len()));
+    }
+    Ok(())
 }
 
 /// Installs what judges our formats. A host on which that fails has tests that are ignored, with the reason, and no

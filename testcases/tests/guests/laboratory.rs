@@ -153,7 +153,7 @@ struct Log;
 impl Watch for Log {
     #[allow(clippy::print_stderr)]
     fn stage(&self, what: &str) {
-        if std::env::var_os("PARPROBE_QUIET").is_none() {
+        if !noted::quiet() {
             eprintln!("{}", plain(what));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use lab::failure::{Failure, Kind};
-use lab::kernel::{Catalogue, Pairs, Recipe, Store, Wanted};
+use lab::kernel::{Behaviour, Catalogue, Pairs, Recipe, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::Document;
@@ -50,8 +50,8 @@ fn parts(pairs: &Pairs, wanted: &Wanted) -> Vec<Part> {
     let of = |numbers: &[usize], kernels: Vec<Recipe>| {
         let names = numbers.iter().filter_map(|number| wanted.kernels.get(*number)).cloned().collect();
         // It may have been said of others: of these it would be refused.
-        let behaves =
-            wanted.behaves.filter(|said| kernels.iter().any(|kernel| kernel.behaves == Some(*said)));
+        let is_so = |said: &Behaviour| kernels.iter().any(|kernel| kernel.behaves == Some(*said));
+        let behaves = wanted.behaves.filter(|said| wanted.patched_behaves.is_some() || is_so(said));
         Part { kernels, wanted: Wanted { kernels: names, behaves, ..wanted.clone() } }
     };
     let all: Vec<Part> = match (&plain[..], &patched[..]) {
@@ -136,7 +136,7 @@ impl Part {
 mod tests {
     use std::path::Path;
 
-    use lab::kernel::{Behaviour, Patch};
+    use lab::kernel::Patch;
 
     use super::*;
 

@@ -43,6 +43,16 @@ impl Tests<'_> {
         })
     }
 
+    /// Compiles a part. What cannot be compiled is told by cargo as the part is run.
+    pub(super) fn compile(&self, part: &[&str]) -> Result<(), Failure> {
+        let mut command = cargo(self.order.workspace);
+        command.args(["test", "--quiet", "--no-run"]).args(part);
+        match child::text_of(&mut command, PATIENCE) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => Err(Failure::interrupted("compile the tests")),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs `cargo test` on our own terminal; whether it passed.
     pub(super) fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);

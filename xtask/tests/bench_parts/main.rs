@@ -71,7 +71,7 @@ impl Watch for Log {
 
 #[allow(clippy::print_stderr)]
 fn tell(text: &str) {
-    if std::env::var_os("PARPROBE_QUIET").is_none() {
+    if !noted::quiet() {
         eprintln!("{}", plain(text));
     }
 }

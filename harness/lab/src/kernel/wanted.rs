@@ -23,6 +23,9 @@ pub struct Wanted {
     pub patches: Vec<PathBuf>,
     /// How those behave of which nothing is known.
     pub behaves: Option<Behaviour>,
+    /// How those with the patches behave, where that is something else.
+    #[serde(default)]
+    pub patched_behaves: Option<Behaviour>,
     /// Source trees that are taken as they stood: the folder, and what was noted of it in the store.
     #[serde(default)]
     pub noted: BTreeMap<PathBuf, String>,
@@ -33,12 +36,16 @@ impl Wanted {
     /// as it stands is noted in the store: all that is made of these recipes is made of the same files.
     ///
     /// # Errors
-    /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where that is known to be
-    /// otherwise of each; `Series` where a file has no patch in it; `Files`.
+    /// `Asked` for a kernel that cannot be found, or is named twice, for `behaves` where that is known to be otherwise of
+    /// each, and for `patched_behaves` without a patch; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
         let mut patches: Vec<Patch> = Vec::new();
         for path in &self.patches {
             patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
+        }
+        if patches.is_empty() && self.patched_behaves.is_some() {
+            let next = "name one, or a patch with --patch";
+            return Err(Failure::new(Kind::Asked, "go by --behaves", "of its two, one is for a patch", next));
         }
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
         let mut believed = !patches.is_empty();
@@ -53,7 +60,7 @@ impl Wanted {
             recipe.behaves = recipe.behaves.or(self.behaves);
             if !patches.is_empty() {
                 let mut with = recipe.patched(&patches)?;
-                with.behaves = self.behaves.or(with.behaves);
+                with.behaves = self.patched_behaves.or(self.behaves).or(with.behaves);
                 patched.push(with);
             }
             plain.push(recipe);
@@ -161,7 +168,7 @@ mod tests {
             kernels: kernels.to_vec(),
             patches: vec![patch.clone()],
             behaves,
-            noted: BTreeMap::new(),
+            ..Wanted::default()
         };
         let trees = ["a/linux", "b/linux"].map(|tree| folder.path().join(tree).display().to_string());
         let pairs = wanted(&trees, None).recipes(&catalogue, folder.path(), &Nobody).unwrap();
@@ -179,6 +186,17 @@ mod tests {
         assert!(mainline.behaves.is_some());
         assert_eq!(behaves(None), [None, mainline.behaves]);
         assert_eq!(behaves(Some(Behaviour::PerDevice)), [Some(Behaviour::PerDevice); 2]);
+        // A patch that is to change it, on a tree of which nobody knows.
+        let changes = Wanted {
+            patched_behaves: Some(Behaviour::PerDevice),
+            ..wanted(&trees[..1], Some(Behaviour::PerDriver))
+        };
+        let found = changes.recipes(&catalogue, folder.path(), &Nobody).unwrap().all();
+        let found: Vec<_> = found.into_iter().map(|recipe| recipe.behaves).collect();
+        assert_eq!(found, [Some(Behaviour::PerDriver), Some(Behaviour::PerDevice)]);
+        let of_none = Wanted { patches: Vec::new(), ..changes };
+        let refused = of_none.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
+        assert!(refused.seen.contains("one is for a patch"), "{refused}");
 
         let named =
             Wanted { kernels: known.to_vec(), behaves: Some(Behaviour::PerDevice), ..Wanted::default() };
