@@ -186,7 +186,7 @@ pub fn carry_out(
     }
     .write(&lineup.run)?;
 
-    let most = if matches!(rounds, Rounds::Just(_)) { "" } else { "at most " };
+    let most = if matches!(rounds, Rounds::Just(_)) { "" } else { "until it is clear, at most " };
     let s = if order.len() == 1 { "" } else { "s" };
     let forked = if forks == 0 { String::new() } else { format!(", each forked {forks} times") };
     watch.stage(&format!("boot {most}{} guest{s}{forked}, {}", order.len(), lineup.choice.accelerator));
@@ -194,6 +194,7 @@ pub fn carry_out(
     let circumstances = Circumstances { topology: *topology, host_cores: lab::host::host_cores() };
     let together = run::get_ready_together(kernels, case.steps, topology);
     let mut done = 0;
+    let units = if forks == 0 { "guests" } else { "samples" };
     for (number, round) in order.chunks(kernels.max(1)).enumerate() {
         let of = Some((rounds.expected(number) * kernels * (1 + forks)) as u64);
         let mut saved = Vec::new();
@@ -204,7 +205,7 @@ pub fn carry_out(
         let boots = round.iter().zip(&folders).map(|((_, place), folder)| {
             ordered(case, topology, &lineup.kernels[*place].1, accelerator, 0, folder)
         });
-        watch.count(done, of, "guests");
+        watch.count(done, of, units);
         let now = |boots: &[usize]| {
             let names: Vec<String> = boots.iter().map(|boot| name_of(round[*boot].1)).collect();
             watch.now(&names.join(" and "));
@@ -219,7 +220,7 @@ pub fn carry_out(
                 .boots
                 .push(BootResult { samples: vec![sample(case, &circumstances, name, ending)?] });
             done += 1;
-            watch.count(done, of, "guests");
+            watch.count(done, of, units);
             Ok(())
         })?;
         let order: Vec<(String, usize)> = run::interleaved(saved.len(), forks)
@@ -235,7 +236,7 @@ pub fn carry_out(
             watch.now(&format!("fork of {}", name_of(saved[*at].1)));
             let sample = sample(case, &circumstances, name, ending)?;
             done += 1;
-            watch.count(done, of, "guests");
+            watch.count(done, of, units);
             let died = sample.boot().is_none();
             if let Some(boot) = results[saved[*at].1].boots.last_mut() {
                 boot.samples.push(sample);

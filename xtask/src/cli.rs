@@ -43,7 +43,7 @@ Exit codes:
     1  a claim is refuted, a test failed
     2  inconclusive, or not run
    64  what was asked for makes no sense or does not exist
-   65  a patch does not apply
+   65  a patch does not apply, or a file has none in it
    69  the host lacks something: a tool, the kernel source, KVM
    70  a guest could not be led to its end, and its kernel is not known to be at fault
    71  a kernel could not be configured or built

@@ -21,7 +21,7 @@ use crate::screen::print;
 
 /// The kernels that are held against themselves.
 const ALIKE: [&str; 2] = ["without", "mainline"];
-/// Pairs of boots in each of these runs: until it is clear whether both are as fast, as in a bench.
+/// Pairs of boots in each of these runs: until it is clear whether both are as fast.
 const LEAST_PAIRS: usize = 3;
 const MOST_PAIRS: usize = 30;
 

@@ -81,6 +81,11 @@ const FAULTS: &[(&str, Fault, Expected)] = &[
         ]),
     ),
     (
+        "qemu_crashes_in_boot_and_is_killed_in_the_probes",
+        Fault::CrashesThenKilledAtCall("sd_mod"),
+        LOST.again(1).saying(&["load sd_mod", "in start 2, see crash-1-console.log", KILLED, SIGKILL]),
+    ),
+    (
         "qemu_runs_stale_code_as_witnesses_are_called",
         Fault::Int3AtCall(WITNESSES, GONE),
         WELL.again(1).saying(&["supported", "start of this boot: QEMU ran an int3 that is not in memory"]),

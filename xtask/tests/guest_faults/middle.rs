@@ -52,6 +52,8 @@ pub(crate) enum Fault {
     CrashesInBoot,
     /// Each QEMU from this one on.
     CrashesInEachBoot,
+    /// As that; the next one is killed while this module is loaded.
+    CrashesThenKilledAtCall(&'static str),
     /// While this module is loaded, or a file of such a path written.
     KilledAtCall(&'static str),
     /// Then its kernel says on the console that it died of an int3, and which byte memory has there.
@@ -124,7 +126,16 @@ fn play() -> io::Result<ExitCode> {
         return Err(real.args(arguments).exec());
     };
     let (number, guest) = (number()?, guest.parse().map_err(io::Error::other)?);
-    let has_it = if matches!(fault, Fault::CrashesInEachBoot) { number >= guest } else { number == guest };
+    let has_it = match fault {
+        Fault::CrashesInEachBoot => number >= guest,
+        Fault::CrashesThenKilledAtCall(_) => number == guest || number == guest + 1,
+        _ => number == guest,
+    };
+    let fault = match fault {
+        Fault::CrashesThenKilledAtCall(_) if number == guest => Fault::CrashesInBoot,
+        Fault::CrashesThenKilledAtCall(call) => Fault::KilledAtCall(call),
+        fault => fault,
+    };
     if !has_it || matches!(fault, Fault::None) {
         return Err(real.args(arguments).exec());
     }

@@ -16,6 +16,7 @@ use crate::guest::lost::{Cause, Lost, Trouble};
 use crate::guest::qemu::{self, Qemu};
 use crate::guest::qmp::Monitor;
 use crate::guest::snapshot::Snapshot;
+use crate::guest::starts::start_again;
 use crate::guest::topology::Topology;
 use crate::guest::{luns, snapshot};
 
@@ -131,16 +132,6 @@ impl Restoring {
     }
 }
 
-/// Keeps what a start left that a fault of QEMU ended, while the next one goes to the same folder.
-fn keep_crash(folder: &Path, number: usize) -> Result<(), Failure> {
-    for name in ["console.log", "qemu.log"] {
-        let path = folder.join(name);
-        std::fs::rename(&path, folder.join(format!("crash-{number}-{name}")))
-            .map_err(|e| Failure::file("rename", &path, &e))?;
-    }
-    Ok(())
-}
-
 fn not_restored(trouble: Trouble, folder: &Path) -> Failure {
     match trouble {
         Trouble::Lost(lost) if lost.cause != Cause::Interrupted => {
@@ -162,36 +153,6 @@ pub struct Guest {
     qemu: Qemu,
     hello: Hello,
     crashes: Vec<String>,
-}
-
-/// How often a guest is started, where a fault of QEMU ends it that comes with chance.
-///
-/// Seen with QEMU 7.2 under TCG: SIGSEGV in memory_region_dispatch_write(), which was given no region, as the kernel set
-/// up PCI with two vCPUs; and what [`Cause::QemuStale`] is for.
-const STARTS: usize = 3;
-
-/// Starts a guest in this folder, and once more where QEMU is why it ended: what it came to, and how QEMU failed before,
-/// each time. It is for the way to where what is measured begins; a boot that is measured from its start on begins again
-/// as a whole.
-pub(crate) fn start_again<T>(
-    folder: &Path,
-    mut start: impl FnMut() -> Result<T, Trouble>,
-) -> Result<(T, Vec<String>), Trouble> {
-    let mut crashes = Vec::new();
-    loop {
-        match start() {
-            Err(Trouble::Lost(lost)) if lost.cause.is_chance() && crashes.len() + 1 < STARTS => {
-                crashes.push(lost.cause.to_string());
-                keep_crash(folder, crashes.len())?;
-            }
-            Err(Trouble::Lost(mut lost)) if !crashes.is_empty() => {
-                lost.doing =
-                    format!("{} in start {}, see crash-1-console.log", lost.doing, crashes.len() + 1);
-                return Err(lost.into());
-            }
-            started => return started.map(|guest| (guest, crashes)),
-        }
-    }
 }
 
 impl Guest {

@@ -163,9 +163,21 @@ fn lead(
         turn.map_or(Ok(()), Turn::check)?;
         begin(boot, Arc::clone(&cpus))
     };
-    let ((mut session, under_way), crashes) = guest::start_again(boot.folder, start)?;
+    let (ready, crashes) = guest::start_again(boot.folder, start)?;
+    go_on(boot, ready, &crashes, save, turn).map_err(guest::in_start(&crashes))
+}
+
+/// Leads a guest on from where what is measured begins, and with what is still under way there. `crashes` is how QEMU
+/// failed before.
+fn go_on(
+    boot: &Boot<'_>,
+    (mut session, under_way): (Session<'_>, Option<String>),
+    crashes: &[String],
+    save: bool,
+    turn: Option<&Turn<'_>>,
+) -> Result<(Record, Option<Saved>), Trouble> {
     let tell = |session: &mut Session<'_>| {
-        for how in &crashes {
+        for how in crashes {
             session.blind_to(format!("an earlier start of this boot: {how}"));
         }
     };

@@ -96,7 +96,8 @@ pub struct TestEntry {
     pub source: String,
     /// The kernel, with its flavour.
     pub kernel: String,
-    /// How it attaches asynchronous drivers: `per-driver`, `per-device` or `per-node`; `null` where nobody knows.
+    /// How it attaches asynchronous drivers: `per-driver`, `per-device`, `per-node` or `near-node`; `null` where nobody
+    /// knows.
     pub behaves: Option<String>,
     /// The guest's shape, in words.
     pub topology: String,
