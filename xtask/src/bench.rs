@@ -36,7 +36,9 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         None => Place::Dated { runs: workspace.join("runs"), kind: "bench" },
     };
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
-    let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
+    let pairs = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?;
+    let compared = pairs.compared();
+    let recipes = pairs.all();
     let lineup = Lineup::of(
         &Request {
             workspace,
@@ -52,7 +54,8 @@ pub(crate) fn run(arguments: &BenchArguments, workspace: &Path, watch: &dyn Watc
         case,
         topology: &topology,
         rounds: arguments.boots,
-        forks: arguments.forks.number(case, &recipes),
+        forks: arguments.forks.number(case, &compared, &recipes),
+        compared,
         command: &repeat(arguments, &topology),
         begun,
     };
@@ -67,6 +70,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) topology: &'a Topology,
     pub(crate) rounds: Rounds,
     pub(crate) forks: usize,
+    /// Which kernels are held against each other, by name.
+    pub(crate) compared: Vec<(String, String)>,
     /// The command that repeats it.
     pub(crate) command: &'a str,
     /// When it began: whatever it takes until the first boot was done since.
@@ -75,10 +80,10 @@ pub(crate) struct Plan<'a> {
 
 /// Boots, judges, and writes the verdict to the folder of the run.
 pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
-    let Plan { case, topology, rounds, forks, command, begun } = *plan;
+    let Plan { case, topology, rounds, forks, compared: ref pairs, command, begun } = *plan;
     let so_far = lineup.run.join(SO_FAR);
     let standing = |results: &[KernelResult]| {
-        let comparisons = compared(case, rounds, results);
+        let comparisons = compared(case, rounds, pairs, results);
         let standing = standing(&comparisons);
         let mut document = document(case, topology, lineup, results, comparisons, command);
         not_finished(&mut document);
@@ -90,7 +95,7 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
     let until_boot = begun.elapsed();
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, standing, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
-    let comparisons = compared(case, rounds, &results);
+    let comparisons = compared(case, rounds, pairs, &results);
     let mut document = document(case, topology, lineup, &results, comparisons, command);
     document.time = Some(time(begun.elapsed(), until_boot, &results));
     let (text, json) = (report::text::render(&document), document.to_json());
@@ -143,22 +148,22 @@ fn standing(comparisons: &[Comparison]) -> Standing {
 }
 
 impl Forks {
-    /// How many, of each boot. Where a kernel is claimed to be faster than the first, three boots show it; where one
+    /// How many, of each boot. Where one of two that are compared is claimed to be faster, three boots show it; where one
     /// is to be no slower, a tenth counts, and forks narrow the interval.
-    pub(crate) fn number(self, case: &Case, recipes: &[Recipe]) -> usize {
-        let role = |recipe: &Recipe| recipe.behaves.and_then(|behaves| Role::of(case, behaves));
-        let as_fast = |first: &Recipe, other: &Recipe| {
+    pub(crate) fn number(self, case: &Case, compared: &[(String, String)], recipes: &[Recipe]) -> usize {
+        let role = |name: &str| {
+            let recipe = recipes.iter().find(|recipe| recipe.name == name);
+            recipe.and_then(|recipe| Role::of(case, recipe.behaves?))
+        };
+        let as_fast = |(first, other): &(String, String)| {
             !matches!(
                 (role(first), role(other)),
                 (Some(Role::Baseline), Some(Role::Candidate)) | (Some(Role::Candidate), Some(Role::Baseline))
             )
         };
-        let any = recipes
-            .split_first()
-            .is_some_and(|(first, others)| others.iter().any(|other| as_fast(first, other)));
         match self {
             Self::Just(forks) => forks,
-            Self::Auto if any && testcases::can_fork(case) => 3,
+            Self::Auto if compared.iter().any(as_fast) && testcases::can_fork(case) => 3,
             Self::Auto => 0,
         }
     }
@@ -190,6 +195,7 @@ pub(crate) fn guests_as_options(topology: &Topology, boots: Rounds, forks: Forks
 #[cfg(test)]
 mod tests {
     use evidence::stats::{Interval, Ratio};
+    use lab::kernel::Pairs;
 
     use super::*;
 
@@ -198,8 +204,9 @@ mod tests {
         let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernel-configs");
         let catalogue = Catalogue::read(&configs).unwrap();
         let forks = |forks: Forks, names: &[&str]| {
-            let recipes: Vec<Recipe> = names.iter().map(|name| catalogue.recipe(name).unwrap()).collect();
-            forks.number(&DRIVER_AFTER_DEVICES, &recipes)
+            let plain = names.iter().map(|name| catalogue.recipe(name).unwrap()).collect();
+            let pairs = Pairs { plain, patched: Vec::new() };
+            forks.number(&DRIVER_AFTER_DEVICES, &pairs.compared(), &pairs.plain)
         };
         assert_eq!(forks(Forks::Auto, &["without", "with", "mainline"]), 0);
         assert_eq!(forks(Forks::Auto, &["with", "mainline"]), 3);

@@ -28,14 +28,16 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     let topology = arguments.topology()?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
-    let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?.all();
+    let pairs = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?;
+    let compared = pairs.compared();
+    let recipes = pairs.all();
     // The tests are of the same files as the bench.
     let wanted = arguments.wanted().with_noted(&recipes);
     test::find(workspace, &wanted, &arguments.tests, watch)?;
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
     place.check()?;
     lab::history::prepare(&arguments.history)?;
-    let night = Night { arguments, wanted, workspace, run: &place.make()?, watch };
+    let night = Night { arguments, wanted, compared, workspace, run: &place.make()?, watch };
     let entry = night.carry_out(&when, topology, &recipes)?;
     let mut document = tell(entry, history::read(&arguments.history)?);
     let NightDocument { entry, file, .. } = &mut document;
@@ -78,6 +80,8 @@ pub(crate) fn tell(mut entry: HistoryEntry, history: Nights) -> NightDocument {
 struct Night<'a> {
     arguments: &'a NightlyArguments,
     wanted: Wanted,
+    /// Which kernels the bench holds against each other, by name.
+    compared: Vec<(String, String)>,
     workspace: &'a Path,
     run: &'a Path,
     watch: &'a dyn Watch,
@@ -151,7 +155,8 @@ impl Night<'_> {
                 case,
                 topology,
                 rounds: self.arguments.boots,
-                forks: self.arguments.forks.number(case, recipes),
+                forks: self.arguments.forks.number(case, &self.compared, recipes),
+                compared: self.compared.clone(),
                 command: &entry.command,
                 begun: Instant::now(),
             };

@@ -10,19 +10,25 @@ use testcases::{Case, KernelResult, Rounds};
 
 use crate::metric::Metric;
 
-/// The first kernel against each of the others, boot by boot, in each time that they have. A pair with a boot on which
-/// no claim can rest is left out.
-pub(super) fn compared(case: &Case, rounds: Rounds, results: &[KernelResult]) -> Vec<Comparison> {
+/// Pairs of kernels, by name, boot by boot, in each time that they have. A pair with a boot on which no claim can rest is
+/// left out, and so is a pair of which one is not there.
+pub(super) fn compared(
+    case: &Case,
+    rounds: Rounds,
+    pairs: &[(String, String)],
+    results: &[KernelResult],
+) -> Vec<Comparison> {
     // Whoever stops when it is clear has looked after every round.
     let (estimate, interval): (Estimate, _) = match rounds {
         Rounds::Just(_) => (stats::ratio, IntervalKind::Fixed),
         Rounds::UntilClear { .. } => (sequential::ratio, IntervalKind::Sequence),
     };
-    let Some((first, others)) = results.split_first() else { return Vec::new() };
-    let against = |other| {
+    let of = |name: &str| results.iter().find(|result| result.kernel == name);
+    let there = pairs.iter().filter_map(|(first, other)| Some((of(first)?, of(other)?)));
+    let against = |(first, other)| {
         Metric::OF_A_BENCH.into_iter().filter_map(move |metric| compare(metric, case, first, other, estimate))
     };
-    let mut comparisons: Vec<Comparison> = others.iter().flat_map(against).collect();
+    let mut comparisons: Vec<Comparison> = there.flat_map(against).collect();
     for comparison in &mut comparisons {
         comparison.interval = interval;
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use lab::failure::{Failure, Kind};
-use lab::kernel::{Behaviour, Catalogue, Pairs, Recipe, Store, Wanted};
+use lab::kernel::{Catalogue, Pairs, Recipe, Store, Wanted};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
 use report::document::Document;
@@ -49,9 +49,16 @@ fn parts(pairs: &Pairs, wanted: &Wanted) -> Vec<Part> {
     let Pairs { plain, patched } = pairs;
     let of = |numbers: &[usize], kernels: Vec<Recipe>| {
         let names = numbers.iter().filter_map(|number| wanted.kernels.get(*number)).cloned().collect();
-        // It may have been said of others: of these it would be refused.
-        let is_so = |said: &Behaviour| kernels.iter().any(|kernel| kernel.behaves == Some(*said));
-        let behaves = wanted.behaves.filter(|said| wanted.patched_behaves.is_some() || is_so(said));
+        let behaves = match &wanted.behaves[..] {
+            // It may have been said of others: of these it would be refused.
+            [one] => {
+                kernels.iter().find_map(|kernel| kernel.behaves.filter(|of| of == one)).into_iter().collect()
+            }
+            of_each if patched.is_empty() => {
+                numbers.iter().filter_map(|number| of_each.get(*number).copied()).collect()
+            }
+            of_a_patch => of_a_patch.to_vec(),
+        };
         Part { kernels, wanted: Wanted { kernels: names, behaves, ..wanted.clone() } }
     };
     let all: Vec<Part> = match (&plain[..], &patched[..]) {
@@ -83,9 +90,17 @@ impl Part {
         self.kernels.iter().any(about)
     }
 
+    /// Which are held against each other.
+    fn compared(&self) -> Vec<(String, String)> {
+        match &self.kernels[..] {
+            [first, other] => vec![(first.name.clone(), other.name.clone())],
+            _ => Vec::new(),
+        }
+    }
+
     /// How often each of its boots is forked.
     fn forks(&self) -> usize {
-        Forks::Auto.number(&DRIVER_AFTER_DEVICES, &self.kernels)
+        Forks::Auto.number(&DRIVER_AFTER_DEVICES, &self.compared(), &self.kernels)
     }
 
     /// The command that repeats it, with every default spelt out.
@@ -125,6 +140,7 @@ impl Part {
             topology: &usual(2),
             rounds: ROUNDS,
             forks: self.forks(),
+            compared: self.compared(),
             command: &self.command(accel),
             begun,
         };
@@ -136,7 +152,7 @@ impl Part {
 mod tests {
     use std::path::Path;
 
-    use lab::kernel::Patch;
+    use lab::kernel::{Behaviour, Patch};
 
     use super::*;
 
@@ -210,10 +226,15 @@ mod tests {
     #[test]
     fn what_is_said_of_one_kernel_is_in_the_command_for_no_others() {
         let (mut pairs, wanted) = pairs(&["without", "with", "mainline"], false);
-        let said = Some(Behaviour::NearNode);
-        pairs.plain[2].behaves = said;
-        let parts = parts(&pairs, &Wanted { behaves: said, ..wanted });
-        assert_eq!(parts.iter().map(|part| part.wanted.behaves).collect::<Vec<_>>(), [None, said]);
+        let near = Behaviour::NearNode;
+        pairs.plain[2].behaves = Some(near);
+        let said = |behaves: &[Behaviour]| -> Vec<Vec<Behaviour>> {
+            let wanted = Wanted { behaves: behaves.to_vec(), ..wanted.clone() };
+            parts(&pairs, &wanted).into_iter().map(|part| part.wanted.behaves).collect()
+        };
+        assert_eq!(said(&[near]), [vec![], vec![near]]);
+        let of_each = [Behaviour::PerDriver, Behaviour::PerDevice, near];
+        assert_eq!(said(&of_each), [of_each[..2].to_vec(), vec![of_each[0], near]]);
     }
 
     #[test]

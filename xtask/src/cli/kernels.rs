@@ -26,10 +26,11 @@ pub(crate) struct PatchArguments {
     #[arg(long = "patch", value_name = "FILE")]
     patches: Vec<PathBuf>,
     /// What is expected of kernels of which nothing is known and of patched ones: per-driver, per-device (in parallel),
-    /// per-node (and on the device's node) or near-node (begun there, as since v6.6); two, where the patch is to change it:
-    /// per-driver,per-device [default of a patched kernel: what was expected without the patch, unless that is per-driver]
-    #[arg(long, value_name = "HOW[,HOW]", value_parser = behaviours)]
-    behaves: Option<(Behaviour, Option<Behaviour>)>,
+    /// per-node (and on the device's node) or near-node (begun there, as since v6.6). Two, without the patch and with it, where
+    /// that is to change it: per-driver,per-device; without a patch, one for each kernel [default of a patched kernel: what
+    /// was expected without the patch, unless that is per-driver]
+    #[arg(long, value_name = "HOW", value_delimiter = ',', value_parser = behaviour)]
+    behaves: Vec<Behaviour>,
 }
 
 impl PatchArguments {
@@ -42,43 +43,28 @@ impl PatchArguments {
         };
         // Tests run in another folder.
         let folder = std::env::current_dir().unwrap_or_default();
-        let (behaves, patched_behaves) = self.behaves.unzip();
-        Wanted {
-            folder,
-            kernels,
-            patches: self.patches.clone(),
-            behaves,
-            patched_behaves: patched_behaves.flatten(),
-            ..Wanted::default()
-        }
+        let (patches, behaves) = (self.patches.clone(), self.behaves.clone());
+        Wanted { folder, kernels, patches, behaves, ..Wanted::default() }
     }
 }
 
 /// What was asked for, as it is written on the command line.
 pub(crate) fn as_options(wanted: &Wanted) -> String {
-    let Wanted { folder: _, kernels, patches, behaves, patched_behaves, noted: _ } = wanted;
+    let Wanted { folder: _, kernels, patches, behaves, noted: _ } = wanted;
     let mut options = format!("--kernels {}", quoted(&kernels.join(",")));
     for patch in patches {
         options.push_str(&format!(" --patch {}", quoted(&patch.display().to_string())));
     }
-    let behaves: Vec<String> = behaves.iter().chain(patched_behaves).map(ToString::to_string).collect();
+    let behaves: Vec<String> = behaves.iter().map(ToString::to_string).collect();
     if !behaves.is_empty() {
         options.push_str(&format!(" --behaves {}", behaves.join(",")));
     }
     options
 }
 
-/// One for all, or one without the patch and one with it.
-fn behaviours(text: &str) -> Result<(Behaviour, Option<Behaviour>), String> {
-    match text.split_once(',') {
-        Some((plain, patched)) => Ok((behaviour(plain)?, Some(behaviour(patched)?))),
-        None => Ok((behaviour(text)?, None)),
-    }
-}
-
 pub(crate) fn behaviour(text: &str) -> Result<Behaviour, String> {
     let all = [Behaviour::PerDriver, Behaviour::PerDevice, Behaviour::PerNode, Behaviour::NearNode];
-    let found = all.into_iter().find(|behaviour| behaviour.to_string() == text);
+    let found = all.into_iter().find(|behaviour| behaviour.to_string() == text.trim());
     found.ok_or_else(|| "there are per-driver, per-device, per-node and near-node".to_owned())
 }
 

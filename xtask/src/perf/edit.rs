@@ -98,11 +98,13 @@ fn bench(edited: Instant, lineup: &Lineup, watch: &dyn Watch) -> Result<Duration
     let begun = Instant::now();
     let topology = usual(2);
     let rounds = Rounds::UntilClear { least: 3, most: 30 };
+    let names: Vec<&String> = lineup.kernels.iter().map(|(kernel, _)| &kernel.name).collect();
     let plan = Plan {
         case: CASE,
         topology: &topology,
         rounds,
         forks: 0,
+        compared: names.windows(2).map(|names| (names[0].to_owned(), names[1].to_owned())).collect(),
         command: "cargo xtask perf edit",
         begun: edited,
     };

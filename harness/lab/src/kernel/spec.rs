@@ -57,7 +57,12 @@ pub(super) fn find(
     }
     if let Some((name, source)) = named? {
         refuse_unknown(&source)?;
-        let about = "the source as it is".to_owned();
+        let about = match &source {
+            Source::Tree { state: State::Commit(commit), .. } => {
+                format!("commit {}", &commit[..commit.len().min(12)])
+            }
+            _ => "the source as it is".to_owned(),
+        };
         return Ok(Recipe { name, about, behaves: None, origin: Origin::Build(catalogue.plain(source)?) });
     }
     if let Some((kernel, flavour)) = text.rsplit_once('+')
@@ -163,7 +168,9 @@ pub(super) fn source(
                 place.display()
             ));
         }
-        let name = plain_name(&format!("{}@{}", called(&place), known.short(&commit)?));
+        // A branch moves, and is the same kernel to whoever looks at it every night.
+        let short = if known.is_branch(revision)? { revision.to_owned() } else { known.short(&commit)? };
+        let name = plain_name(&format!("{}@{short}", called(&place)));
         return Ok(Some((name, Source::Tree { folder: canonical(&place), state: State::Commit(commit) })));
     }
     first.map_or(Ok(None), Err)

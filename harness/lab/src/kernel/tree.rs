@@ -114,6 +114,16 @@ impl Known {
         Ok(there.lines().count() == OF_A_SOURCE.len())
     }
 
+    /// Whether a revision is a branch, by its name.
+    pub(crate) fn is_branch(&self, revision: &str) -> Result<bool, Failure> {
+        let attempt = format!("look for the branch {revision} in {}", self.folder.display());
+        let full = self
+            .git
+            .run(&attempt, &["rev-parse", "--verify", "--quiet", "--symbolic-full-name", revision])?;
+        let full = full.stdout.trim();
+        Ok(["refs/heads/", "refs/remotes/"].iter().any(|of| full.strip_prefix(of) == Some(revision)))
+    }
+
     /// A short name for a commit: its tag, else the beginning of its name.
     pub(crate) fn short(&self, commit: &str) -> Result<String, Failure> {
         let attempt = format!("name the commit {commit}");

@@ -21,11 +21,9 @@ pub struct Wanted {
     pub kernels: Vec<String>,
     /// Files with patches that are to be on top of each.
     pub patches: Vec<PathBuf>,
-    /// How those behave of which nothing is known.
-    pub behaves: Option<Behaviour>,
-    /// How those with the patches behave, where that is something else.
-    #[serde(default)]
-    pub patched_behaves: Option<Behaviour>,
+    /// How they behave: one for all those of which nothing is known, and for patched ones; or one without the patches and
+    /// one with them; or, where there are no patches, one for each kernel.
+    pub behaves: Vec<Behaviour>,
     /// Source trees that are taken as they stood: the folder, and what was noted of it in the store.
     #[serde(default)]
     pub noted: BTreeMap<PathBuf, String>,
@@ -36,39 +34,62 @@ impl Wanted {
     /// as it stands is noted in the store: all that is made of these recipes is made of the same files.
     ///
     /// # Errors
-    /// `Asked` for a kernel that cannot be found, or is named twice, for `behaves` where that is known to be otherwise of
-    /// each, and for `patched_behaves` without a patch; `Series` where a file has no patch in it; `Files`.
+    /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where that is known to be
+    /// otherwise, of each or of the one that it is said of, or where it is not so many; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
         let mut patches: Vec<Patch> = Vec::new();
         for path in &self.patches {
             patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
         }
-        if patches.is_empty() && self.patched_behaves.is_some() {
-            let next = "name one, or a patch with --patch";
-            return Err(Failure::new(Kind::Asked, "go by --behaves", "of its two, one is for a patch", next));
-        }
+        self.refuse_other_number(!patches.is_empty())?;
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
         let mut believed = !patches.is_empty();
-        for kernel in &self.kernels {
+        for (number, kernel) in self.kernels.iter().enumerate() {
             let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
             if let Origin::Build(build) = &mut recipe.origin {
                 build.source = self.as_noted(&build.source, keep, watch)?;
             }
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
-            believed |= recipe.behaves.is_none() || recipe.behaves == self.behaves;
-            recipe.behaves = recipe.behaves.or(self.behaves);
+            let said = self.said(if patches.is_empty() { number } else { 0 });
+            let contradicted = recipe.behaves.is_some() && said.is_some() && recipe.behaves != said;
+            believed |= !contradicted;
+            recipe.behaves = recipe.behaves.or(said);
             if !patches.is_empty() {
                 let mut with = recipe.patched(&patches)?;
-                with.behaves = self.patched_behaves.or(self.behaves).or(with.behaves);
+                with.behaves = self.said(1).or(with.behaves);
                 patched.push(with);
             }
             plain.push(recipe);
+            // One for all is for those of which nobody knows.
+            if contradicted && self.behaves.len() > 1 {
+                return Err(all_known(&plain[plain.len() - 1..]));
+            }
         }
-        if self.behaves.is_some() && !believed {
+        if !believed {
             return Err(all_known(&plain));
         }
         Ok(Pairs { plain, patched })
+    }
+
+    /// What is said of the kernel with this number, or, where there are patches, of those without them (0) and with them
+    /// (1).
+    fn said(&self, number: usize) -> Option<Behaviour> {
+        if let [one] = self.behaves[..] { Some(one) } else { self.behaves.get(number).copied() }
+    }
+
+    fn refuse_other_number(&self, patches: bool) -> Result<(), Failure> {
+        let (said, kernels) = (self.behaves.len(), self.kernels.len());
+        if said <= 1 || said == if patches { 2 } else { kernels } {
+            return Ok(());
+        }
+        let seen = match patches {
+            true => format!("there are {said}"),
+            false => format!("there are {said}, and kernels: {kernels}"),
+        };
+        let next =
+            "name one for all; or, with --patch, one without it and one with it; or else one for each kernel";
+        Err(Failure::new(Kind::Asked, "go by --behaves", seen, next))
     }
 
     fn as_noted(&self, source: &Source, store: &Path, watch: &dyn Watch) -> Result<Source, Failure> {
@@ -107,6 +128,16 @@ impl Pairs {
     pub fn all(self) -> Vec<Recipe> {
         let mut patched = self.patched.into_iter();
         self.plain.into_iter().flat_map(|plain| std::iter::once(plain).chain(patched.next())).collect()
+    }
+
+    /// Which are held against each other, by name: each with the patches against itself without; where there are no
+    /// patches, each against the first.
+    pub fn compared(&self) -> Vec<(String, String)> {
+        let pair = |(plain, other): (&Recipe, &Recipe)| (plain.name.clone(), other.name.clone());
+        match (&self.plain[..], &self.patched[..]) {
+            ([first, others @ ..], []) => others.iter().map(|other| pair((first, other))).collect(),
+            (plain, patched) => plain.iter().zip(patched).map(pair).collect(),
+        }
     }
 
     /// Those that are about: the patched ones, or all where there are no patches.
@@ -163,20 +194,24 @@ mod tests {
         }
         let patch = folder.path().join("my.patch");
         fs::write(&patch, "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n").unwrap();
-        let wanted = |kernels: &[String], behaves| Wanted {
-            folder: PathBuf::new(),
+        let wanted = |kernels: &[String], behaves: &[Behaviour]| Wanted {
             kernels: kernels.to_vec(),
             patches: vec![patch.clone()],
-            behaves,
+            behaves: behaves.to_vec(),
             ..Wanted::default()
         };
         let trees = ["a/linux", "b/linux"].map(|tree| folder.path().join(tree).display().to_string());
-        let pairs = wanted(&trees, None).recipes(&catalogue, folder.path(), &Nobody).unwrap();
+        let pairs = wanted(&trees, &[]).recipes(&catalogue, folder.path(), &Nobody).unwrap();
+        let name = |of: &str| of.to_owned();
+        assert_eq!(
+            pairs.compared(),
+            [(name("linux"), name("linux-patched")), (name("linux-2"), name("linux-2-patched"))]
+        );
         let names: Vec<String> = pairs.all().into_iter().map(|recipe| recipe.name).collect();
         assert_eq!(names, ["linux", "linux-patched", "linux-2", "linux-2-patched"]);
 
         let known = ["without".to_owned(), "mainline".to_owned()];
-        let behaves = |behaves| {
+        let behaves = |behaves: &[Behaviour]| {
             let pairs = wanted(&known, behaves).recipes(&catalogue, folder.path(), &Nobody);
             pairs.unwrap().subjects().into_iter().map(|recipe| recipe.behaves).collect::<Vec<_>>()
         };
@@ -184,33 +219,37 @@ mod tests {
         let mainline = Wanted { kernels: vec!["mainline".to_owned()], ..Wanted::default() };
         let mainline = mainline.recipes(&catalogue, folder.path(), &Nobody).unwrap().subjects().remove(0);
         assert!(mainline.behaves.is_some());
-        assert_eq!(behaves(None), [None, mainline.behaves]);
-        assert_eq!(behaves(Some(Behaviour::PerDevice)), [Some(Behaviour::PerDevice); 2]);
-        // A patch that is to change it, on a tree of which nobody knows.
-        let changes = Wanted {
-            patched_behaves: Some(Behaviour::PerDevice),
-            ..wanted(&trees[..1], Some(Behaviour::PerDriver))
-        };
-        let found = changes.recipes(&catalogue, folder.path(), &Nobody).unwrap().all();
-        let found: Vec<_> = found.into_iter().map(|recipe| recipe.behaves).collect();
-        assert_eq!(found, [Some(Behaviour::PerDriver), Some(Behaviour::PerDevice)]);
-        let of_none = Wanted { patches: Vec::new(), ..changes };
-        let refused = of_none.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
-        assert!(refused.seen.contains("one is for a patch"), "{refused}");
+        assert_eq!(behaves(&[]), [None, mainline.behaves]);
+        assert_eq!(behaves(&[Behaviour::PerDevice]), [Some(Behaviour::PerDevice); 2]);
 
-        let named =
-            Wanted { kernels: known.to_vec(), behaves: Some(Behaviour::PerDevice), ..Wanted::default() };
-        let refused = named.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
+        let spoken_for = |kernels: &[String], behaves: &[Behaviour], patches: &[PathBuf]| {
+            let wanted = Wanted {
+                kernels: kernels.to_vec(),
+                behaves: behaves.to_vec(),
+                patches: patches.to_vec(),
+                ..Wanted::default()
+            };
+            let all = wanted.recipes(&catalogue, folder.path(), &Nobody)?.all();
+            Ok::<_, Failure>(all.into_iter().filter_map(|recipe| recipe.behaves).collect::<Vec<_>>())
+        };
+        let refused = spoken_for(&known, &[Behaviour::PerDevice], &[]).unwrap_err();
         assert!(refused.seen.ends_with("otherwise: without, mainline"), "{refused}");
         // True of one, or there is one of which nobody knows.
-        let spoken_for = |kernels: Vec<String>, behaves| {
-            let wanted = Wanted { kernels, behaves: Some(behaves), ..Wanted::default() };
-            wanted.recipes(&catalogue, folder.path(), &Nobody).map(drop)
-        };
-        assert_eq!(spoken_for(known.to_vec(), mainline.behaves.unwrap()), Ok(()));
-        assert_eq!(spoken_for(vec![known[1].clone(), trees[0].clone()], Behaviour::PerDriver), Ok(()));
+        assert!(spoken_for(&known, &[mainline.behaves.unwrap()], &[]).is_ok());
+        assert!(spoken_for(&[known[1].clone(), trees[0].clone()], &[Behaviour::PerDriver], &[]).is_ok());
 
-        let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], None);
+        // A patch that is to change it; two trees, each with its own.
+        let two = [Behaviour::PerDriver, Behaviour::PerDevice];
+        assert_eq!(spoken_for(&trees[..1], &two, std::slice::from_ref(&patch)).unwrap(), two);
+        assert_eq!(spoken_for(&trees, &two, &[]).unwrap(), two);
+        let refused = spoken_for(&known[1..], &two, std::slice::from_ref(&patch)).unwrap_err();
+        assert!(refused.seen.ends_with("otherwise: mainline"), "{refused}");
+        assert_eq!(spoken_for(&trees[..1], &two, &[]).unwrap_err().seen, "there are 2, and kernels: 1");
+        let three = [two[0], two[1], two[1]];
+        let refused = spoken_for(&trees, &three, std::slice::from_ref(&patch)).unwrap_err();
+        assert_eq!(refused.seen, "there are 3");
+
+        let twice = wanted(&["mainline".to_owned(), "mainline".to_owned()], &[]);
         let refused = twice.recipes(&catalogue, folder.path(), &Nobody).unwrap_err();
         assert!(refused.seen.contains("named twice"));
     }

@@ -137,6 +137,15 @@ fn a_commit_of_a_tree_is_found_by_any_of_its_names_and_changes_beside_it_are_lef
     let as_it_stands = fixture.find(&fixture.path("linux")).unwrap();
     assert_eq!(as_it_stands.name, "linux");
     assert_ne!(as_it_stands.origin, recipe.origin);
+    // A branch keeps its name when it moves, for whoever looks at it every night.
+    let before = at("main").unwrap();
+    assert_eq!((before.name.as_str(), &before.origin), ("linux@main", &recipe.origin));
+    fixture.git("linux", &["commit", "--quiet", "--allow-empty", "--message=two"]);
+    let after = at("main").unwrap();
+    assert_eq!(after.name, "linux@main");
+    assert_ne!((&after.origin, &after.about), (&before.origin, &before.about));
+    assert!(after.about.starts_with("commit "), "{}", after.about);
+    assert!(at("HEAD").unwrap().name.starts_with("linux@") && at("HEAD").unwrap().name != "linux@main");
 }
 
 #[test]
