@@ -2,6 +2,7 @@
 
 mod campaign;
 mod case;
+pub mod chosen;
 pub mod limit;
 pub mod noted;
 mod so_far;

@@ -11,6 +11,7 @@ use lab::kernel::{Broken, Store, Wanted};
 use libtest_mimic::{Arguments, Trial};
 use report::document::{Host, TEST_LINES, TestLine};
 
+use crate::chosen::Chosen;
 use crate::{KERNELS, so_far};
 
 /// Begins a process of tests: it ends with whoever started it, winds down on Ctrl-C, and knows where its notes go.
@@ -63,7 +64,7 @@ pub fn broken() -> Result<Vec<Broken>, Failure> {
 }
 
 /// A variable that is not as it is written for us.
-fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
+pub(crate) fn misread(variable: &str) -> impl Fn(serde_json::Error) -> Failure {
     move |e| {
         let next = "start the tests with `cargo xtask test`";
         Failure::new(Kind::Asked, format!("read {variable}"), e.to_string(), next)
@@ -89,9 +90,23 @@ pub fn note(line: &TestLine) -> io::Result<()> {
     file.write_all((serde_json::to_string(line)? + "\n").as_bytes())
 }
 
-/// Carries out the tests of a process, and notes that it came to its end. Those that are only listed, as cargo-nextest
+/// Those of these tests that are to be carried out.
+///
+/// # Errors
+/// `Asked` where `PARPROBE_TESTS` is not as `cargo xtask` writes it.
+pub fn chosen(mut trials: Vec<Trial>) -> Result<Vec<Trial>, Failure> {
+    let chosen = Chosen::of_variable()?;
+    trials.retain(|trial| chosen.has(trial.name()));
+    Ok(trials)
+}
+
+/// Carries out the tests of a process that are chosen, and notes that it came to its end. Those that are only listed, as cargo-nextest
 /// does before it runs them, are not noted.
 pub fn carry_out(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    let trials = match chosen(trials) {
+        Ok(trials) => trials,
+        Err(failure) => return complain(&failure.to_string()),
+    };
     if arguments.list {
         return libtest_mimic::run(arguments, trials).exit_code();
     }

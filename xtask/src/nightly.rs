@@ -16,6 +16,7 @@ use report::document::{
     TestResult,
 };
 use testcases::DRIVER_AFTER_DEVICES;
+use testcases::chosen::Chosen;
 
 use crate::cli::{NightlyArguments, as_options};
 use crate::history::{self, Nights};
@@ -198,8 +199,7 @@ impl Night<'_> {
                 workspace: self.workspace,
                 wanted: &self.wanted,
                 broken,
-                filters,
-                exact,
+                chosen: &Chosen { filters: filters.to_vec(), exact },
                 parts: &[test::GUESTS],
                 accel: self.arguments.accel,
                 setup: self.arguments.setup,

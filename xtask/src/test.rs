@@ -10,9 +10,11 @@ use lab::failure::{Failure, Kind};
 use lab::host;
 use lab::kernel::{Broken, Catalogue, Recipe, Store, Wanted};
 use lab::run::Place;
+use lab::shell::quoted;
 use lab::validators::Validators;
 use lab::watch::Watch;
 use report::document::{Host, TEST_SCHEMA, TestDocument, TestResult};
+use testcases::chosen::Chosen;
 
 use crate::cli::{Accel, TestArguments, as_options};
 use crate::exit;
@@ -42,8 +44,7 @@ pub(crate) fn run(arguments: &TestArguments, workspace: &Path, watch: &dyn Watch
         workspace,
         wanted: &wanted,
         broken: &[],
-        filters: &arguments.filters,
-        exact: false,
+        chosen: &Chosen { filters: arguments.filters.clone(), exact: false },
         parts: if arguments.fast { &[FAST] } else { &[FAST, GUESTS, FORMATS, FAULTS] },
         accel: arguments.accel,
         setup: arguments.setup,
@@ -94,27 +95,34 @@ fn list(order: &Order<'_>, watch: &dyn Watch) -> Result<u8, Failure> {
     let tests = Tests { order, run: None, broken: &[] };
     watch.stage("compile the tests");
     for (part, names) in order.parts.iter().zip(find_each(&tests)?) {
-        let named =
-            |filter: &str| names.lines().any(|line| line.contains(filter) && line.ends_with(": test"));
-        for filter in order.each_filter().into_iter().filter(|filter| filter.is_none_or(named)) {
+        if is_asked(names.as_deref()) {
             watch.hand_over();
-            tests.cargo_test(part, &[filter.as_slice(), &["--list"]].concat())?;
+            tests.cargo_test(part, &["--list"])?;
         }
     }
     Ok(exit::SUPPORTED)
 }
 
-/// The names of the tests of each part, where there are filters: each of these is a part of some name. One that is not is
-/// a slip, and no success.
-fn find_each(tests: &Tests<'_>) -> Result<Vec<String>, Failure> {
-    let Order { parts, filters, .. } = tests.order;
-    if filters.is_empty() {
-        return Ok(vec![String::new(); parts.len()]);
+/// The names of the tests of each part that are chosen, and `None` where all are: each filter is a part of some name. One
+/// that is not is a slip, and no success.
+fn find_each(tests: &Tests<'_>) -> Result<Vec<Option<Vec<String>>>, Failure> {
+    let Order { parts, chosen, .. } = tests.order;
+    if chosen.filters.is_empty() {
+        return Ok(vec![None; parts.len()]);
     }
-    let names = parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
-    let unknown = |filter: &&String| !names.iter().any(|names| names.contains(filter.as_str()));
-    let unknown: Vec<String> = filters.iter().filter(unknown).cloned().collect();
-    if unknown.is_empty() { Ok(names) } else { Err(no_such_test(&unknown)) }
+    let mut names = parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
+    let known = |filter: &str| names.iter().flatten().any(|name| chosen.names(filter, name));
+    let unknown: Vec<String> = chosen.filters.iter().filter(|filter| !known(filter)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(no_such_test(&unknown));
+    }
+    names.iter_mut().for_each(|names| names.retain(|name| chosen.has(name)));
+    Ok(names.into_iter().map(Some).collect())
+}
+
+/// Whether any test of a part is chosen.
+fn is_asked(names: Option<&[String]>) -> bool {
+    names.is_none_or(|names| !names.is_empty())
 }
 
 fn no_such_test(filters: &[String]) -> Failure {
@@ -128,10 +136,8 @@ pub(crate) struct Order<'a> {
     pub(crate) wanted: &'a Wanted,
     /// Kernels of which it is known that they cannot be built.
     pub(crate) broken: &'a [Broken],
-    /// Only tests whose name contains one of these.
-    pub(crate) filters: &'a [String],
-    /// Only tests whose name is one of these.
-    pub(crate) exact: bool,
+    /// Which tests.
+    pub(crate) chosen: &'a Chosen,
     /// Some of [`FAST`], [`GUESTS`], [`FORMATS`] and [`FAULTS`].
     pub(crate) parts: &'a [&'a [&'a str]],
     pub(crate) accel: Accel,
@@ -145,16 +151,6 @@ pub(crate) struct Order<'a> {
     pub(crate) place: Place,
     /// The command that repeats it.
     pub(crate) command: String,
-}
-
-impl Order<'_> {
-    /// libtest-mimic takes one filter at a time.
-    fn each_filter(&self) -> Vec<Option<&str>> {
-        match self.filters {
-            [] => vec![None],
-            some => some.iter().map(|filter| Some(filter.as_str())).collect(),
-        }
-    }
 }
 
 /// What tests showed.
@@ -172,7 +168,6 @@ pub(crate) struct Tested {
 
 /// Carries out tests.
 pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, Failure> {
-    let filters = order.each_filter();
     let catalogue = Catalogue::read(&order.workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let kernels = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
@@ -181,85 +176,71 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     let order =
         &Order { wanted: &wanted, place: order.place.clone(), command: order.command.clone(), ..*order };
     let tests = Tests { order, run: None, broken: &[] };
-    if order.parts.contains(&GUESTS) {
-        let mut all = kernels.clone();
-        for filter in &filters {
-            all.extend(own_kernels(&catalogue, *filter)?);
-        }
-        host::prepare(|| host::examine(&all), order.setup, watch)?;
-    }
-    if !order.filters.is_empty() {
+    if !order.chosen.filters.is_empty() {
         watch.stage("compile the tests");
     }
-    // Which parts have tests of these names: no kernel is built for a filter that asks for no guest.
+    // Which parts have tests of these names: no kernel is built, and none of what builds one asked for, where no test
+    // boots it.
     let names = find_each(&tests)?;
+    let asked = || order.parts.iter().zip(&names).filter(|(_, names)| is_asked(names.as_deref()));
+    let (mut needed, own) = match asked().find(|(part, _)| **part == GUESTS) {
+        Some((_, names)) => {
+            let names = names.as_deref();
+            (kernels_for(&kernels, &catalogue, names)?, own_kernels(&catalogue, names)?)
+        }
+        None => (Vec::new(), Vec::new()),
+    };
+    // Benches of the faults would each build it, or each fail to.
+    let of_faults = match asked().any(|(part, _)| *part == FAULTS) {
+        true => vec![catalogue.recipe(OF_FAULTS)?],
+        false => Vec::new(),
+    };
+    let all = [&needed[..], &of_faults].concat();
+    if !all.is_empty() {
+        host::prepare(|| host::examine(&all), order.setup, watch)?;
+    }
     // Here, and not when their turn comes, so that a missing network is seen before the kernels are built.
-    let asked = |names: &str| filters.iter().any(|filter| filter.is_none_or(|filter| names.contains(filter)));
-    if order.setup && order.parts.iter().zip(&names).any(|(part, names)| *part == FORMATS && asked(names)) {
+    if order.setup && asked().any(|(part, _)| *part == FORMATS) {
         install_validators(watch)?;
     }
     // Of each process whether all of its tests passed: of those that note what became of each, and of the others.
     let (mut noting, mut silent) = (Vec::new(), Vec::new());
     let (mut folder, mut stopped, mut broken) = (None, None, order.broken.to_vec());
-    'parts: for (part, names) in order.parts.iter().zip(&names) {
-        for filter in filters.iter().copied() {
-            if let Some(filter) = filter
-                && !names.contains(filter)
-            {
-                continue;
-            }
-            let mut more = Vec::from_iter(filter);
-            more.extend(order.exact.then_some("--exact"));
-            // Every part runs, so that one failure does not hide another.
-            if *part == FAULTS {
-                // Their benches would each build it, or each fail to.
-                match Store::open()?.ensure(&[catalogue.recipe(OF_FAULTS)?], watch) {
-                    Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
-                    Err(failure) => {
-                        stopped = Some(failure);
-                        break 'parts;
-                    }
-                    Ok(_) => {}
-                }
-                let tests = Tests { run: Some(in_folder(&mut folder, &order.place)?), ..tests };
-                begin(&tests, part, watch)?;
-                noting.push(tests.cargo_test(part, &more)?);
-                continue;
-            }
-            if *part != GUESTS {
-                begin(&tests, part, watch)?;
-                silent.push(tests.cargo_test(part, &more)?);
-                continue;
-            }
-            // Here, and not within a test, so that a kernel that does not build has its own exit code.
-            let mut needed = kernels_for(&kernels, &catalogue, filter)?;
-            let own = own_kernels(&catalogue, filter)?;
-            let is_subject = |kernel: &&Recipe| kernels.contains(kernel) || !own.contains(kernel);
-            let subjects: Vec<Recipe> = needed.iter().filter(is_subject).cloned().collect();
-            needed.retain(|kernel| !is_broken(&broken, kernel));
-            match Store::open().and_then(|store| store.ensure_others(&needed, watch)) {
-                Ok(others) => broken.extend(others.broken),
-                Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
-                // Another filter may ask for kernels that are there.
-                Err(failure) if failure.kind == Kind::Build && subjects.is_empty() && filters.len() > 1 => {
-                    let all = needed.into_iter();
-                    broken.extend(all.map(|recipe| Broken { recipe, failure: failure.clone() }));
-                }
-                // What was tested until now is not lost with it.
-                Err(failure) => {
-                    stopped = Some(failure);
-                    break 'parts;
-                }
-            }
-            if let Some(why) = nothing_left(&subjects, &broken) {
-                stopped = Some(why);
-                break 'parts;
-            }
-            let run = in_folder(&mut folder, &order.place)?;
-            let tests = Tests { run: Some(run), broken: &broken, ..tests };
+    // Every part runs, so that one failure does not hide another.
+    for (part, _) in asked() {
+        if *part != FAULTS && *part != GUESTS {
             begin(&tests, part, watch)?;
-            noting.push(tests.cargo_test(part, &more)?);
+            silent.push(tests.cargo_test(part, &[])?);
+            continue;
         }
+        // Here, and not within a test, so that a kernel that does not build has its own exit code.
+        let built = match *part == FAULTS {
+            true => Store::open().and_then(|store| store.ensure(&of_faults, watch)).map(drop),
+            false => {
+                let is_subject = |kernel: &&Recipe| kernels.contains(kernel) || !own.contains(kernel);
+                let subjects: Vec<Recipe> = needed.iter().filter(is_subject).cloned().collect();
+                needed.retain(|kernel| !is_broken(&broken, kernel));
+                let others = Store::open().and_then(|store| store.ensure_others(&needed, watch));
+                others.and_then(|others| {
+                    broken.extend(others.broken);
+                    nothing_left(&subjects, &broken).map_or(Ok(()), Err)
+                })
+            }
+        };
+        match built {
+            Err(failure) if failure.kind == Kind::Interrupted => return Err(failure),
+            // What was tested until now is not lost with it.
+            Err(failure) => {
+                stopped = Some(failure);
+                break;
+            }
+            Ok(()) => {}
+        }
+        let run = in_folder(&mut folder, &order.place)?;
+        let broken: &[Broken] = if *part == GUESTS { &broken } else { &[] };
+        let tests = Tests { run: Some(run), broken, ..tests };
+        begin(&tests, part, watch)?;
+        noting.push(tests.cargo_test(part, &[])?);
     }
     let noted = folder.as_deref().map(Noted::read).transpose()?.unwrap_or_default();
     let outcomes = noted.cases.iter().filter(|entry| entry.skipped.is_none()).map(|entry| entry.outcome);
@@ -349,7 +330,7 @@ fn repeat(arguments: &TestArguments) -> String {
     let TestArguments { filters, fast, accel, .. } = arguments;
     let mut command = "cargo xtask test".to_owned();
     for filter in filters {
-        command.push_str(&format!(" {filter}"));
+        command.push_str(&format!(" {}", quoted(filter)));
     }
     if *fast {
         command.push_str(" --fast");
@@ -381,8 +362,7 @@ pub(crate) fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Res
         workspace,
         wanted,
         broken: &[],
-        filters: &[],
-        exact: false,
+        chosen: &Chosen::default(),
         parts,
         accel: Accel::Auto,
         setup: false,
@@ -392,12 +372,8 @@ pub(crate) fn names(workspace: &Path, wanted: &Wanted, parts: &[&[&str]]) -> Res
         command: String::new(),
     };
     let tests = Tests { order: &order, run: None, broken: &[] };
-    let mut all = Vec::new();
-    for part in parts {
-        let names = tests.names(part)?;
-        all.extend(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned));
-    }
-    Ok(all)
+    let names = parts.iter().map(|part| tests.names(part)).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.concat())
 }
 
 #[cfg(test)]

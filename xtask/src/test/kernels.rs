@@ -4,11 +4,11 @@ use lab::failure::Failure;
 use lab::kernel::{Broken, Catalogue, Origin, Recipe};
 use testcases::{CASES, Case, KERNELS_OF_THE_HARNESS};
 
-/// The kernels that guest tests of these names boot, each with its flavour.
+/// The kernels that guest tests of these names boot, or all of them, each with its flavour.
 pub(crate) fn kernels_for(
     kernels: &[Recipe],
     catalogue: &Catalogue,
-    filter: Option<&str>,
+    names: Option<&[String]>,
 ) -> Result<Vec<Recipe>, Failure> {
     let mut needed: Vec<(&str, Recipe)> = Vec::new();
     for kernel in kernels {
@@ -19,7 +19,8 @@ pub(crate) fn kernels_for(
             };
             for flavour in case.flavours.iter().filter(can) {
                 let name = Case::on(&kernel.name, flavour);
-                if filter.is_none_or(|filter| format!("{}::{name}", case.name).contains(filter))
+                let test = format!("{}::{name}", case.name);
+                if names.is_none_or(|names| names.contains(&test))
                     && !needed.iter().any(|(_, known)| known.name == name)
                 {
                     needed.push((flavour, catalogue.in_flavour(kernel, flavour)?));
@@ -30,7 +31,7 @@ pub(crate) fn kernels_for(
     // Kernels of one configuration one after the other, the usual one first: the others begin with its objects.
     needed.sort_by_key(|(flavour, _)| *flavour);
     let mut needed: Vec<Recipe> = needed.into_iter().map(|(_, recipe)| recipe).collect();
-    for own in own_kernels(catalogue, filter)? {
+    for own in own_kernels(catalogue, names)? {
         if !needed.contains(&own) {
             needed.push(own);
         }
@@ -38,9 +39,14 @@ pub(crate) fn kernels_for(
     Ok(needed)
 }
 
-/// The kernels that tests of the harness of these names boot.
-pub(super) fn own_kernels(catalogue: &Catalogue, filter: Option<&str>) -> Result<Vec<Recipe>, Failure> {
-    let asked = |tests: &str| filter.is_none_or(|filter| tests.is_empty() || filter.starts_with(tests));
+/// The kernels that tests of the harness of these names boot, or all of them.
+pub(super) fn own_kernels(catalogue: &Catalogue, names: Option<&[String]>) -> Result<Vec<Recipe>, Failure> {
+    let of_a_case = |test: &str| {
+        test.split_once("::").is_some_and(|(name, _)| CASES.iter().any(|case| case.name == name))
+    };
+    let asked = |tests: &str| {
+        names.is_none_or(|names| names.iter().any(|name| !of_a_case(name) && name.starts_with(tests)))
+    };
     let own = KERNELS_OF_THE_HARNESS.iter().filter(|(tests, _)| asked(tests));
     own.map(|(_, kernel)| catalogue.recipe(kernel)).collect()
 }

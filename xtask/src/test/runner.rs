@@ -8,6 +8,7 @@ use std::time::Duration;
 use lab::child;
 use lab::failure::{Failure, Kind};
 use lab::kernel::Broken;
+use testcases::chosen;
 
 use super::Order;
 
@@ -32,15 +33,17 @@ pub(super) struct Tests<'a> {
 }
 
 impl Tests<'_> {
-    /// The names of the tests of a part, one a line.
-    pub(super) fn names(&self, part: &[&str]) -> Result<String, Failure> {
-        child::text_of(self.command(part).arg("--list"), PATIENCE).map_err(|e| match e.kind() {
-            ErrorKind::Interrupted => Failure::interrupted("list the tests"),
-            _ => {
-                let next = "`cargo xtask test --list` shows what cargo says";
-                Failure::new(Kind::Host, "list the tests with cargo test", e.to_string(), next)
-            }
-        })
+    /// The names of all tests of a part.
+    pub(super) fn names(&self, part: &[&str]) -> Result<Vec<String>, Failure> {
+        let text =
+            child::text_of(self.command(part).arg("--list"), PATIENCE).map_err(|e| match e.kind() {
+                ErrorKind::Interrupted => Failure::interrupted("list the tests"),
+                _ => {
+                    let next = "`cargo xtask test --list` shows what cargo says";
+                    Failure::new(Kind::Host, "list the tests with cargo test", e.to_string(), next)
+                }
+            })?;
+        Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
 
     /// Compiles a part. What cannot be compiled is told by cargo as the part is run.
@@ -53,9 +56,16 @@ impl Tests<'_> {
         }
     }
 
-    /// Runs `cargo test` on our own terminal; whether it passed.
+    /// Runs `cargo test` on our own terminal, for the tests that are chosen; whether it passed.
     pub(super) fn cargo_test(&self, part: &[&str], more: &[&str]) -> Result<bool, Failure> {
         let mut command = self.command(part);
+        let chosen = self.order.chosen;
+        if part == super::FAST {
+            // Rust's own harness takes several.
+            command.args(&chosen.filters).args(chosen.exact.then_some("--exact"));
+        } else {
+            command.env(chosen::VARIABLE, serde_json::to_string(chosen).unwrap_or_default());
+        }
         if self.order.to_standard_error {
             // Standard output is for the document.
             command.stdout(std::io::stderr());

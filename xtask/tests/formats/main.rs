@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         test("csv_is_read_by_python", csv),
         test("a_page_opens_in_a_browser_and_shows_the_lines_behind_a_probe", browser::page),
     ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    match testcases::noted::chosen(trials) {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(failure) => testcases::noted::complain(&failure.to_string()),
+    }
 }
 
 /// What to say of a test for which this is missing.
