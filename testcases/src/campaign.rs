@@ -27,6 +27,14 @@ pub struct KernelResult {
     pub boots: Vec<BootResult>,
 }
 
+impl KernelResult {
+    /// What its boots and forks showed, in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
+        self.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect()
+    }
+}
+
 /// One boot, and the forks of it: the same guest, saved when all was ready, carried on again.
 #[derive(Clone, Debug)]
 pub struct BootResult {

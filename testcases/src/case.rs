@@ -146,6 +146,12 @@ impl Case {
         Step::modules(self.steps)
     }
 
+    /// A module of a phase that a kernel has built in: what it drives is probed before anybody looks.
+    pub fn comes_too_early(&self, built_in: &[String]) -> Option<&'static str> {
+        let is_built_in = |module: &&str| built_in.iter().any(|name| name == module);
+        Step::loaded_in_phases(self.steps).into_iter().find(is_built_in)
+    }
+
     /// What its boots have to listen for in the log: what its expectations and those of the other judge are about.
     pub fn asks(&self, circumstances: &Circumstances) -> Vec<&'static str> {
         let second = self.second_opinion.iter().flat_map(|second| second.ours.iter().chain([&second.theirs]));

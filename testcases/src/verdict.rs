@@ -116,8 +116,9 @@ impl Verdict {
                 None => promise.of.len() == EVERY.len(),
             };
             let group = if expected { &mut findings } else { &mut others };
-            // A kernel that died tells nothing else, and that it died is said already.
-            if !died && !group.contains(&finding) {
+            // A kernel that died tells nothing else, and that it died is said already. But where one boot ended early,
+            // what another one has refuted stays so.
+            if (!died || expected && finding.outcome == Outcome::Refuted) && !group.contains(&finding) {
                 group.push(finding);
             }
         }
@@ -131,7 +132,10 @@ impl Verdict {
             let chance = kernel.is_none_or(|kernel| kernel == Behaviour::NearNode);
             let group = if chance { &mut others } else { &mut findings };
             group.extend(case.second_opinion.map(|second| agreement(case, &second, circumstances, seen)));
-            findings.push(judged(case, 0, &Expectation::NoComplaint, seen));
+        }
+        let complaints = judged(case, 0, &Expectation::NoComplaint, seen);
+        if !died || complaints.outcome == Outcome::Refuted {
+            findings.push(complaints);
         }
         Self { findings, others }
     }
@@ -332,6 +336,7 @@ mod tests {
     use super::*;
     use crate::case::{Dies, PER_NODE};
     use evidence::console::Death;
+    use lab::run::Step;
 
     fn died(log: &str) -> Seen {
         let line = "INFO: task kworker/u4:1:22 blocked for more than 10 seconds.".to_owned();
@@ -354,6 +359,23 @@ mod tests {
         assert_eq!(verdict.outcome(), Outcome::Refuted);
         assert_eq!(verdict.findings.len(), 1);
         assert_eq!(verdict.findings[0].evidence[2], "  async_synchronize_cookie_domain+0x80/0x130");
+    }
+
+    #[test]
+    fn what_one_boot_has_refuted_is_so_though_another_fell_silent() {
+        let case = &crate::DRIVER_AFTER_DEVICES;
+        let circumstances = Circumstances { topology: case.topology, host_cores: 2 };
+        let end =
+            End::Died { cause: Cause::Silence(Duration::ZERO), doing: String::new(), log: String::new() };
+        let silent = Seen { folder: "boots/002".to_owned(), end };
+        let phases = Step::phases(case.steps).len();
+        let of = |boot: Boot| Seen { folder: "boots/001".to_owned(), end: End::Well(vec![boot; phases]) };
+        let judged = |boots: &[Seen]| Verdict::of(case, None, &circumstances, boots);
+        // No device is bound.
+        let verdict = judged(&[of(Boot::default()), silent.clone()]);
+        assert_eq!(verdict.outcome(), Outcome::Refuted);
+        assert!(verdict.findings.iter().all(|finding| finding.outcome != Outcome::Supported));
+        assert_eq!(judged(&[silent]).outcome(), Outcome::Inconclusive);
     }
 
     #[test]

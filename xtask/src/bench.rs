@@ -81,6 +81,14 @@ pub(crate) struct Plan<'a> {
 /// Boots, judges, and writes the verdict to the folder of the run.
 pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> Result<Document, Failure> {
     let Plan { case, topology, rounds, forks, compared: ref pairs, command, begun } = *plan;
+    for (_, kernel) in &lineup.kernels {
+        if let Some(module) = case.comes_too_early(&kernel.built_in) {
+            let attempt = format!("measure how \"{}\" probes what {module} drives", kernel.name);
+            let seen = "it is built in: that is probed before anybody looks";
+            let next = "name a kernel that has it as a module; `cargo xtask test built_in` is for those that have not";
+            return Err(Failure::new(Kind::Asked, attempt, seen, next));
+        }
+    }
     let so_far = lineup.run.join(SO_FAR);
     let standing = |results: &[KernelResult]| {
         let comparisons = compared(case, rounds, pairs, results);

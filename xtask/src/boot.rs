@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use lab::failure::Failure;
-use lab::guest::topology::Topology;
 use lab::guest::{self, Order, Patience, image};
 use lab::host;
 use lab::kernel::{Catalogue, Store};
 use lab::run::{Carried, Lineup, Place, Request};
 use lab::watch::Watch;
-use testcases::DRIVER_AFTER_DEVICES;
 
-use crate::cli::BootArguments;
+use crate::cli::{BootArguments, usual};
 use crate::exit;
 use crate::screen::{Screen, complain};
 
@@ -19,11 +17,11 @@ use crate::screen::{Screen, complain};
 const GDB_PORT: u16 = 1234;
 
 pub(crate) fn run(arguments: &BootArguments, workspace: &Path, screen: &Screen) -> Result<u8, Failure> {
-    let usual = Topology { vcpus: host::host_cores().clamp(2, 4), ..DRIVER_AFTER_DEVICES.topology };
-    let topology = arguments.shape.on(usual)?;
+    let topology = arguments.shape.on(usual(2))?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), screen)?.subjects();
-    host::prepare(|| vec![host::examine_busybox()], arguments.setup, screen)?;
+    let needs = || [host::examine(&recipes), vec![host::examine_busybox()]].concat();
+    host::prepare(needs, arguments.setup, screen)?;
     let lineup = Lineup::of(
         &Request {
             workspace,

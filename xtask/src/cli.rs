@@ -127,10 +127,13 @@ pub(crate) struct BenchArguments {
     pub(crate) setup: bool,
 }
 
+/// The kernels of a bench that nobody asked otherwise.
+pub(crate) const OF_A_BENCH: &str = "without,with";
+
 impl BenchArguments {
     /// The kernels.
     pub(crate) fn wanted(&self) -> Wanted {
-        self.patches.wanted(&self.kernels, "without,with")
+        self.patches.wanted(&self.kernels, OF_A_BENCH)
     }
 
     /// The shape of the guests.

@@ -7,13 +7,18 @@ use lab::failure::{Failure, Kind};
 use lab::host::{self, State};
 use lab::kernel::Catalogue;
 
+use crate::cli::OF_A_BENCH;
 use crate::exit;
 use crate::screen::print;
 
 pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let recipes = catalogue.names().map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
-    let findings = host::examine(&recipes);
+    let mut findings = host::examine(&recipes);
+    findings.push(host::examine_busybox());
+    let of_a_bench =
+        OF_A_BENCH.split(',').map(|name| catalogue.recipe(name)).collect::<Result<Vec<_>, _>>()?;
+    let can_bench = host::require(&host::examine(&of_a_bench)).is_ok();
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for finding in &findings {
@@ -28,15 +33,15 @@ pub(crate) fn run(workspace: &Path) -> Result<u8, Failure> {
         out.push_str(&format!("{:width$}  {mark:<6}  {}{rest}\n", finding.name, finding.seen));
     }
     let missing = host::missing_packages(&findings);
-    let blocked = findings.iter().any(|finding| matches!(finding.state, State::Blocks(_)));
-    if !missing.is_empty() {
-        out.push_str(&format!("\nTo mend it all: {}\n", debian::install_command(&missing)));
-        out.push_str(
-            "or `cargo xtask test --setup`; `cargo xtask bench --setup` for what two kernels of 6.1 need.\n",
-        );
-    } else if !blocked {
+    if can_bench {
         out.push_str("\nEverything that a bench needs is here.\n");
     }
+    if !missing.is_empty() {
+        let what =
+            if can_bench { "What all tests and `cargo xtask boot` need besides" } else { "To mend it all" };
+        out.push_str(&format!("\n{what}: {}\n", debian::install_command(&missing)));
+        out.push_str("or add --setup to the command: it installs what that one needs.\n");
+    }
     print(&out);
-    Ok(if missing.is_empty() && !blocked { exit::SUPPORTED } else { Kind::Host.exit_code() })
+    Ok(if can_bench { exit::SUPPORTED } else { Kind::Host.exit_code() })
 }

@@ -201,9 +201,16 @@ impl Boot {
         if let Some(what) = self.unpaired.first() {
             return Some(format!("{} of its lines do not pair or are lost: {what}", self.unpaired.len()));
         }
-        // From v5.8 to v6.4 the log has probes only where somebody asked for them: no line is not no probe.
-        if self.trace.is_none() && self.log.probes.is_empty() && self.facts.bound > 0 {
-            return Some("devices are bound, and there is neither a probe in the log nor a trace".to_owned());
+        // From v5.8 to v6.4 the log has probes only where somebody asked for them: no line is not no probe. And what was
+        // bound before a witness was called is in neither.
+        if self.best().probes.is_empty() && self.facts.bound > 0 {
+            return Some(
+                match self.trace {
+                    Some(_) => "devices are bound, and neither log nor trace has a probe",
+                    None => "devices are bound, and there is neither a probe in the log nor a trace",
+                }
+                .to_owned(),
+            );
         }
         self.differences.first().map(|difference| format!("log and trace differ: {difference}"))
     }

@@ -263,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn two_at_a_time_may_be_one_after_the_other_where_nobody_names_threads() {
+        let two = |workers| {
+            boot(|boot| {
+                boot.facts.max_in_flight = 2;
+                boot.facts.workers = workers;
+            })
+        };
+        for expectation in [|| Expectation::InFlightAtLeast(2), || Expectation::InFlightAtMost(1)] {
+            assert_eq!(outcome(expectation(), &[two(None)]), Outcome::Inconclusive);
+            assert_ne!(outcome(expectation(), &[two(Some(2))]), Outcome::Inconclusive);
+        }
+        let three = boot(|boot| (boot.facts.max_in_flight, boot.facts.workers) = (3, None));
+        assert_eq!(outcome(Expectation::InFlightAtMost(1), &[three]), Outcome::Refuted);
+    }
+
+    #[test]
     fn probes_that_end_one_read_after_the_other_are_no_more_parallel_for_being_in_flight() {
         // Four probes begin at once; each has three reads of 20 ms.
         let ending = |apart: u64, cpu_of_one: u64| {

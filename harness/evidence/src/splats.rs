@@ -18,6 +18,10 @@ const BEGINNINGS: &[&str] = &[
     "list_del corruption",
     "sysfs: cannot create duplicate filename",
     "kobject_add_internal failed",
+    // As 6.12 begins it.
+    "kobject: kobject_add_internal failed",
+    // ubsan_prologue() in lib/ubsan.c
+    "UBSAN: ",
     "Resources present before probing",
     // print_slab bugs of mm/slub.c: "BUG kmalloc-64 (Not tainted): Poison overwritten"
     "BUG ",

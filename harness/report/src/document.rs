@@ -131,11 +131,20 @@ pub struct CaseEntry {
     pub claim: String,
     /// Where.
     pub source: String,
-    /// Whether a kernel was booted that the claim is about, or one of which nobody knows that it is not.
+    /// Whether a kernel was booted that the claim is about; or, where none that it is not about is beside it, one of
+    /// which nobody knows.
     pub tested: bool,
+    /// Whether the claim was judged: it is of a kernel of which nobody knows that it is about it only where that is said.
+    #[serde(default = "yes")]
+    pub judged: bool,
     /// How short the makespan can be; `null` where no boot says what a probe needs.
     #[serde(default)]
     pub limit: Option<LimitEntry>,
+}
+
+/// Of documents that are older than a field.
+fn yes() -> bool {
+    true
 }
 
 /// What a kernel showed in a case.
@@ -236,6 +245,28 @@ impl Document {
     /// As JSON, indented.
     pub fn to_json(&self) -> String {
         json(self)
+    }
+
+    /// What the verdict leaves open: where only kernels were booted of which nobody knows whether the claim of the case
+    /// is about them, it is of what every kernel promises.
+    pub fn leaves_open(&self) -> Option<&'static str> {
+        let open = self.cases.iter().any(|case| case.tested && !case.judged);
+        open.then_some("but for the claim: that is judged where --behaves says what is expected")
+    }
+
+    /// Why the claim of a case was not tested, where it was not.
+    pub fn untested(&self, case: &CaseEntry) -> Option<String> {
+        let unknown: Vec<&str> = self
+            .kernels
+            .iter()
+            .filter(|kernel| kernel.behaves.is_none())
+            .map(|kernel| kernel.name.as_str())
+            .collect();
+        let why = match &unknown[..] {
+            [] => "no kernel that it is about was booted".to_owned(),
+            some => format!("nothing says whether it is about {}: --behaves does", some.join(", ")),
+        };
+        (!case.tested).then_some(why)
     }
 }
 

@@ -169,14 +169,14 @@ pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
                 took: None,
             });
         }
-        if !case.tested {
+        if let Some(why) = document.untested(case) {
             checks.push(Check {
                 group: case.name.clone(),
                 kernel: None,
                 candidate: None,
                 name: "a kernel that the claim is about was booted".to_owned(),
                 result: TestResult::Inconclusive,
-                seen: "none was".to_owned(),
+                seen: why,
                 evidence: Vec::new(),
                 took: None,
             });

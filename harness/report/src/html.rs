@@ -43,6 +43,9 @@ pub fn render(page: &Page<'_>) -> String {
             }
             body {
                 h1 { "parprobe: " (verdicts::badge_of_outcome(outcome)) }
+                @if let Found::Bench(document) = found && let Some(but) = document.leaves_open() {
+                    p.warning { (outcome) ", " (but) }
+                }
                 @for remark in *remarks { p.warning { (remark) } }
                 (verdicts::render(found))
                 @if !groups.is_empty() {

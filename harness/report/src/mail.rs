@@ -109,7 +109,9 @@ fn bench(document: &Document, out: &mut String) -> std::fmt::Result {
             out.push_str(&fill(&format!("claim: {claim}"), "", "  "));
         }
     }
-    writeln!(out, "verdict: {}", document.outcome)
+    let but = document.leaves_open().map_or_else(String::new, |but| format!(", {but}"));
+    out.push_str(&fill(&format!("verdict: {}{but}", document.outcome), "", "  "));
+    Ok(())
 }
 
 fn tests(document: &TestDocument, out: &mut String) -> std::fmt::Result {

@@ -96,14 +96,12 @@ fn write(document: &Document, out: &mut String) -> std::fmt::Result {
         if let Some(warning) = warn_of_neighbours(&results) {
             writeln!(out, "{warning}")?;
         }
-        if !case.tested {
-            writeln!(out, "  {:<12}  the claim: no kernel that it is about was booted", Outcome::NotRun)?;
+        if let Some(why) = document.untested(case) {
+            writeln!(out, "  {:<12}  the claim: {why}", Outcome::NotRun)?;
         }
         writeln!(out)?;
     }
-    let known = document.kernels.iter().any(|kernel| kernel.behaves.is_some());
-    let but =
-        if known { "" } else { ", but for the claim: that is judged where --behaves says what is expected" };
+    let but = document.leaves_open().map_or_else(String::new, |but| format!(", {but}"));
     writeln!(out, "verdict:  {}{but}", document.outcome)?;
     if let Some(time) = &document.time {
         writeln!(out, "time:     {}", where_it_went(time))?;

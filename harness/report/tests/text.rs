@@ -7,6 +7,7 @@ use evidence::memory::Memory;
 use evidence::neighbours::Neighbours;
 use report::document::{Document, TestDocument, TimeEntry};
 use report::findings::Found;
+use report::html::Page;
 
 fn document() -> Document {
     serde_json::from_str(include_str!("verdict.json")).unwrap()
@@ -111,11 +112,22 @@ fn of_a_kernel_that_nobody_knows_the_text_says_which_promises_hold() {
     for line in ["  does not hold at most 1 probe in flight: 8", "nothing says how this one behaves"] {
         assert!(text.contains(line), "{text}");
     }
-    // Of the other one it is known: the claim was judged.
     assert!(!text.contains("but for the claim"), "{text}");
-    document.kernels[0].behaves = None;
+    // Beside one that the claim is not about it was to be judged.
+    document.cases[0].tested = false;
     let text = report::text::render(&document);
-    assert!(text.contains("verdict:  supported, but for the claim"), "{text}");
+    let not_run = format!("nothing says whether it is about {}: --behaves does", document.kernels[1].name);
+    assert!(text.contains(&format!("  not run       the claim: {not_run}")), "{text}");
+    let found = Found::Bench(Box::new(document.clone()));
+    assert!(found.checks().iter().any(|check| check.seen == not_run));
+    // Of none is it known.
+    document.kernels[0].behaves = None;
+    (document.cases[0].tested, document.cases[0].judged) = (true, false);
+    let found = Found::Bench(Box::new(document.clone()));
+    let page = report::html::render(&Page { found: &found, kernels: &[], timelines: &[], remarks: &[] });
+    for text in [report::text::render(&document), report::mail::render(&found), page] {
+        assert!(text.contains("supported, but for the claim"), "{text}");
+    }
     // Of one that died nothing is said besides.
     document.results.iter_mut().for_each(|result| result.others.clear());
     assert!(!report::text::render(&document).contains("nothing says how this one behaves"));

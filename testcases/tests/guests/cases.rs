@@ -65,20 +65,23 @@ fn carry_out(case: &Case, kernel: &Recipe, flavour: &str) -> Result<Completion, 
     Ok(Completion::Completed)
 }
 
-/// Why a case cannot be carried out on a kernel that somebody else has built, if it cannot.
+/// Why a case cannot be carried out on a kernel as it is configured, if it cannot. That it cannot be built is found out
+/// later.
 fn cannot(case: &Case, kernel: &Recipe, flavour: &str) -> Option<String> {
-    if matches!(kernel.origin, Origin::Build(_)) {
-        return None;
-    }
-    if !flavour.is_empty() {
+    let by_others = !matches!(kernel.origin, Origin::Build(_));
+    if by_others && !flavour.is_empty() {
         return Some("it was built by somebody else, and cannot be configured otherwise".to_owned());
     }
-    let bootable = laboratory::made_of(kernel).ok()?;
+    let recipe = laboratory::catalogue().ok()?.in_flavour(kernel, flavour).ok()?;
+    let bootable = laboratory::made_of(&recipe).ok()?;
+    if let Some(module) = case.comes_too_early(&bootable.built_in) {
+        return Some(format!("{module} is built in: what it drives is probed before anybody looks"));
+    }
     let has = |name: &str| {
         bootable.modules.iter().any(|module| module.name == name)
             || bootable.built_in.iter().any(|built_in| built_in == name)
     };
-    let lacks = case.modules().into_iter().find(|name| !has(name))?;
+    let lacks = case.modules().into_iter().find(|name| !has(name)).filter(|_| by_others)?;
     Some(format!("it was built by somebody else, without {lacks}"))
 }
 

@@ -13,7 +13,7 @@ use report::document::{
     SCHEMA, SpentEntry, TimeEntry,
 };
 use testcases::limit::schedule;
-use testcases::{BootResult, Case, Circumstances, KernelResult, Sample, Seen, Verdict};
+use testcases::{BootResult, Case, Circumstances, KernelResult, Verdict};
 
 use super::compared::Role;
 
@@ -32,10 +32,10 @@ pub(super) fn document(
     let entries: Vec<ResultEntry> =
         results.iter().map(|result| judged(case, &circumstances, limit.as_ref(), result)).collect();
     // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
-    let about = |result: &KernelResult| {
-        result.behaves.is_none() || Role::of_result(case, result) == Some(Role::Candidate)
-    };
-    let tested = results.iter().any(about);
+    let any = |role| results.iter().any(|result| Role::of_result(case, result) == Some(role));
+    let judged = any(Role::Candidate);
+    // Beside a baseline there is to be one, and what nobody knows of is none: whether it is one is what was asked.
+    let tested = judged || !any(Role::Baseline) && results.iter().any(|result| result.behaves.is_none());
     let outcomes = entries
         .iter()
         .map(|entry| entry.outcome)
@@ -71,6 +71,7 @@ pub(super) fn document(
             claim: case.claim.to_owned(),
             source: case.source.to_owned(),
             tested,
+            judged,
             limit: limit.as_ref().map(LimitEntry::from),
         }],
         results: entries,
@@ -109,9 +110,7 @@ fn judged(
         let schedule = schedule(&circumstances.topology, boot)?;
         Some(SpentEntry::from(&limit?.spent(&schedule)))
     };
-    let seen = |sample: &Sample| Seen { folder: sample.folder.clone(), end: sample.end.clone() };
-    let seen: Vec<Seen> = result.boots.iter().flat_map(|boot| &boot.samples).map(seen).collect();
-    let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &seen);
+    let Verdict { findings, others } = Verdict::of(case, result.behaves, circumstances, &result.seen());
     ResultEntry {
         case: case.name.to_owned(),
         kernel: result.kernel.clone(),
@@ -151,7 +150,7 @@ fn entries(
 #[cfg(test)]
 mod tests {
     use lab::guest::Cause;
-    use testcases::End;
+    use testcases::{End, Sample};
 
     use super::*;
 

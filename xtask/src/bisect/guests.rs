@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use evidence::certainty::Tally;
+use evidence::judge::{Finding, Outcome};
 use evidence::sequential;
 use evidence::stats::Ratio;
 use lab::failure::{Failure, Kind};
@@ -12,7 +13,7 @@ use lab::kernel::Recipe;
 use lab::run::{self, Bootable, Lineup};
 use lab::watch::Watch;
 use report::document::RatioEntry;
-use testcases::{End, KernelResult, Rounds, Seen, Standing};
+use testcases::{End, KernelResult, Rounds, Seen, Standing, Verdict};
 
 use super::examine::{Boots, Found, SURE, Sight};
 use super::question::Question;
@@ -101,6 +102,12 @@ impl Boots for Guests<'_> {
                 return Ok(found);
             }
         }
+        if let [good, other] = &results[..]
+            && let Some(fault) = otherwise(self.question, good, other)
+        {
+            found.why = format!("fails otherwise: {fault}");
+            return Ok(found);
+        }
         let (pairs, ratio) = ratio(&results);
         found.tally.clean = u32::try_from(pairs).unwrap_or(u32::MAX);
         found.bad = above(ratio);
@@ -119,7 +126,50 @@ impl Boots for Guests<'_> {
     }
 }
 
+/// What every kernel promises, and this one does not keep, unless the good end does not either. A kernel that loses its
+/// probes is not as fast as one that has them.
+fn otherwise(question: Question, good: &KernelResult, other: &KernelResult) -> Option<String> {
+    let refuted = |result: &KernelResult| {
+        let verdict = Verdict::of(question.case, None, &question.circumstances(), &result.seen());
+        let is_refuted = |finding: &Finding| finding.outcome == Outcome::Refuted;
+        verdict.findings.into_iter().filter(is_refuted).collect::<Vec<_>>()
+    };
+    let known = refuted(good);
+    let is_new = |finding: &Finding| known.iter().all(|known| known.expected != finding.expected);
+    let Finding { expected, seen, .. } = refuted(other).into_iter().find(is_new)?;
+    Some(format!("{expected}: {seen}"))
+}
+
 /// How many times as long as the first the second takes.
 fn times_as_long(pairs: &[(Duration, Duration)]) -> Option<Ratio> {
     sequential::ratio_at(pairs, SURE).map(Ratio::inverse)
+}
+
+#[cfg(test)]
+mod tests {
+    use evidence::boot::Boot;
+    use testcases::{BootResult, DRIVER_AFTER_DEVICES, Sample};
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_loses_its_probes_is_not_as_fast_as_one_that_has_them() {
+        let case = &DRIVER_AFTER_DEVICES;
+        let question = Question { case, topology: case.topology, metric: Some(Metric::Makespan) };
+        let of = |bound: usize| {
+            let mut boot = Boot::default();
+            boot.facts.devices = usize::try_from(case.topology.luns).unwrap();
+            boot.facts.bound = bound;
+            let end = End::Well(vec![boot]);
+            let folder = "boots/001".to_owned();
+            let sample = Sample { folder, end, blind_spots: Vec::new(), neighbours: None, memory: None };
+            let boots = vec![BootResult { samples: vec![sample] }];
+            KernelResult { kernel: "a".to_owned(), behaves: None, boots }
+        };
+        let (well, lost) = (of(usize::try_from(case.topology.luns).unwrap()), of(0));
+        assert!(otherwise(question, &well, &lost).unwrap().contains("probed once and bound"));
+        assert_eq!(otherwise(question, &well, &well), None);
+        // Of no account where the good end has it, too.
+        assert_eq!(otherwise(question, &lost, &lost), None);
+    }
 }

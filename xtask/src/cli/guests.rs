@@ -12,7 +12,7 @@ use testcases::Rounds;
 /// The shape of a guest, where it is not that of the case.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ShapeArguments {
-    /// NUMA nodes, 1 to 8 [default: as the case has them, also below]
+    /// NUMA nodes, 1 to 8 [default, also below: as the case has them; of `boot` and `nightly`: as a bench has them]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES))]
     pub(super) nodes: Option<u32>,
     /// vCPUs

@@ -87,12 +87,12 @@ pub(super) fn of_bench(document: &Document, folder: &str) -> Vec<Named> {
         Some((format!("bench::{metric} {baseline} / {candidate}"), of((*outcome)?, why)))
     };
     let untested = |case: &CaseEntry| {
-        let why = vec!["no kernel that the claim is about was booted".to_owned()];
-        (format!("bench::{}", case.name), of(Outcome::NotRun, why))
+        let why = format!("the claim: {}", document.untested(case)?);
+        Some((format!("bench::{}", case.name), of(Outcome::NotRun, vec![why])))
     };
     let kernels = document.results.iter().map(kernel);
     let pairs = document.comparisons.iter().filter_map(pair);
-    kernels.chain(pairs).chain(document.cases.iter().filter(|case| !case.tested).map(untested)).collect()
+    kernels.chain(pairs).chain(document.cases.iter().filter_map(untested)).collect()
 }
 
 /// What could not be carried out to its end.

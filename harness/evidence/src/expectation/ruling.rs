@@ -47,6 +47,15 @@ pub(crate) fn rule(expectation: &Expectation, boot: &Boot) -> Ruling {
         {
             return Ruling::CannotTell("it takes two probes to run side by side".to_owned());
         }
+        // Where the log names no thread, nothing tells a probe that began as another one ended from one that began before
+        // it: boot/log.rs says how far the clocks are apart.
+        Expectation::InFlightAtLeast(2) | Expectation::InFlightAtMost(1)
+            if boot.trace.is_none() && facts.workers.is_none() && facts.max_in_flight == 2 =>
+        {
+            return Ruling::CannotTell(
+                "no witness names threads, and two may be one after the other".to_owned(),
+            );
+        }
         Expectation::InFlightAtLeast(n) if (2..n).contains(&facts.max_in_flight) => {
             let seen = facts.max_in_flight;
             return Ruling::CannotTell(format!("{seen} is more than one at a time, and fewer than {n}"));

@@ -171,6 +171,15 @@ impl Step {
         steps.iter().any(|step| matches!(step, Self::FromBoot { .. }))
     }
 
+    /// The modules that are loaded within a phase: what they drive has to come there, and not before.
+    pub fn loaded_in_phases(steps: &[Self]) -> Vec<&'static str> {
+        let of = |step: &Self| match *step {
+            Self::Phase { steps, .. } => Self::modules(steps),
+            _ => Vec::new(),
+        };
+        steps.iter().flat_map(of).collect()
+    }
+
     /// The modules that these steps load.
     pub fn modules(steps: &[Self]) -> Vec<&'static str> {
         let mut found = Vec::new();
