@@ -146,10 +146,11 @@ impl Case {
         Step::modules(self.steps)
     }
 
-    /// A module of a phase that a kernel has built in: what it drives is probed before anybody looks.
+    /// A module of a phase of which a kernel has all modules built in: what they drive is probed before anybody looks.
     pub fn comes_too_early(&self, built_in: &[String]) -> Option<&'static str> {
         let is_built_in = |module: &&str| built_in.iter().any(|name| name == module);
-        Step::loaded_in_phases(self.steps).into_iter().find(is_built_in)
+        let phases = Step::loaded_in_phases(self.steps);
+        phases.into_iter().find(|modules| modules.iter().all(is_built_in))?.pop()
     }
 
     /// What its boots have to listen for in the log: what its expectations and those of the other judge are about.
@@ -270,6 +271,21 @@ mod tests {
         assert!(skipped(Some(Behaviour::PerDriver)).eq([false, true]));
         assert!(skipped(Some(Behaviour::PerNode)).eq([false, false]));
         assert!(skipped(None).eq([false, false]));
+    }
+
+    #[test]
+    fn a_case_is_too_late_where_all_that_its_phase_loads_is_built_in() {
+        let too_early = |name: &str, built_in: &[&str]| {
+            let case = crate::CASES.iter().find(|case| case.name == name).unwrap();
+            let built_in: Vec<String> = built_in.iter().map(|name| (*name).to_owned()).collect();
+            case.comes_too_early(&built_in)
+        };
+        assert_eq!(too_early("driver_after_devices", &["scsi_mod", "sd_mod"]), Some("sd_mod"));
+        assert_eq!(too_early("driver_after_devices", &["scsi_mod", "virtio_scsi"]), None);
+        // Whichever of the two comes in the phase, nothing is probed before.
+        assert_eq!(too_early("sd_before_scan", &["scsi_mod", "sd_mod"]), None);
+        assert!(too_early("sd_before_scan", &["scsi_mod", "sd_mod", "virtio_scsi"]).is_some());
+        assert_eq!(too_early("built_in", &["scsi_mod", "sd_mod", "virtio_scsi"]), None);
     }
 
     #[test]

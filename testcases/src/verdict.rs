@@ -140,6 +140,19 @@ impl Verdict {
         Self { findings, others }
     }
 
+    /// Whether a kernel lives, and probes and binds what it is to, whatever its kind: without that its times are of
+    /// something else.
+    pub fn of_devices(case: &Case, circumstances: &Circumstances, seen: &[Seen]) -> Vec<Finding> {
+        let of_every = case.promises.iter().filter(|promise| promise.of.len() == EVERY.len());
+        let bound = of_every.filter_map(|promise| match (promise.expect)(circumstances) {
+            expectation @ (Expectation::AllBound { .. }
+            | Expectation::AllBoundInTheEnd { .. }
+            | Expectation::Bound { .. }) => Some(judged(case, promise.phase, &expectation, seen)),
+            _ => None,
+        });
+        std::iter::once(survival(seen)).chain(bound).collect()
+    }
+
     /// What only kernels of other kinds have to show, judged on one that is not to show it: an expectation that holds
     /// everywhere proves nothing. Nothing for a kernel that died.
     pub fn contraries(

@@ -86,14 +86,14 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
             let attempt = format!("measure how \"{}\" probes what {module} drives", kernel.name);
             let seen = "it is built in: that is probed before anybody looks";
             let next = "name a kernel that has it as a module; `cargo xtask test built_in` is for those that have not";
-            return Err(Failure::new(Kind::Asked, attempt, seen, next));
+            return Err(run::unfinished(&lineup.run, Failure::new(Kind::Asked, attempt, seen, next)));
         }
     }
     let so_far = lineup.run.join(SO_FAR);
     let standing = |results: &[KernelResult]| {
         let comparisons = compared(case, rounds, pairs, results);
         let standing = standing(&comparisons);
-        let mut document = document(case, topology, lineup, results, comparisons, command);
+        let mut document = document(case, topology, lineup, results, pairs, comparisons, command);
         not_finished(&mut document);
         // Where it cannot be written, the next boot cannot be either, and that says why.
         let partial = so_far.with_extension("partial");
@@ -104,7 +104,7 @@ pub(crate) fn carry_out(plan: &Plan<'_>, lineup: &Lineup, watch: &dyn Watch) -> 
     let results = testcases::carry_out(case, topology, lineup, rounds, forks, standing, watch)
         .map_err(|failure| run::unfinished(&lineup.run, failure))?;
     let comparisons = compared(case, rounds, pairs, &results);
-    let mut document = document(case, topology, lineup, &results, comparisons, command);
+    let mut document = document(case, topology, lineup, &results, pairs, comparisons, command);
     document.time = Some(time(begun.elapsed(), until_boot, &results));
     let (text, json) = (report::text::render(&document), document.to_json());
     for (name, content) in [("verdict.txt", text), ("verdict.json", json)] {

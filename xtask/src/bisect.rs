@@ -13,6 +13,8 @@ mod search;
 mod settings;
 mod step;
 
+pub(crate) use examine::MOST_BOOTS;
+
 use std::path::Path;
 
 use lab::failure::Failure;

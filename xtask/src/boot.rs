@@ -17,7 +17,7 @@ use crate::screen::{Screen, complain};
 const GDB_PORT: u16 = 1234;
 
 pub(crate) fn run(arguments: &BootArguments, workspace: &Path, screen: &Screen) -> Result<u8, Failure> {
-    let topology = arguments.shape.on(usual(2))?;
+    let topology = arguments.shape.on(usual(arguments.shape.nodes.unwrap_or(2)))?;
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     let recipes = arguments.wanted().recipes(&catalogue, Store::open()?.root(), screen)?.subjects();
     let needs = || [host::examine(&recipes), vec![host::examine_busybox()]].concat();

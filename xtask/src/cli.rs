@@ -83,8 +83,8 @@ pub(crate) enum Verb {
 #[derive(Args, Debug)]
 #[command(after_help = KERNELS)]
 pub(crate) struct BenchArguments {
-    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of comparisons
-    /// [default: without,with; with --patch: mainline]
+    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the others are held against the
+    /// first, and with --patch each against itself with the patch [default: without,with; with --patch: mainline]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     kernels: Vec<String>,
     #[command(flatten)]

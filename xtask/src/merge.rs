@@ -45,6 +45,13 @@ pub(crate) fn run(arguments: &MergeArguments, workspace: &Path, watch: &dyn Watc
     let noted = arguments.parts.iter().map(|part| Noted::read(part)).collect::<Result<Vec<_>, _>>()?;
     of_one_archive(&arguments.parts, &noted)
         .map_err(|(seen, next)| Failure::new(Kind::Asked, attempt, seen, next))?;
+    let names: BTreeSet<&String> =
+        noted.iter().flat_map(|of| &of.parts).flat_map(|part| &part.tests).collect();
+    let unknown = |filter: &&String| !names.iter().any(|name| name.contains(filter.as_str()));
+    if let Some(filter) = arguments.tests.iter().find(unknown) {
+        let next = "leave out --tests, or name what was asked of each machine";
+        return Err(Failure::new(Kind::Asked, format!("find tests named {filter}"), "there are none", next));
+    }
     let run = place.make()?;
     let mut whole = Whole { only: arguments.tests.clone(), ..Whole::default() };
     for (number, (part, noted)) in arguments.parts.iter().zip(noted).enumerate() {

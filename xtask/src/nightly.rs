@@ -31,9 +31,9 @@ pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Wa
     // A name that is not there is found out now.
     let pairs = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?;
     let compared = pairs.compared();
-    let recipes = pairs.all();
     // The tests are of the same files as the bench.
-    let wanted = arguments.wanted().with_noted(&recipes);
+    let wanted = arguments.wanted().with_noted(&pairs.plain);
+    let recipes = pairs.all();
     test::find(workspace, &wanted, &arguments.tests, watch)?;
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };
     place.check()?;
@@ -125,7 +125,7 @@ impl Night<'_> {
             structure: Vec::new(),
             told: None,
         };
-        let (lacking, goes_on) = without(&lineup.broken, recipes.first());
+        let (lacking, goes_on) = without(&lineup.broken, &self.compared);
         entry.checks.extend(lacking);
         if goes_on {
             self.bench(&mut entry, &lineup, &topology, recipes)?;
@@ -237,18 +237,17 @@ impl Night<'_> {
     }
 }
 
-/// What a bench lacks without these kernels, and whether it goes on. Without the first one, against which it holds the
-/// others, it does not: with another one in its place it would be another bench, and its history that of another.
-fn without(broken: &[Broken], first: Option<&Recipe>) -> (Vec<CheckEntry>, bool) {
-    match broken.iter().find(|broken| Some(&broken.recipe) == first) {
-        Some(Broken { failure, .. }) => (vec![lost("bench".to_owned(), failure, "bench")], false),
-        None => {
-            let of = |Broken { recipe, failure }: &Broken| {
-                lost(format!("bench::{}", recipe.name), failure, "bench")
-            };
-            (broken.iter().map(of).collect(), true)
-        }
+/// What a bench lacks without these kernels, and whether it goes on. Where nothing is left to compare, it does not: with
+/// another kernel in the place of the first it would be another bench, and its history that of another.
+fn without(broken: &[Broken], compared: &[(String, String)]) -> (Vec<CheckEntry>, bool) {
+    let failure = |name: &String| broken.iter().find(|of| of.recipe.name == *name).map(|of| &of.failure);
+    let lost_pair = compared.iter().filter(|(first, other)| failure(first).or(failure(other)).is_some());
+    if !compared.is_empty() && lost_pair.count() == compared.len() {
+        let why = compared.iter().find_map(|(first, other)| failure(first).or(failure(other)));
+        return (why.map(|why| lost("bench".to_owned(), why, "bench")).into_iter().collect(), false);
     }
+    let of = |Broken { recipe, failure }: &Broken| lost(format!("bench::{}", recipe.name), failure, "bench");
+    (broken.iter().map(of).collect(), true)
 }
 
 /// What could not be carried out.
@@ -308,7 +307,9 @@ mod tests {
             failure: Failure::new(Kind::Build, format!("build {}", recipe.name), "an error", "look"),
         };
         let told = |broken: &[Broken]| {
-            let (lost, goes_on) = super::without(broken, Some(&without));
+            let pair = |first: &str, other: &str| (first.to_owned(), other.to_owned());
+            let compared = [pair("without", "with"), pair("without", "mainline")];
+            let (lost, goes_on) = super::without(broken, &compared);
             let of = |check: CheckEntry| (check.name, check.first.exit_code, check.first.why.concat());
             (lost.into_iter().map(of).collect::<Vec<_>>(), goes_on)
         };
@@ -318,5 +319,7 @@ mod tests {
         assert_eq!(told(&[]), (vec![], true));
         assert_eq!(told(&[broken(&with)]), (vec![of("bench::with", "with")], true));
         assert_eq!(told(&[broken(&with), broken(&without)]), (vec![of("bench", "without")], false));
+        // Of a kernel alone there is nothing to compare, and still a bench.
+        assert_eq!(super::without(&[], &[]), (vec![], true));
     }
 }

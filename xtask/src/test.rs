@@ -170,9 +170,10 @@ pub(crate) struct Tested {
 pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, Failure> {
     let catalogue = Catalogue::read(&order.workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
-    let kernels = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?.subjects();
-    // Somebody may edit a tree while its tests run: each process takes what it was here.
-    let wanted = order.wanted.clone().with_noted(&kernels);
+    let pairs = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?;
+    // Somebody may edit a tree, or move a branch, while its tests run: each process takes what it was here.
+    let wanted = order.wanted.clone().with_noted(&pairs.plain);
+    let kernels = pairs.subjects();
     let order =
         &Order { wanted: &wanted, place: order.place.clone(), command: order.command.clone(), ..*order };
     let tests = Tests { order, run: None, broken: &[] };

@@ -203,7 +203,8 @@ impl Boot {
         }
         // From v5.8 to v6.4 the log has probes only where somebody asked for them: no line is not no probe. And what was
         // bound before a witness was called is in neither.
-        if self.best().probes.is_empty() && self.facts.bound > 0 {
+        let none = self.log.probes.is_empty() && self.best().probes.is_empty();
+        if none && self.facts.bound > 0 {
             return Some(
                 match self.trace {
                     Some(_) => "devices are bound, and neither log nor trace has a probe",

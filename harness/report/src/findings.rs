@@ -80,7 +80,7 @@ impl Found {
             Self::Bench(document) => document.outcome,
             // Of what is no case, the exit code alone tells.
             Self::Tests(document) => match document.exit_code {
-                0 => document.outcome,
+                0 => Outcome::Supported,
                 1 => Outcome::Refuted,
                 _ => Outcome::of_all([document.outcome, Outcome::Inconclusive]),
             },
@@ -165,6 +165,18 @@ pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
                     Some(advice) => format!("{}: {advice}", ratio(comparison)),
                     None => ratio(comparison),
                 },
+                evidence: Vec::new(),
+                took: None,
+            });
+        }
+        if case.tested && !case.judged {
+            checks.push(Check {
+                group: case.name.clone(),
+                kernel: None,
+                candidate: None,
+                name: "the claim is judged".to_owned(),
+                result: TestResult::Skipped,
+                seen: "nothing says what is expected: --behaves does".to_owned(),
                 evidence: Vec::new(),
                 took: None,
             });

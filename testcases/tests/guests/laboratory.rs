@@ -13,7 +13,8 @@ use lab::guest::{Guest, Order, Patience};
 use lab::kernel::{Broken, Catalogue, Recipe, Store};
 use lab::run::{self, Bootable, Carried, Lineup, Place, Request};
 use lab::watch::Watch;
-use testcases::{KERNELS_OF_THE_HARNESS, noted};
+use testcases::chosen::Chosen;
+use testcases::{CASES, Case, KERNELS_OF_THE_HARNESS, noted};
 
 use crate::outcome::Wrong;
 
@@ -82,10 +83,24 @@ fn make() -> Result<Lineup, Failure> {
     )
 }
 
-/// The kernel with which KVM is proven: the first that there is, else the one that tests of the harness boot.
+/// The kernel with which KVM is proven: the first that a chosen case boots, else the one that tests of the harness boot.
 fn first(kernels: &[Recipe], broken: &[Broken], catalogue: &Catalogue) -> Result<Recipe, Failure> {
-    let there = kernels.iter().find(|kernel| !broken.iter().any(|broken| broken.recipe == **kernel));
-    there.map_or_else(|| catalogue.recipe(KERNELS_OF_THE_HARNESS[0].1), |there| Ok(there.clone()))
+    let chosen = Chosen::of_variable()?;
+    for kernel in kernels {
+        for (case, flavour) in CASES.iter().flat_map(|case| case.flavours.iter().map(move |of| (case, of))) {
+            if !chosen.has(&format!("{}::{}", case.name, Case::on(&kernel.name, flavour)))
+                || case.skipped_on(kernel.behaves, flavour).is_some()
+            {
+                continue;
+            }
+            if let Ok(recipe) = catalogue.in_flavour(kernel, flavour)
+                && !broken.iter().any(|broken| broken.recipe == recipe)
+            {
+                return Ok(recipe);
+            }
+        }
+    }
+    catalogue.recipe(KERNELS_OF_THE_HARNESS[0].1)
 }
 
 fn broken() -> Result<&'static [Broken], Failure> {

@@ -23,6 +23,7 @@ pub(super) fn document(
     topology: &Topology,
     lineup: &Lineup,
     results: &[KernelResult],
+    compared: &[(String, String)],
     comparisons: Vec<Comparison>,
     command: &str,
 ) -> Document {
@@ -32,10 +33,17 @@ pub(super) fn document(
     let entries: Vec<ResultEntry> =
         results.iter().map(|result| judged(case, &circumstances, limit.as_ref(), result)).collect();
     // The claim is about candidates: what other kernels do is what makes it worth something, and not a test of it.
-    let any = |role| results.iter().any(|result| Role::of_result(case, result) == Some(role));
-    let judged = any(Role::Candidate);
-    // Beside a baseline there is to be one, and what nobody knows of is none: whether it is one is what was asked.
-    let tested = judged || !any(Role::Baseline) && results.iter().any(|result| result.behaves.is_none());
+    let judged = results.iter().any(|result| Role::of_result(case, result) == Some(Role::Candidate));
+    let known = |name: &String| results.iter().find(|result| result.kernel == *name).map(|of| of.behaves);
+    // Held against a baseline there is to be one, and what nobody knows of is none: whether it is one is what was asked.
+    let asked = |(first, other): &(String, String)| match (known(first), known(other)) {
+        (Some(Some(known)), Some(None)) | (Some(None), Some(Some(known))) => {
+            Role::of(case, known) == Some(Role::Baseline)
+        }
+        _ => false,
+    };
+    let about = judged || results.iter().any(|result| result.behaves.is_none());
+    let tested = about && !compared.iter().any(asked);
     let outcomes = entries
         .iter()
         .map(|entry| entry.outcome)

@@ -54,8 +54,17 @@ impl Search<'_> {
         let folder = self.run.path.join("times").join("ends");
         let found = self.bench.lab.compare(metric, (of_good, of_bad), 1.0, &folder)?;
         let boots = micros(begun.elapsed());
-        let Some(RatioEntry { ratio, .. }) = found.ratio.filter(|_| found.bad == Some(true)) else {
-            return Ok(Some(format!("the bad end is not slower than the good one: {}", found.why)));
+        let ratio = match (found.bad, &found.ratio) {
+            (Some(true), Some(RatioEntry { ratio, .. })) => *ratio,
+            (Some(_), _) => {
+                return Ok(Some(format!("the bad end is not slower than the good one: {}", found.why)));
+            }
+            // A guest that was lost, or boots that are not enough, say nothing of the ends.
+            (None, _) => {
+                let attempt = format!("tell whether {bad} is slower than {good}");
+                let next = "go on with --resume; more LUNs, or a quieter host, make times clearer";
+                return Err(Failure::new(Kind::Guest, attempt, found.why, next));
+            }
         };
         self.document.metric = Some(MetricEntry { name: metric.name().to_owned(), threshold: ratio.sqrt() });
         let same = Found {

@@ -16,7 +16,7 @@ use crate::metric::Metric;
 /// How sure an answer has to be.
 pub(super) const SURE: f64 = 0.99;
 /// Boots after which a kernel is given up: of which nobody can tell by then, nobody will tell soon.
-const MOST_BOOTS: u32 = 40;
+pub(crate) const MOST_BOOTS: u32 = 40;
 /// Boots that show nothing, one way or the other, after which it is given up.
 const MOST_UNCLEAR: usize = 3;
 

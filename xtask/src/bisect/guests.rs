@@ -126,13 +126,13 @@ impl Boots for Guests<'_> {
     }
 }
 
-/// What every kernel promises, and this one does not keep, unless the good end does not either. A kernel that loses its
-/// probes is not as fast as one that has them.
+/// How this kernel does not probe and bind what it is to, unless the good end does not either. One that loses its probes
+/// is not as fast as one that has them.
 fn otherwise(question: Question, good: &KernelResult, other: &KernelResult) -> Option<String> {
     let refuted = |result: &KernelResult| {
-        let verdict = Verdict::of(question.case, None, &question.circumstances(), &result.seen());
+        let findings = Verdict::of_devices(question.case, &question.circumstances(), &result.seen());
         let is_refuted = |finding: &Finding| finding.outcome == Outcome::Refuted;
-        verdict.findings.into_iter().filter(is_refuted).collect::<Vec<_>>()
+        findings.into_iter().filter(is_refuted).collect::<Vec<_>>()
     };
     let known = refuted(good);
     let is_new = |finding: &Finding| known.iter().all(|known| known.expected != finding.expected);

@@ -230,8 +230,9 @@ fn pooled(steps: &[StepEntry], answer: Answer, but: Option<usize>) -> Tally {
 pub(super) fn sure(document: &BisectDocument) -> f64 {
     let BisectDocument { steps, metric, .. } = document;
     let of = |(place, step): (usize, &StepEntry)| match (step.role, step.answer) {
-        (Role::Step, Answer::Good | Answer::Bad) if metric.is_some() => step.sure,
-        (Role::Step, Answer::Good | Answer::Bad) => {
+        // Both ends are compared once.
+        (Role::Step | Role::BadEnd, Answer::Good | Answer::Bad) if metric.is_some() => step.sure,
+        (Role::Step | Role::GoodEnd | Role::BadEnd, Answer::Good | Answer::Bad) if metric.is_none() => {
             let [bad, good] = [Answer::Bad, Answer::Good].map(|answer| pooled(steps, answer, Some(place)));
             let chance = chance_of_fault(step.tally, bad, good);
             if step.answer == Answer::Bad { chance } else { 1.0 - chance }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::behaviour;
 use super::{Accel, ShapeArguments};
+use crate::bisect::MOST_BOOTS;
 use crate::metric::Metric;
 
 #[derive(Args, Debug)]
@@ -87,8 +88,8 @@ pub(crate) struct StepArguments {
     /// With --metric: how many percent longer than that a good kernel may take
     #[arg(long, value_name = "PERCENT", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) slower_by: u32,
-    /// Boots without a fault that make a kernel good
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Boots without a fault that make a kernel good, 1 to 40
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_BOOTS)))]
     pub(crate) boots: u32,
 }
 

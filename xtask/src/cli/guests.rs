@@ -14,7 +14,7 @@ use testcases::Rounds;
 pub(crate) struct ShapeArguments {
     /// NUMA nodes, 1 to 8 [default, also below: as the case has them; of `boot` and `nightly`: as a bench has them]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_NODES))]
-    pub(super) nodes: Option<u32>,
+    pub(crate) nodes: Option<u32>,
     /// vCPUs
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = up_to(MOST_VCPUS))]
     vcpus: Option<u32>,

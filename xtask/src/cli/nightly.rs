@@ -21,8 +21,9 @@ pub(crate) struct NightlyArguments {
     /// The runner's name in the history: one name for runners that come and go and are all alike [default: the host's]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) runner: Option<String>,
-    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the first is the baseline of
-    /// comparisons [default: without,with,with-numa,mainline; with --patch: mainline]
+    /// Kernels, each a name from kernel-configs/kernels.toml or a place (below); the others are held against
+    /// the first, and with --patch each against itself with the patch [default: without,with,with-numa,mainline; with --patch:
+    /// mainline]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     kernels: Vec<String>,
     #[command(flatten)]

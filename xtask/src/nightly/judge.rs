@@ -141,7 +141,9 @@ fn is_of(a: &ComparedEntry, b: &ComparedEntry) -> bool {
 fn one_series(key: &ComparedEntry, topology: &str, nights: &[&HistoryEntry], watched: usize) -> SeriesEntry {
     let (mut days, mut runners, mut readings) = (Vec::<String>::new(), Vec::<&str>::new(), Vec::new());
     for night in nights.iter().filter(|night| night.topology == topology) {
-        for compared in night.comparisons.iter().filter(|compared| is_of(key, compared)) {
+        // One pair of boots has no error: nobody knows what such a night is worth.
+        let known = |compared: &&ComparedEntry| is_of(key, compared) && compared.error.is_some();
+        for compared in night.comparisons.iter().filter(known) {
             if days.last().is_none_or(|day| day != night.night()) {
                 days.push(night.night().to_owned());
             }
@@ -192,7 +194,10 @@ pub(crate) fn exit_code(tonight: &HistoryEntry, told: &[ToldEntry], series: &[Se
         return code;
     }
     let told_something = |check: &CheckEntry| check.fate() != CheckFate::Skipped;
-    let untold = |check: &CheckEntry| matches!(check.fate(), CheckFate::Untold | CheckFate::Lost);
+    // Where a process of tests did not come to its end, most of them told nothing, however long that is known.
+    let cut_short = |check: &CheckEntry| check.name == "tests" && check.fate() == CheckFate::Failed;
+    let untold =
+        |check: &CheckEntry| matches!(check.fate(), CheckFate::Untold | CheckFate::Lost) || cut_short(check);
     if tonight.checks.iter().any(untold) || !tonight.checks.iter().any(told_something) {
         return exit::INCONCLUSIVE;
     }

@@ -33,14 +33,16 @@ pub(super) fn with_documents(run: &Path) -> Vec<PathBuf> {
 /// The folder with the document of a run.
 ///
 /// # Errors
-/// `Asked` for a night of several runs: one of them would hide the others.
+/// `Asked` for a night of several runs, whatever came of each: one of them would hide the others.
 pub(super) fn the_one(run: PathBuf) -> Result<PathBuf, Failure> {
     let mut folders = with_documents(&run);
+    let of_a_night: Vec<PathBuf> =
+        OF_A_NIGHT.iter().map(|name| run.join(name)).filter(|folder| folder.is_dir()).collect();
     match folders.len() {
         0 => Ok(run),
-        1 => Ok(folders.remove(0)),
+        1 if folders[0] == run || of_a_night.len() == 1 => Ok(folders.remove(0)),
         _ => {
-            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            let names: Vec<String> = of_a_night.iter().map(|folder| folder.display().to_string()).collect();
             let seen = format!("it is a night of {} runs: {}", names.len(), names.join(", "));
             let next = format!(
                 "name one of these; what the night found is in {}",

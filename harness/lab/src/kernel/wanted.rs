@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
-use crate::kernel::recipe::{Behaviour, Origin, Patch, Recipe, Source, State};
+use crate::kernel::recipe::{Behaviour, Origin, Patch, Recipe, Source};
 use crate::kernel::source::Found;
 use crate::kernel::{patches, spec};
 use crate::watch::Watch;
@@ -24,9 +24,10 @@ pub struct Wanted {
     /// How they behave: one for all those of which nothing is known, and for patched ones; or one without the patches and
     /// one with them; or, where there are no patches, one for each kernel.
     pub behaves: Vec<Behaviour>,
-    /// Source trees that are taken as they stood: the folder, and what was noted of it in the store.
+    /// Of some that were found already, by what they are called: their name and source. A tree may be edited since, and a
+    /// branch may have moved.
     #[serde(default)]
-    pub noted: BTreeMap<PathBuf, String>,
+    pub noted: BTreeMap<String, (String, Source)>,
 }
 
 impl Wanted {
@@ -47,7 +48,12 @@ impl Wanted {
         for (number, kernel) in self.kernels.iter().enumerate() {
             let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
             if let Origin::Build(build) = &mut recipe.origin {
-                build.source = self.as_noted(&build.source, keep, watch)?;
+                if let Some((name, source)) = self.noted.get(kernel) {
+                    (recipe.name, build.source) = (name.clone(), source.clone());
+                    recipe.about = spec::about(source);
+                } else {
+                    build.source = Found::noted(&build.source, keep, watch)?;
+                }
             }
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
@@ -92,22 +98,13 @@ impl Wanted {
         Err(Failure::new(Kind::Asked, "go by --behaves", seen, next))
     }
 
-    fn as_noted(&self, source: &Source, store: &Path, watch: &dyn Watch) -> Result<Source, Failure> {
-        if let Source::Tree { folder, state: State::AsItStands } = source
-            && let Some(tree) = self.noted.get(folder)
-        {
-            return Ok(Source::Tree { folder: folder.clone(), state: State::Noted(tree.clone()) });
-        }
-        Found::noted(source, store, watch)
-    }
-
-    /// The same, with source trees as they are in these recipes of it: for other processes.
-    pub fn with_noted(mut self, recipes: &[Recipe]) -> Self {
-        for recipe in recipes {
+    /// The same, with source trees and commits as they are in these recipes of it, without patches: for other processes.
+    pub fn with_noted(mut self, plain: &[Recipe]) -> Self {
+        for (kernel, recipe) in self.kernels.iter().zip(plain) {
             if let Origin::Build(build) = &recipe.origin
-                && let Source::Tree { folder, state: State::Noted(tree) } = &build.source
+                && let Source::Tree { .. } = &build.source
             {
-                self.noted.insert(folder.clone(), tree.clone());
+                self.noted.insert(kernel.clone(), (recipe.name.clone(), build.source.clone()));
             }
         }
         self

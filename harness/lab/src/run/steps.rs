@@ -171,13 +171,13 @@ impl Step {
         steps.iter().any(|step| matches!(step, Self::FromBoot { .. }))
     }
 
-    /// The modules that are loaded within a phase: what they drive has to come there, and not before.
-    pub fn loaded_in_phases(steps: &[Self]) -> Vec<&'static str> {
+    /// The modules that are loaded within each phase that loads one: what they drive has to come there, and not before.
+    pub fn loaded_in_phases(steps: &[Self]) -> Vec<Vec<&'static str>> {
         let of = |step: &Self| match *step {
             Self::Phase { steps, .. } => Self::modules(steps),
             _ => Vec::new(),
         };
-        steps.iter().flat_map(of).collect()
+        steps.iter().map(of).filter(|modules| !modules.is_empty()).collect()
     }
 
     /// The modules that these steps load.

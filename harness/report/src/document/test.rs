@@ -99,6 +99,9 @@ pub struct TestEntry {
     /// How it attaches asynchronous drivers: `per-driver`, `per-device`, `per-node` or `near-node`; `null` where nobody
     /// knows.
     pub behaves: Option<String>,
+    /// What it is, as a commit; empty in documents that are older than this field.
+    #[serde(default)]
+    pub about: String,
     /// The guest's shape, in words.
     pub topology: String,
     /// What its guests ran under: `kvm` or `tcg`; `null` where none was booted.

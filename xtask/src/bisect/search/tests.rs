@@ -123,6 +123,12 @@ fn the_first_bad_commit_is_found_shown_once_more_and_taken_back() {
     fixture.found_it(&document, FIRST_BAD);
     assert_eq!(document.behaves.as_deref(), Some("per-node"));
     assert_eq!(document.symptoms.len(), 2);
+    // With ends that are hard to tell apart, nobody is sure.
+    let mut of_ends = document.clone();
+    of_ends.steps.truncate(2);
+    assert!(sure(&of_ends) > 0.9);
+    of_ends.steps[1].tally = Tally { shown: 1, clean: 4 };
+    assert!(sure(&of_ends) < 0.7, "{}", sure(&of_ends));
     let roles = roles(&document);
     assert_eq!(roles[..2], [(Role::GoodEnd, Answer::Good), (Role::BadEnd, Answer::Bad)]);
     let last = [(Role::Found, Answer::Bad), (Role::Before, Answer::Good), (Role::Reverted, Answer::Good)];

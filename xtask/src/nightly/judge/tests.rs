@@ -110,7 +110,7 @@ fn compared(day: usize, runner: &str, log_ratio: f64) -> HistoryEntry {
         low: None,
         high: None,
         interval: IntervalKind::Fixed,
-        error: None,
+        error: Some(0.01),
         pairs: 10,
         forks: 0,
     };
@@ -132,6 +132,28 @@ fn a_change_is_red_in_the_night_in_which_it_is_found_and_in_no_other() {
     assert_eq!((change.since.as_str(), change.found.as_str()), ("2026-02-03", "2026-02-05"));
     assert!((0.8..0.84).contains(&change.factor) && !change.red, "{change:?}");
     assert_eq!((series.nights.len(), series.ratios.len()), (40, 40));
+}
+
+#[test]
+fn nights_of_one_pair_change_nothing() {
+    let value = |day: usize| 3.0 + 0.01 * ((day * 7) % 5) as f64 - if day >= 30 { 0.2 } else { 0.0 };
+    let night = |day: usize| {
+        let mut night = compared(day, "a", value(day));
+        // As where another kernel dies in the first round.
+        if day >= 30 {
+            (night.comparisons[0].error, night.comparisons[0].pairs) = (None, 1);
+        }
+        night
+    };
+    let nights: Vec<HistoryEntry> = (0..40).map(night).collect();
+    assert_eq!((1..=40).map(|days| told(&nights[..days]).0).max(), Some(0));
+}
+
+#[test]
+fn a_night_whose_tests_did_not_come_to_their_end_is_never_green() {
+    let cut = |day| night(day, "a", &[("tests", Failed, Some(Failed)), ("bench::with", Passed, None)]);
+    assert_eq!(told(&[cut(0)]).0, 1);
+    assert_eq!(told(&[cut(0), cut(1)]), (2, vec![Some("2026-01-01".to_owned())]));
 }
 
 #[test]
