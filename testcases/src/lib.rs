@@ -16,11 +16,13 @@ pub use case::{Case, Circumstances, Dies, Promise};
 pub const KERNELS: [&str; 4] = ["without", "with", "with-numa", "mainline"];
 
 /// Kernels that tests of the harness boot, by the beginning of the tests' names: deaths and endings are those of one,
-/// what a probe needs is seen best where they come one by one, and those of another release are judged as the others
-/// are. Whoever builds or packs kernels for tests goes by this.
-pub const KERNELS_OF_THE_HARNESS: [(&str, &str); 4] = [
+/// what a probe needs is seen best where they come one by one, benches that are disturbed promise no places for probes,
+/// and kernels of another release are judged as the others are. Whoever builds or packs kernels for tests goes by this.
+pub const KERNELS_OF_THE_HARNESS: [(&str, &str); 6] = [
     ("", "mainline"),
     ("needs::", "without"),
+    ("faults::", "without"),
+    ("faults::", "with"),
     ("elsewhere::", "without-6.12"),
     ("elsewhere::", "mainline-6.12"),
 ];
