@@ -15,8 +15,8 @@ use report::document::{
     CheckEntry, Document, HISTORY_SCHEMA, HistoryEntry, MachineEntry, NIGHTLY_SCHEMA, NightDocument,
     TestResult,
 };
-use testcases::DRIVER_AFTER_DEVICES;
 use testcases::chosen::Chosen;
+use testcases::{DRIVER_AFTER_DEVICES, Rounds};
 
 use crate::cli::{NightlyArguments, as_options};
 use crate::history::{self, Nights};
@@ -27,6 +27,11 @@ use checks::Named;
 pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let when = lab::history::now();
     let topology = arguments.topology()?;
+    if matches!(arguments.boots, Rounds::Just(1)) {
+        let seen =
+            "--boots 1: of one pair of boots nobody knows what it is worth, and no change would be found";
+        return Err(Failure::new(Kind::Asked, "compare nights", seen, "name 2 or more, or leave it out"));
+    }
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let pairs = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?;
@@ -237,17 +242,19 @@ impl Night<'_> {
     }
 }
 
-/// What a bench lacks without these kernels, and whether it goes on. Where nothing is left to compare, it does not: with
-/// another kernel in the place of the first it would be another bench, and its history that of another.
+/// What a bench lacks without these kernels, and whether it goes on. Without those that others are held against, it does
+/// not: with another one in their place it would be another bench, and its history that of another.
 fn without(broken: &[Broken], compared: &[(String, String)]) -> (Vec<CheckEntry>, bool) {
     let failure = |name: &String| broken.iter().find(|of| of.recipe.name == *name).map(|of| &of.failure);
-    let lost_pair = compared.iter().filter(|(first, other)| failure(first).or(failure(other)).is_some());
-    if !compared.is_empty() && lost_pair.count() == compared.len() {
-        let why = compared.iter().find_map(|(first, other)| failure(first).or(failure(other)));
-        return (why.map(|why| lost("bench".to_owned(), why, "bench")).into_iter().collect(), false);
-    }
-    let of = |Broken { recipe, failure }: &Broken| lost(format!("bench::{}", recipe.name), failure, "bench");
-    (broken.iter().map(of).collect(), true)
+    let firsts = || compared.iter().filter_map(|(first, _)| failure(first));
+    let ends = !compared.is_empty() && firsts().count() == compared.len();
+    let bench = firsts().next().filter(|_| ends).map(|failure| lost("bench".to_owned(), failure, "bench"));
+    let of = |Broken { recipe, failure }: &Broken| {
+        // That of the whole bench says why it is not there.
+        let told = ends && compared.iter().any(|(first, _)| *first == recipe.name);
+        (!told).then(|| lost(format!("bench::{}", recipe.name), failure, "bench"))
+    };
+    (bench.into_iter().chain(broken.iter().filter_map(of)).collect(), !ends)
 }
 
 /// What could not be carried out.
@@ -308,7 +315,7 @@ mod tests {
         };
         let told = |broken: &[Broken]| {
             let pair = |first: &str, other: &str| (first.to_owned(), other.to_owned());
-            let compared = [pair("without", "with"), pair("without", "mainline")];
+            let compared = [pair("without", "with")];
             let (lost, goes_on) = super::without(broken, &compared);
             let of = |check: CheckEntry| (check.name, check.first.exit_code, check.first.why.concat());
             (lost.into_iter().map(of).collect::<Vec<_>>(), goes_on)
@@ -318,7 +325,10 @@ mod tests {
         };
         assert_eq!(told(&[]), (vec![], true));
         assert_eq!(told(&[broken(&with)]), (vec![of("bench::with", "with")], true));
-        assert_eq!(told(&[broken(&with), broken(&without)]), (vec![of("bench", "without")], false));
+        assert_eq!(
+            told(&[broken(&with), broken(&without)]),
+            (vec![of("bench", "without"), of("bench::with", "with")], false)
+        );
         // Of a kernel alone there is nothing to compare, and still a bench.
         assert_eq!(super::without(&[], &[]), (vec![], true));
     }

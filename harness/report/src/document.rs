@@ -131,8 +131,8 @@ pub struct CaseEntry {
     pub claim: String,
     /// Where.
     pub source: String,
-    /// Whether a kernel was booted that the claim is about; or, where none that it is not about is beside it, one of
-    /// which nobody knows.
+    /// Whether a kernel was booted that the claim is about, or one of which nobody knows; and none of these was held
+    /// against one that the claim is not about: whether it is about it was what was asked.
     pub tested: bool,
     /// Whether the claim was judged: it is of a kernel of which nobody knows that it is about it only where that is said.
     #[serde(default = "yes")]

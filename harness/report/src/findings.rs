@@ -186,7 +186,7 @@ pub(crate) fn of_bench(document: &Document) -> Vec<Check> {
                 group: case.name.clone(),
                 kernel: None,
                 candidate: None,
-                name: "a kernel that the claim is about was booted".to_owned(),
+                name: "the claim is tested".to_owned(),
                 result: TestResult::Inconclusive,
                 seen: why,
                 evidence: Vec::new(),

@@ -55,6 +55,13 @@ pub(super) struct Found {
     pub(super) sure: f64,
 }
 
+impl Found {
+    /// Of which nobody can tell, and why.
+    pub(super) fn untold(why: String) -> Self {
+        Self { bad: None, why, tally: Tally::default(), ratio: None, sure: 0.5 }
+    }
+}
+
 /// What makes kernels and boots them.
 pub(super) trait Boots {
     /// The kernel of a recipe; in words why there is none, where that is the fault of its source.
@@ -146,13 +153,7 @@ impl Bench<'_> {
         chance: &dyn Fn(Tally) -> f64,
     ) -> Result<Found, Failure> {
         self.watch.stage(&format!("boot {}", kernel.name));
-        let mut found = Found {
-            bad: None,
-            why: "shows no fault".to_owned(),
-            tally: Tally::default(),
-            ratio: None,
-            sure: 0.5,
-        };
+        let mut found = Found::untold("shows no fault".to_owned());
         let (mut unclear, mut silent) = (0, 0);
         while found.tally.boots() < MOST_BOOTS {
             let shown = match self.lab.boot(kernel)? {

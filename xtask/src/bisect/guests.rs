@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use evidence::certainty::Tally;
 use evidence::judge::{Finding, Outcome};
 use evidence::sequential;
 use evidence::stats::Ratio;
@@ -84,30 +83,30 @@ impl Boots for Guests<'_> {
             Standing { clear: above(ratio).is_some(), told: told.unwrap_or_default() }
         };
         let forks = if testcases::can_fork(case) { 3 } else { 0 };
-        let mut found =
-            Found { bad: None, why: String::new(), tally: Tally::default(), ratio: None, sure: 0.5 };
         let results = match testcases::carry_out(case, &topology, &pair, ROUNDS, forks, standing, self.watch)
         {
             Ok(results) => results,
-            Err(failure) if matches!(failure.kind, Kind::Guest | Kind::Build) => {
-                found.why = failure.to_string();
-                return Ok(found);
-            }
+            Err(failure) if failure.kind == Kind::Build => return Ok(Found::untold(failure.to_string())),
             Err(failure) => return Err(failure),
         };
         let samples = results.iter().flat_map(|result| &result.boots).flat_map(|boot| &boot.samples);
         for sample in samples {
-            if let End::Died { cause, .. } = &sample.end {
-                found.why = format!("fails otherwise: {cause}");
-                return Ok(found);
+            match &sample.end {
+                // The host may have been busy with something else.
+                End::Died { cause: cause @ (Cause::Silence(_) | Cause::Overdue(_)), .. } => {
+                    let next = format!("read console.log in {}/{}", pair.run.display(), sample.folder);
+                    return Err(Failure::new(Kind::Guest, "compare times", cause.to_string(), next));
+                }
+                End::Died { cause, .. } => return Ok(Found::untold(format!("fails otherwise: {cause}"))),
+                End::Well(_) | End::Refused(_) => {}
             }
         }
         if let [good, other] = &results[..]
             && let Some(fault) = otherwise(self.question, good, other)
         {
-            found.why = format!("fails otherwise: {fault}");
-            return Ok(found);
+            return Ok(Found::untold(format!("fails otherwise: {fault}")));
         }
+        let mut found = Found::untold(String::new());
         let (pairs, ratio) = ratio(&results);
         found.tally.clean = u32::try_from(pairs).unwrap_or(u32::MAX);
         found.bad = above(ratio);

@@ -131,7 +131,7 @@ impl Search<'_> {
             Ok(kernel) => {
                 self.look(&kernel, &format!("{:03}-{}", self.document.steps.len() + 1, kernel.name))?
             }
-            Err(why) => Found { bad: None, why, tally: Tally::default(), ratio: None, sure: 0.5 },
+            Err(why) => Found::untold(why),
         };
         self.add(bisection, role, commit, found, build, micros(begun.elapsed()))
     }
@@ -145,7 +145,10 @@ impl Search<'_> {
                 Failure::new(Kind::Build, "build the good end again", why, "look at the kernel store")
             })?;
             let folder = self.run.path.join("times").join(name);
-            return self.bench.lab.compare(metric, (&good, kernel), threshold, &folder);
+            return match self.bench.lab.compare(metric, (&good, kernel), threshold, &folder) {
+                Err(failure) if failure.kind == Kind::Guest => Ok(Found::untold(failure.to_string())),
+                found => found,
+            };
         }
         let behaves = self.behaves()?;
         let [bad, good] =

@@ -76,7 +76,7 @@ pub(crate) fn series(nights: &[&HistoryEntry], all: bool) -> Vec<SeriesEntry> {
     let Some(tonight) = nights.last() else { return Vec::new() };
     let mut keys: Vec<(&ComparedEntry, &str)> = Vec::new();
     for night in nights.iter().rev().take(if all { usize::MAX } else { 1 }) {
-        for compared in &night.comparisons {
+        for compared in night.comparisons.iter().filter(|compared| compared.error.is_some()) {
             let known = |(known, topology): &(&ComparedEntry, &str)| {
                 is_of(known, compared) && *topology == night.topology
             };

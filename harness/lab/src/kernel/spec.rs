@@ -57,7 +57,12 @@ pub(super) fn find(
     }
     if let Some((name, source)) = named? {
         refuse_unknown(&source)?;
-        let about = about(&source);
+        let about = match &source {
+            Source::Tree { state: State::Commit(commit), .. } => {
+                format!("commit {}", commit.get(..12).unwrap_or(commit))
+            }
+            _ => "the source as it is".to_owned(),
+        };
         return Ok(Recipe { name, about, behaves: None, origin: Origin::Build(catalogue.plain(source)?) });
     }
     if let Some((kernel, flavour)) = text.rsplit_once('+')
@@ -66,16 +71,6 @@ pub(super) fn find(
         return catalogue.in_flavour(&recipe, flavour);
     }
     Err(unknown(text, folder, catalogue))
-}
-
-/// What a source is, where nobody has said so.
-pub(super) fn about(source: &Source) -> String {
-    match source {
-        Source::Tree { state: State::Commit(commit), .. } => {
-            format!("commit {}", commit.get(..12).unwrap_or(commit))
-        }
-        _ => "the source as it is".to_owned(),
-    }
 }
 
 /// An error for a text that names nothing, with what is alike.

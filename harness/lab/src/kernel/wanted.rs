@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::kernel::catalogue::Catalogue;
-use crate::kernel::recipe::{Behaviour, Origin, Patch, Recipe, Source};
+use crate::kernel::recipe::{Behaviour, Origin, Patch, Recipe};
 use crate::kernel::source::Found;
 use crate::kernel::{patches, spec};
 use crate::watch::Watch;
@@ -24,10 +24,10 @@ pub struct Wanted {
     /// How they behave: one for all those of which nothing is known, and for patched ones; or one without the patches and
     /// one with them; or, where there are no patches, one for each kernel.
     pub behaves: Vec<Behaviour>,
-    /// Of some that were found already, by what they are called: their name and source. A tree may be edited since, and a
-    /// branch may have moved.
+    /// Those that were found already, without patches, by what they are called: a tree may be edited since, and a branch
+    /// may have moved or gone.
     #[serde(default)]
-    pub noted: BTreeMap<String, (String, Source)>,
+    pub noted: BTreeMap<String, Recipe>,
 }
 
 impl Wanted {
@@ -46,15 +46,10 @@ impl Wanted {
         let (mut plain, mut patched) = (Vec::new(), Vec::new());
         let mut believed = !patches.is_empty();
         for (number, kernel) in self.kernels.iter().enumerate() {
-            let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
-            if let Origin::Build(build) = &mut recipe.origin {
-                if let Some((name, source)) = self.noted.get(kernel) {
-                    (recipe.name, build.source) = (name.clone(), source.clone());
-                    recipe.about = spec::about(source);
-                } else {
-                    build.source = Found::noted(&build.source, keep, watch)?;
-                }
-            }
+            let mut recipe = match self.noted.get(kernel) {
+                Some(noted) => noted.clone(),
+                None => self.find(kernel, catalogue, keep, watch)?,
+            };
             refuse_twice(&recipe, &plain)?;
             recipe.name = distinct(recipe.name, &plain);
             let said = self.said(if patches.is_empty() { number } else { 0 });
@@ -98,16 +93,24 @@ impl Wanted {
         Err(Failure::new(Kind::Asked, "go by --behaves", seen, next))
     }
 
-    /// The same, with source trees and commits as they are in these recipes of it, without patches: for other processes.
-    pub fn with_noted(mut self, plain: &[Recipe]) -> Self {
-        for (kernel, recipe) in self.kernels.iter().zip(plain) {
-            if let Origin::Build(build) = &recipe.origin
-                && let Source::Tree { .. } = &build.source
-            {
-                self.noted.insert(kernel.clone(), (recipe.name.clone(), build.source.clone()));
-            }
+    fn find(
+        &self,
+        kernel: &str,
+        catalogue: &Catalogue,
+        keep: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Recipe, Failure> {
+        let mut recipe = spec::find(kernel, &self.folder, catalogue, watch)?;
+        if let Origin::Build(build) = &mut recipe.origin {
+            build.source = Found::noted(&build.source, keep, watch)?;
         }
-        self
+        Ok(recipe)
+    }
+
+    /// The same, with these recipes of it, which are without patches: for other processes.
+    pub fn with_noted(self, plain: &[Recipe]) -> Self {
+        let noted = self.kernels.iter().cloned().zip(plain.iter().cloned()).collect();
+        Self { noted, ..self }
     }
 }
 
@@ -234,6 +237,17 @@ mod tests {
         // True of one, or there is one of which nobody knows.
         assert!(spoken_for(&known, &[mainline.behaves.unwrap()], &[]).is_ok());
         assert!(spoken_for(&[known[1].clone(), trees[0].clone()], &[Behaviour::PerDriver], &[]).is_ok());
+
+        // Another process has the same, whatever became of the places.
+        let asked =
+            Wanted { kernels: vec![trees[0].clone() + "+debug", known[0].clone()], ..wanted(&[], &[]) };
+        let here = asked.recipes(&catalogue, folder.path(), &Nobody).unwrap();
+        let there = asked.clone().with_noted(&here.plain);
+        let there: Wanted = serde_json::from_str(&serde_json::to_string(&there).unwrap()).unwrap();
+        fs::rename(folder.path().join("a"), folder.path().join("c")).unwrap();
+        assert_eq!(there.recipes(&catalogue, folder.path(), &Nobody).unwrap(), here);
+        assert!(asked.recipes(&catalogue, folder.path(), &Nobody).is_err());
+        fs::rename(folder.path().join("c"), folder.path().join("a")).unwrap();
 
         // A patch that is to change it; two trees, each with its own.
         let two = [Behaviour::PerDriver, Behaviour::PerDevice];
