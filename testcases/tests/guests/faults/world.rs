@@ -193,8 +193,18 @@ pub(super) fn ended_right(run: &Path, said: &Said, codes: &[i32]) -> Result<(), 
         result["outcome"] == "supported" && result["boots"].as_array().is_some_and(|boots| boots.len() == 4)
     };
     if results.len() != KERNELS.len() || !results.iter().all(right) {
-        let told: Vec<String> =
-            results.iter().map(|result| format!("{}: {}", result["kernel"], result["findings"])).collect();
+        let short = |result: &Value| {
+            let findings = result["findings"].as_array().into_iter().flatten();
+            let open: Vec<String> = findings
+                .filter(|finding| finding["outcome"] != "supported")
+                .map(|finding| {
+                    format!("{}: {}, {}", finding["expected"], finding["seen"], finding["outcome"])
+                })
+                .collect();
+            let boots = result["boots"].as_array().map_or(0, Vec::len);
+            format!("{}, {boots} boots: {}", result["kernel"], open.join("; "))
+        };
+        let told: Vec<String> = results.iter().map(short).collect();
         return Err(format!("not all is supported in {}: {}", run.display(), told.join("\n")).into());
     }
     Ok(())
