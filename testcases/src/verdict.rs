@@ -274,9 +274,8 @@ fn survival(seen: &[Seen]) -> Finding {
     Finding { expected: "the kernel lives and does what it is told".to_owned(), seen, outcome, evidence }
 }
 
-/// Only the host's clock says that a guest is silent or late: the host may have been busy with something else.
 fn by_the_host(boot: &Seen) -> bool {
-    matches!(&boot.end, End::Died { cause: Cause::Silence(_) | Cause::Overdue(_), .. })
+    matches!(&boot.end, End::Died { cause, .. } if cause.may_be_the_hosts())
 }
 
 /// A kernel is expected to die, in a certain way.

@@ -147,6 +147,11 @@ impl Neighbours {
         self.share > BUSY
     }
 
+    /// Whether a guest had so little of its CPUs that one may seem to hang: less than half.
+    pub fn starve(&self) -> bool {
+        self.share > 0.5
+    }
+
     /// The remark, where they were busy: "busy neighbour: others used 43 % of CPUs 0-1 while it ran".
     pub fn remark(&self) -> Option<String> {
         let Self { cpus, share, stolen, pressure: _ } = self;
@@ -230,6 +235,7 @@ mod tests {
         let neighbours =
             |share: f64, stolen: f64| Neighbours { cpus: "0-1".to_owned(), share, stolen, pressure: None };
         assert_eq!(neighbours(0.1, 0.1).remark(), None);
+        assert!(neighbours(0.6, 0.0).starve() && !neighbours(0.5, 0.5).starve());
         let remark = "busy neighbour: others used 43 % of CPUs 0-1 while it ran";
         assert_eq!(neighbours(0.43, 0.0).remark().unwrap(), remark);
         assert_eq!(

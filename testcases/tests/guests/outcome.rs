@@ -78,8 +78,7 @@ impl From<Box<Lost>> for Wrong {
         let text = format!("{}, while it was to {}: {}", lost.cause, lost.doing, lost.folder.display());
         match lost.cause {
             Cause::Kernel { .. } | Cause::Reset => Self::Failed(text),
-            // The host may have been busy with something else.
-            Cause::Silence(_) | Cause::Overdue(_) => Self::Inconclusive(text),
+            Cause::Starved { .. } | Cause::Silence(_) | Cause::Overdue(_) => Self::Inconclusive(text),
             Cause::AgentDied(_)
             | Cause::AgentRubbish(_)
             | Cause::QemuEnded(_)

@@ -18,6 +18,14 @@ pub enum Cause {
         /// The line.
         line: String,
     },
+    /// Its kernel said that a CPU hangs, and others had most of the time of its CPUs: the guest's clock goes on where it has
+    /// none.
+    Starved {
+        /// What the kernel said.
+        line: String,
+        /// Who had the CPUs.
+        others: String,
+    },
     /// Its CPU was reset: a triple fault, or a reboot that nobody asked for.
     Reset,
     /// PID 1 is gone, for this reason.
@@ -44,7 +52,11 @@ impl Cause {
     /// Whether it is the kernel's own doing, and so says something about the kernel.
     pub fn is_of_the_kernel(&self) -> bool {
         match self {
-            Self::Kernel { .. } | Self::Reset | Self::Silence(_) | Self::Overdue(_) => true,
+            Self::Kernel { .. }
+            | Self::Starved { .. }
+            | Self::Reset
+            | Self::Silence(_)
+            | Self::Overdue(_) => true,
             Self::AgentDied(_)
             | Self::AgentRubbish(_)
             | Self::QemuEnded(_)
@@ -53,6 +65,12 @@ impl Cause {
             | Self::QemuUnanswered(_)
             | Self::Interrupted => false,
         }
+    }
+
+    /// Whether the host may be why: it may have been busy with something else. Only its clock says that a guest is silent
+    /// or late, and only the guest's that a CPU hangs.
+    pub fn may_be_the_hosts(&self) -> bool {
+        matches!(self, Self::Starved { .. } | Self::Silence(_) | Self::Overdue(_))
     }
 
     /// Whether it is a fault of QEMU that comes with chance: another guest may be well.
@@ -65,6 +83,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel { death, line } => write!(f, "{death}: {line}"),
+            Self::Starved { line, others } => write!(f, "a CPU hangs, or had no time: {line}; {others}"),
             Self::Reset => f.write_str("reset: the guest's CPU was reset, as after a triple fault"),
             Self::AgentDied(why) => write!(f, "agent died: {why}"),
             Self::AgentRubbish(what) => write!(f, "agent not understood: {what}"),
@@ -101,7 +120,7 @@ impl From<Lost> for Failure {
             return Self::interrupted(doing);
         }
         let mut seen = cause.to_string();
-        if !matches!(cause, Cause::Kernel { .. }) && !last_line.is_empty() {
+        if !matches!(cause, Cause::Kernel { .. } | Cause::Starved { .. }) && !last_line.is_empty() {
             seen.push_str(&format!("\nlast line of its console: {last_line}"));
         }
         let other = match cause {

@@ -243,7 +243,12 @@ impl Qemu {
         {
             return Cause::QemuStale(line);
         }
-        Cause::Kernel { death, line }
+        let hangs = matches!(death, Death::SoftLockup | Death::RcuStall);
+        let starved = self.lookout.neighbours().filter(|neighbours| hangs && neighbours.starve());
+        match starved.and_then(|neighbours| neighbours.remark()) {
+            Some(others) => Cause::Starved { line, others },
+            None => Cause::Kernel { death, line },
+        }
     }
 
     /// `seen` is told where QEMU itself has not said why.
@@ -283,6 +288,7 @@ impl Qemu {
         if matches!(
             cause,
             Cause::Kernel { death: Death::Oops | Death::HungTask | Death::SoftLockup | Death::RcuStall, .. }
+                | Cause::Starved { .. }
                 | Cause::Overdue(_)
         ) {
             self.save_log();
