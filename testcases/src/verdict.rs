@@ -288,7 +288,10 @@ fn death(dies: &crate::case::Dies, seen: &[Seen]) -> Finding {
         let (outcome, text) = match &boot.end {
             End::Well(_) | End::Refused(_) => (Outcome::Refuted, "it lives".to_owned()),
             End::Died { cause, log, .. } => {
-                let as_expected = matches!(cause, Cause::Kernel { death, .. } if *death == dies.of);
+                let as_expected = matches!(
+                    cause,
+                    Cause::Kernel { death, .. } | Cause::Starved { death, .. } if *death == dies.of
+                );
                 let mut stacks = stacks(log, cause).into_iter();
                 let through = stacks.find(|stack| stack.iter().any(|line| line.contains(dies.through)));
                 let outcome = match (as_expected, &through) {
@@ -318,7 +321,7 @@ fn stacks(log: &str, cause: &Cause) -> Vec<Vec<String>> {
         line.rsplit_once("] ").map_or(line, |(_, text)| text).to_owned()
     };
     let notice = match cause {
-        Cause::Kernel { line, .. } => text(line),
+        Cause::Kernel { line, .. } | Cause::Starved { line, .. } => text(line),
         _ => String::new(),
     };
     let lines: Vec<String> = log.lines().map(text).collect();

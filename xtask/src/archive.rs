@@ -24,6 +24,8 @@ pub(crate) fn run(arguments: &ArchiveArguments, workspace: &Path, watch: &dyn Wa
     let wanted = arguments.wanted();
     let store = Store::open()?;
     let pairs = wanted.recipes(&catalogue, store.root(), watch)?;
+    // The tests are named after what is packed.
+    let wanted = wanted.with_noted(&pairs);
     let mut needed = test::kernels_for(&pairs.clone().subjects(), &catalogue, None)?;
     // A bench holds a patched kernel against the one without.
     let benched = if arguments.no_benches { Vec::new() } else { pairs.clone().all() };

@@ -19,7 +19,7 @@ pub(crate) use bisect::{
     BisectArguments, BisectVerb, QuestionArguments, SearchArguments, StepArguments, Symptom,
 };
 pub(crate) use guests::{Forks, ShapeArguments, usual};
-use guests::{forks, latency, rounds, up_to, usual_vcpus};
+use guests::{forks, latency, rounds, several_rounds, up_to, usual_vcpus};
 use kernels::KERNELS;
 pub(crate) use kernels::{KernelArguments, KernelVerb, PatchArguments, as_options, behaviour};
 use lab::kernel::Wanted;

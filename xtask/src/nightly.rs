@@ -15,8 +15,8 @@ use report::document::{
     CheckEntry, Document, HISTORY_SCHEMA, HistoryEntry, MachineEntry, NIGHTLY_SCHEMA, NightDocument,
     TestResult,
 };
+use testcases::DRIVER_AFTER_DEVICES;
 use testcases::chosen::Chosen;
-use testcases::{DRIVER_AFTER_DEVICES, Rounds};
 
 use crate::cli::{NightlyArguments, as_options};
 use crate::history::{self, Nights};
@@ -27,17 +27,12 @@ use checks::Named;
 pub(crate) fn run(arguments: &NightlyArguments, workspace: &Path, watch: &dyn Watch) -> Result<u8, Failure> {
     let when = lab::history::now();
     let topology = arguments.topology()?;
-    if matches!(arguments.boots, Rounds::Just(1)) {
-        let seen =
-            "--boots 1: of one pair of boots nobody knows what it is worth, and no change would be found";
-        return Err(Failure::new(Kind::Asked, "compare nights", seen, "name 2 or more, or leave it out"));
-    }
     let catalogue = Catalogue::read(&workspace.join("kernel-configs"))?;
     // A name that is not there is found out now.
     let pairs = arguments.wanted().recipes(&catalogue, Store::open()?.root(), watch)?;
     let compared = pairs.compared();
     // The tests are of the same files as the bench.
-    let wanted = arguments.wanted().with_noted(&pairs.plain);
+    let wanted = arguments.wanted().with_noted(&pairs);
     let recipes = pairs.all();
     test::find(workspace, &wanted, &arguments.tests, watch)?;
     let place = Place::Dated { runs: workspace.join("runs"), kind: "nightly" };

@@ -172,7 +172,7 @@ pub(crate) fn carry_out(order: &Order<'_>, watch: &dyn Watch) -> Result<Tested, 
     // A name that is not there is found out now.
     let pairs = order.wanted.recipes(&catalogue, Store::open()?.root(), watch)?;
     // Somebody may edit a tree, or move a branch, while its tests run: each process takes what it was here.
-    let wanted = order.wanted.clone().with_noted(&pairs.plain);
+    let wanted = order.wanted.clone().with_noted(&pairs);
     let kernels = pairs.subjects();
     let order =
         &Order { wanted: &wanted, place: order.place.clone(), command: order.command.clone(), ..*order };

@@ -79,7 +79,7 @@ pub(super) trait Boots {
     /// Compares a kernel with another one until it is clear whether it takes more than so many times as long.
     ///
     /// # Errors
-    /// As [`testcases::carry_out`]; of a guest that is lost, none.
+    /// As [`testcases::carry_out`]; `Guest` also where one falls silent.
     fn compare(
         &mut self,
         metric: Metric,

@@ -7,6 +7,7 @@ use evidence::judge::{Finding, Outcome};
 use evidence::sequential;
 use evidence::stats::Ratio;
 use lab::failure::{Failure, Kind};
+use lab::guest::Cause;
 use lab::kernel::Recipe;
 use lab::run::{self, Bootable, Lineup};
 use lab::watch::Watch;
@@ -47,8 +48,12 @@ impl Boots for Guests<'_> {
         let seed = u64::try_from(number).unwrap_or(0);
         let ending = testcases::boot(case, &topology, kernel, self.lineup.choice.accelerator, seed, &folder);
         match Seen::of(case, &self.question.circumstances(), &name, ending) {
-            Ok(Seen { end: End::Died { cause, .. }, .. }) if cause.may_be_the_hosts() => {
-                Ok(Sight::Silent(cause.to_string()))
+            Ok(Seen {
+                end: End::Died { cause: cause @ (Cause::Silence(_) | Cause::Overdue(_)), .. },
+                ..
+            }) => Ok(Sight::Silent(cause.to_string())),
+            Ok(Seen { end: End::Died { cause: cause @ Cause::Starved { .. }, .. }, .. }) => {
+                Ok(Sight::Unclear(cause.to_string()))
             }
             Ok(seen) => Ok(Sight::Told(Box::new(seen))),
             Err(failure) if failure.kind == Kind::Guest => Ok(Sight::Unclear(failure.to_string())),

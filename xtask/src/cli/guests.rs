@@ -127,3 +127,9 @@ pub(super) fn rounds(text: &str) -> Result<Rounds, String> {
     let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
     number.map(Rounds::Just).ok_or_else(|| "`auto` or a number from 1 to 1000 is needed".to_owned())
 }
+
+/// The same, from 2 on: of one pair of boots nobody knows what it is worth.
+pub(super) fn several_rounds(text: &str) -> Result<Rounds, String> {
+    let several = rounds(text).ok().filter(|rounds| *rounds != Rounds::Just(1));
+    several.ok_or_else(|| "`auto` or a number from 2 to 1000 is needed".to_owned())
+}

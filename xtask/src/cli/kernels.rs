@@ -50,7 +50,7 @@ impl PatchArguments {
 
 /// What was asked for, as it is written on the command line.
 pub(crate) fn as_options(wanted: &Wanted) -> String {
-    let Wanted { folder: _, kernels, patches, behaves, noted: _ } = wanted;
+    let Wanted { folder: _, kernels, patches, behaves, noted: _, noted_patches: _ } = wanted;
     let mut options = format!("--kernels {}", quoted(&kernels.join(",")));
     for patch in patches {
         options.push_str(&format!(" --patch {}", quoted(&patch.display().to_string())));

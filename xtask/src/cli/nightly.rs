@@ -10,7 +10,7 @@ use lab::kernel::Wanted;
 use testcases::Rounds;
 
 use super::kernels::{KERNELS, PatchArguments};
-use super::{Accel, Forks, ShapeArguments, forks, rounds, usual};
+use super::{Accel, Forks, ShapeArguments, forks, several_rounds, usual};
 
 #[derive(Args, Debug)]
 #[command(after_help = KERNELS)]
@@ -38,9 +38,9 @@ pub(crate) struct NightlyArguments {
     /// each node, where nothing else is said
     #[command(flatten)]
     pub(crate) shape: ShapeArguments,
-    /// Boots of each kernel in the bench, interleaved: 1 to 1000, or `auto`, which goes on until every comparison is
+    /// Boots of each kernel in the bench, interleaved: 2 to 1000, or `auto`, which goes on until every comparison is
     /// clear, at least 3 and at most 30 times. As many each night: so nights scatter alike
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10", value_parser = rounds)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10", value_parser = several_rounds)]
     pub(crate) boots: Rounds,
     /// Forks of each boot; `auto`: 3 where a kernel is to be no slower, none where one is claimed to be faster
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = Forks::Auto, value_parser = forks)]

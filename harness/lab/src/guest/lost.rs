@@ -18,13 +18,15 @@ pub enum Cause {
         /// The line.
         line: String,
     },
-    /// Its kernel said that a CPU hangs, and others had most of the time of its CPUs: the guest's clock goes on where it has
-    /// none.
+    /// Its kernel said that a CPU or a task hangs, and others had most of the time of its CPUs of late: the guest's clock
+    /// goes on where it gets none.
     Starved {
+        /// What hangs.
+        death: Death,
         /// What the kernel said.
         line: String,
         /// Who had the CPUs.
-        others: String,
+        others: Box<str>,
     },
     /// Its CPU was reset: a triple fault, or a reboot that nobody asked for.
     Reset,
@@ -83,7 +85,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernel { death, line } => write!(f, "{death}: {line}"),
-            Self::Starved { line, others } => write!(f, "a CPU hangs, or had no time: {line}; {others}"),
+            Self::Starved { death, line, others } => write!(f, "{death}, or no time: {line}; {others}"),
             Self::Reset => f.write_str("reset: the guest's CPU was reset, as after a triple fault"),
             Self::AgentDied(why) => write!(f, "agent died: {why}"),
             Self::AgentRubbish(what) => write!(f, "agent not understood: {what}"),

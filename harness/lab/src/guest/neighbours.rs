@@ -1,6 +1,7 @@
 //! Reads from `/proc`, before and after, who was busy on the CPUs of a guest.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use evidence::cpus::Cpus;
 use evidence::neighbours::{Neighbours, Reading, Texts};
@@ -13,17 +14,38 @@ pub(super) struct Lookout {
     process: u32,
     before: Option<Reading>,
     after: Option<Reading>,
+    /// Two readings of late: the first is between one and two [`SPAN`]s old, or of when it began.
+    lately: [(Instant, Option<Reading>); 2],
 }
+
+/// How far apart two readings of late are: a kernel says that a CPU hangs after some 20 s.
+const SPAN: Duration = Duration::from_secs(15);
 
 impl Lookout {
     /// Begins to look at these CPUs, on which this process of QEMU runs.
     pub(super) fn begin(cpus: Cpus, process: u32) -> Self {
-        Self { cpus, process, before: read(process), after: None }
+        let before = read(process);
+        let lately = std::array::from_fn(|_| (Instant::now(), before.clone()));
+        Self { cpus, process, before, after: None, lately }
+    }
+
+    /// Looks up: to be called now and then.
+    pub(super) fn look_up(&mut self) {
+        if self.lately[1].0.elapsed() >= SPAN {
+            self.lately.rotate_left(1);
+            self.lately[1] = (Instant::now(), read(self.process));
+        }
+    }
+
+    /// What others took of late.
+    pub(super) fn lately(&self) -> Option<Neighbours> {
+        Neighbours::between(self.lately[0].1.as_ref()?, &read(self.process)?, &self.cpus)
     }
 
     /// Begins anew.
     pub(super) fn restart(&mut self) {
         self.before = read(self.process);
+        self.lately = std::array::from_fn(|_| (Instant::now(), self.before.clone()));
     }
 
     /// What the host's kernel says of QEMU's memory.

@@ -138,6 +138,7 @@ impl Qemu {
                     self.keep(doing, word, body)?;
                 }
                 None if Instant::now() < deadline => {
+                    self.lookout.look_up();
                     // The reply, when it comes, stays in `early` under a number that nobody waits for.
                     self.send(doing, Request::Ping)?;
                 }
@@ -243,10 +244,10 @@ impl Qemu {
         {
             return Cause::QemuStale(line);
         }
-        let hangs = matches!(death, Death::SoftLockup | Death::RcuStall);
-        let starved = self.lookout.neighbours().filter(|neighbours| hangs && neighbours.starve());
+        let hangs = matches!(death, Death::SoftLockup | Death::RcuStall | Death::HungTask);
+        let starved = self.lookout.lately().filter(|neighbours| hangs && neighbours.starve());
         match starved.and_then(|neighbours| neighbours.remark()) {
-            Some(others) => Cause::Starved { line, others },
+            Some(others) => Cause::Starved { death, line, others: others.into() },
             None => Cause::Kernel { death, line },
         }
     }

@@ -28,6 +28,9 @@ pub struct Wanted {
     /// may have moved or gone.
     #[serde(default)]
     pub noted: BTreeMap<String, Recipe>,
+    /// The patches, where they were read already.
+    #[serde(default)]
+    pub noted_patches: Vec<Patch>,
 }
 
 impl Wanted {
@@ -38,8 +41,8 @@ impl Wanted {
     /// `Asked` for a kernel that cannot be found, or is named twice, and for `behaves` where that is known to be
     /// otherwise, of each or of the one that it is said of, or where it is not so many; `Series` where a file has no patch in it; `Files`.
     pub fn recipes(&self, catalogue: &Catalogue, keep: &Path, watch: &dyn Watch) -> Result<Pairs, Failure> {
-        let mut patches: Vec<Patch> = Vec::new();
-        for path in &self.patches {
+        let mut patches = self.noted_patches.clone();
+        for path in self.patches.iter().filter(|_| self.noted_patches.is_empty()) {
             patches.extend(patches::read(&self.folder.join(path), &keep.join("patches"), watch)?);
         }
         self.refuse_other_number(!patches.is_empty())?;
@@ -107,10 +110,16 @@ impl Wanted {
         Ok(recipe)
     }
 
-    /// The same, with these recipes of it, which are without patches: for other processes.
-    pub fn with_noted(self, plain: &[Recipe]) -> Self {
-        let noted = self.kernels.iter().cloned().zip(plain.iter().cloned()).collect();
-        Self { noted, ..self }
+    /// The same, with what was found for it: for other processes.
+    pub fn with_noted(self, pairs: &Pairs) -> Self {
+        let noted = self.kernels.iter().cloned().zip(pairs.plain.iter().cloned()).collect();
+        let series = |recipe: Option<&Recipe>| match recipe.map(|recipe| &recipe.origin) {
+            Some(Origin::Build(build)) => build.series.clone(),
+            _ => Vec::new(),
+        };
+        let own = series(pairs.plain.first()).len();
+        let noted_patches = series(pairs.patched.first()).into_iter().skip(own).collect();
+        Self { noted, noted_patches, ..self }
     }
 }
 
@@ -242,12 +251,15 @@ mod tests {
         let asked =
             Wanted { kernels: vec![trees[0].clone() + "+debug", known[0].clone()], ..wanted(&[], &[]) };
         let here = asked.recipes(&catalogue, folder.path(), &Nobody).unwrap();
-        let there = asked.clone().with_noted(&here.plain);
+        let there = asked.clone().with_noted(&here);
         let there: Wanted = serde_json::from_str(&serde_json::to_string(&there).unwrap()).unwrap();
         fs::rename(folder.path().join("a"), folder.path().join("c")).unwrap();
+        let text = fs::read_to_string(&patch).unwrap();
+        fs::write(&patch, text.replace("+b", "+c")).unwrap();
         assert_eq!(there.recipes(&catalogue, folder.path(), &Nobody).unwrap(), here);
         assert!(asked.recipes(&catalogue, folder.path(), &Nobody).is_err());
         fs::rename(folder.path().join("c"), folder.path().join("a")).unwrap();
+        fs::write(&patch, text).unwrap();
 
         // A patch that is to change it; two trees, each with its own.
         let two = [Behaviour::PerDriver, Behaviour::PerDevice];

@@ -218,15 +218,17 @@ fn a_tree_that_is_edited_meanwhile_is_built_as_it_was_noted_by_every_process() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernel-configs");
     let catalogue = Catalogue::read(&configs).unwrap();
     let wanted = Wanted { kernels: vec![tree.display().to_string()], ..Wanted::default() };
-    let recipes = |wanted: &Wanted| wanted.recipes(&catalogue, &fixture.root(), &Nobody).unwrap().all();
+    let pairs = |wanted: &Wanted| wanted.recipes(&catalogue, &fixture.root(), &Nobody).unwrap();
+    let recipes = |wanted: &Wanted| pairs(wanted).all();
     let source = |recipes: &[Recipe]| match &recipes[0].origin {
         Origin::Build(build) => build.source.clone(),
         Origin::Ready(_) => unreachable!(),
     };
-    let first = recipes(&wanted);
+    let found = pairs(&wanted);
     fs::write(tree.join("drivers/base/dd.c"), "edited").unwrap();
     // What is handed on says the same elsewhere; who asks anew gets what is there now.
-    let handed = serde_json::to_string(&wanted.clone().with_noted(&first)).unwrap();
+    let handed = serde_json::to_string(&wanted.clone().with_noted(&found)).unwrap();
+    let first = found.all();
     let elsewhere = recipes(&serde_json::from_str(&handed).unwrap());
     assert_eq!(source(&elsewhere), source(&first));
     assert_ne!(source(&recipes(&wanted)), source(&first));
