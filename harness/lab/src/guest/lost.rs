@@ -18,7 +18,7 @@ pub enum Cause {
         /// The line.
         line: String,
     },
-    /// Its kernel said that a CPU or a task hangs, and others had most of the time of its CPUs of late: the guest's clock
+    /// Its kernel said that a CPU hangs, and others had most of the time of its CPUs of late: the guest's clock
     /// goes on where it gets none.
     Starved {
         /// What hangs.

@@ -244,7 +244,8 @@ impl Qemu {
         {
             return Cause::QemuStale(line);
         }
-        let hangs = matches!(death, Death::SoftLockup | Death::RcuStall | Death::HungTask);
+        // Not a hung task: it sleeps, and whoever wants the CPUs meanwhile may have them.
+        let hangs = matches!(death, Death::SoftLockup | Death::RcuStall);
         let starved = self.lookout.lately().filter(|neighbours| hangs && neighbours.starve());
         match starved.and_then(|neighbours| neighbours.remark()) {
             Some(others) => Cause::Starved { death, line, others: others.into() },
