@@ -203,15 +203,10 @@ impl Boot {
         }
         // From v5.8 to v6.4 the log has probes only where somebody asked for them: no line is not no probe. And what was
         // bound before a witness was called is in neither.
-        let none = self.log.probes.is_empty() && self.best().probes.is_empty();
-        if none && self.facts.bound > 0 {
-            return Some(
-                match self.trace {
-                    Some(_) => "devices are bound, and neither log nor trace has a probe",
-                    None => "devices are bound, and there is neither a probe in the log nor a trace",
-                }
-                .to_owned(),
-            );
+        let seen =
+            [Some(&self.log), self.trace.as_ref()].into_iter().flatten().any(|of| !of.probes.is_empty());
+        if !seen && self.facts.bound > 0 {
+            return Some("devices are bound, and no witness has a probe".to_owned());
         }
         self.differences.first().map(|difference| format!("log and trace differ: {difference}"))
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use evidence::boot::{Boot, Facts};
 use evidence::certainty::Tally;
 use evidence::console::Death;
-use lab::failure::Failure;
+use lab::failure::{Failure, Kind};
 use lab::guest::topology::Topology;
 use lab::guest::{Cause, Image};
 use lab::kernel::{Origin, Recipe, Source, State};
@@ -214,8 +214,11 @@ impl Boots for Stage {
     ) -> Result<Found, Failure> {
         assert_eq!(Self::actor(&good.name).place, 0);
         self.boots.borrow_mut().push(Self::actor(&kernel.name));
-        let slow = (self.script.plays)(Self::actor(&kernel.name), 0) == Play::Serial;
-        let ratio = if slow { 4.0 } else { 1.01 };
+        let ratio = match (self.script.plays)(Self::actor(&kernel.name), 0) {
+            Play::Serial => 4.0,
+            Play::Lost => return Err(Failure::new(Kind::Guest, "compare times", "it was lost", "look")),
+            _ => 1.01,
+        };
         Ok(Found {
             bad: Some(ratio > threshold),
             why: format!("{ratio} times"),

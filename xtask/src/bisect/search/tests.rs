@@ -234,6 +234,27 @@ fn a_time_is_compared_with_that_of_the_good_end() {
 }
 
 #[test]
+fn a_guest_that_is_lost_as_times_are_compared_says_nothing_of_its_kernel() {
+    let fixture = Fixture::new();
+    let lost_at = |place| match place {
+        0 => Script { plays: |_, _| Play::Lost, ..SERIAL_FROM_7 },
+        _ => Script {
+            plays: |actor, boot| {
+                if actor.place == 5 { Play::Lost } else { (SERIAL_FROM_7.plays)(actor, boot) }
+            },
+            ..SERIAL_FROM_7
+        },
+    };
+    // Of the ends it ends the search, which goes on from there.
+    assert_eq!(fixture.search(&["--metric", "probe"], lost_at(0)).unwrap_err().kind, Kind::Guest);
+    let document = fixture.resume(lost_at(5)).unwrap();
+    fixture.found_it(&document, FIRST_BAD);
+    assert!(
+        document.steps.iter().all(|step| step.commit != fixture.commits[5] || step.answer == Answer::Skip)
+    );
+}
+
+#[test]
 fn an_end_of_which_no_boot_can_tell_is_not_taken_for_good() {
     let fixture = Fixture::new();
     let script = Script {
