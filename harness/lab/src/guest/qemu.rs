@@ -103,10 +103,13 @@ impl Qemu {
                 Err(self.silent(doing, self.patience.silence))
             }
             // Only QEMU can close the other end: what happened to it is in the queue.
-            Err(e) => match self.next_event(doing, Instant::now() + LAST_WORDS) {
-                Err(lost) => Err(lost),
-                Ok(_) => Err(self.lost(doing, Cause::QemuEnded(format!("its port is closed: {e}")))),
-            },
+            Err(e) => {
+                let deadline = Instant::now() + LAST_WORDS;
+                while let Some((word, body)) = self.next_event(doing, deadline)? {
+                    self.keep(doing, word, body)?;
+                }
+                Err(self.lost(doing, Cause::QemuEnded(format!("its port is closed: {e}"))))
+            }
         }
     }
 
