@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use protocol::{Cpu, DeviceFacts};
 
 const BUSES: &str = "/sys/bus";
+const SCSI: &str = "scsi";
 
 /// The content of a small file, with its path in the error.
 pub(crate) fn read(path: &str) -> io::Result<String> {
@@ -73,43 +74,93 @@ pub(crate) fn bound_to(bus: &str, driver: &str) -> io::Result<u64> {
 /// The SCSI bus also has entries for hosts and targets: a LUN is `H:C:T:L`.
 fn is_device(bus: &str, name: &str) -> bool {
     let is_lun = || name.split(':').count() == 4 && name.split(':').all(|part| part.parse::<u64>().is_ok());
-    bus != "scsi" || is_lun()
+    bus != SCSI || is_lun()
 }
 
 /// What sysfs shows of every device of a bus. One that goes away meanwhile is left out.
+///
+/// Drivers, disks and reads are taken from lists of them: to walk down to each device for each of them takes an
+/// emulated guest twice as long (seen with 256 LUNs: 155 ms, and 78).
 pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
+    // Devices first: what one of them gets meanwhile is seen.
+    let names = devices(bus)?;
+    let (drivers, disks, reads) =
+        (drivers(&format!("{BUSES}/{bus}/drivers"))?, disks("/sys/block")?, reads());
     // Thousands of LUNs have few parents.
     let mut nodes: HashMap<PathBuf, Option<u32>> = HashMap::new();
     let describe = |name: String| -> io::Result<DeviceFacts> {
-        let place = place_of(bus, &name)?;
-        let driver = std::fs::read_link(place.join("driver")).ok();
+        let place = place_of(&format!("{BUSES}/{bus}/devices/{name}"))?;
         let parent = place.parent().unwrap_or(Path::new("/"));
         let inherited = || match nodes.get(parent) {
             Some(node) => *node,
             None => *nodes.entry(parent.to_owned()).or_insert_with(|| node_of(parent)),
         };
-        let disk = entries(&format!("{}/block", place.display()))?.into_iter().next();
+        // A LUN has none of its own, and need not be asked.
+        let own = if bus == SCSI { None } else { own_node_of(&place) };
+        let disk = disks.get(&place);
         Ok(DeviceFacts {
-            node: own_node_of(&place).unwrap_or_else(inherited),
-            reads: disk.as_deref().and_then(|disk| reads_of(&place, disk)),
-            disk,
-            driver: driver.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())),
+            node: own.unwrap_or_else(inherited),
+            reads: disk.and_then(|disk| reads.get(disk).copied()),
+            disk: disk.cloned(),
+            driver: drivers.get(&name).cloned(),
             name,
         })
     };
-    let described = devices(bus)?.into_iter().map(describe);
+    let described = names.into_iter().map(describe);
     described.filter(|facts| !matches!(facts, Err(e) if e.kind() == io::ErrorKind::NotFound)).collect()
 }
 
-/// How many reads a disk has completed: the first number of `stat` (Documentation/block/stat.rst).
-fn reads_of(place: &Path, disk: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(place.join("block").join(disk).join("stat")).ok()?;
-    text.split_whitespace().next()?.parse().ok()
+/// The driver of each device of a bus that has one, by the device's name: in this folder each driver has one, with a
+/// link to each of its devices.
+fn drivers(folder: &str) -> io::Result<HashMap<String, String>> {
+    let mut drivers = HashMap::new();
+    for driver in entries(folder)? {
+        drivers
+            .extend(entries(&format!("{folder}/{driver}"))?.into_iter().map(|name| (name, driver.clone())));
+    }
+    Ok(drivers)
 }
 
-/// Where a device is: the bus has a link to it, `../../../devices/…`.
-fn place_of(bus: &str, name: &str) -> io::Result<PathBuf> {
-    let link = std::fs::read_link(format!("{BUSES}/{bus}/devices/{name}"))?;
+/// The first disk of each device that has one, by the device's place: this folder has a link to each disk.
+fn disks(folder: &str) -> io::Result<HashMap<PathBuf, String>> {
+    let mut disks = HashMap::new();
+    for disk in entries(folder)? {
+        match place_of(&format!("{folder}/{disk}")) {
+            Ok(place) => {
+                if let Some(device) = device_of_disk(&place) {
+                    disks.entry(device.to_owned()).or_insert(disk);
+                }
+            }
+            // It went away; or it is a folder, as on kernels with CONFIG_SYSFS_DEPRECATED, which nobody can follow.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(disks)
+}
+
+/// A disk is in the folder `block` of its device.
+fn device_of_disk(place: &Path) -> Option<&Path> {
+    let folder = place.parent()?;
+    (folder.file_name()? == "block").then(|| folder.parent())?
+}
+
+/// How many reads each disk has completed; of none, where the kernel does not say.
+fn reads() -> HashMap<String, u64> {
+    let text = std::fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    text.lines().filter_map(reads_of_disk).collect()
+}
+
+/// A line of `/proc/diskstats`: major and minor number, name, reads completed, and more
+/// (Documentation/admin-guide/iostats.rst). In sysfs a `/` of its name is a `!`.
+fn reads_of_disk(line: &str) -> Option<(String, u64)> {
+    let mut words = line.split_whitespace().skip(2);
+    Some((words.next()?.replace('/', "!"), words.next()?.parse().ok()?))
+}
+
+/// Where a device is to which there is a link, `../../../devices/…`.
+fn place_of(link: &str) -> io::Result<PathBuf> {
+    let link = std::fs::read_link(link)?;
     let below_sys = link.components().filter(|part| !matches!(part, Component::ParentDir));
     Ok(Path::new("/sys").join(below_sys.collect::<PathBuf>()))
 }
@@ -123,4 +174,46 @@ fn node_of(place: &Path) -> Option<u32> {
 fn own_node_of(place: &Path) -> Option<Option<u32>> {
     let text = std::fs::read_to_string(place.join("numa_node")).ok()?;
     Some(text.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, create_dir_all, write};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const LUN: &str = "devices/pci0000:20/virtio1/host0/target0:0:0/0:0:0:17";
+
+    #[test]
+    fn drivers_are_known_by_the_devices_that_they_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        create_dir(path.join("sd")).unwrap();
+        create_dir(path.join("sr")).unwrap();
+        write(path.join("sd/bind"), "").unwrap();
+        symlink(format!("../../../../{LUN}"), path.join("sd/0:0:0:17")).unwrap();
+        let drivers = drivers(path.to_str().unwrap()).unwrap();
+        assert_eq!(drivers.get("0:0:0:17").map(String::as_str), Some("sd"));
+        assert_eq!(drivers.get("0:0:0:18"), None);
+    }
+
+    #[test]
+    fn disks_are_known_by_where_their_devices_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        symlink(format!("../{LUN}/block/sdq"), path.join("sdq")).unwrap();
+        symlink("../devices/pci0000:00/nvme/nvme0/nvme0n1", path.join("nvme0n1")).unwrap();
+        create_dir_all(path.join("loop0")).unwrap();
+        let disks = disks(path.to_str().unwrap()).unwrap();
+        assert_eq!(disks, HashMap::from([(Path::new("/sys").join(LUN), "sdq".to_owned())]));
+    }
+
+    #[test]
+    fn reads_are_the_first_number_after_the_name() {
+        let line = "   8      16 sdb 3 0 24 65 0 0 0 0 0 72 65 0 0 0 0 0 0";
+        assert_eq!(reads_of_disk(line), Some(("sdb".to_owned(), 3)));
+        assert_eq!(reads_of_disk(" 104 0 cciss/c0d0 7 0"), Some(("cciss!c0d0".to_owned(), 7)));
+        assert_eq!(reads_of_disk("   8      16 sdb"), None);
+    }
 }
