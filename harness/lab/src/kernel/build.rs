@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use crate::cancel;
 use crate::child::{self, Offspring, Waited};
 use crate::failure::{Failure, Kind};
-use crate::kernel::{config, source, unfinished};
+use crate::kernel::{config, unfinished};
 use crate::scarce;
 use crate::watch::Watch;
 
@@ -107,15 +107,18 @@ pub(crate) fn build(
 }
 
 /// Builds modules of our own for the kernel that was built last: copies their sources into a folder of the object
-/// tree, and returns that folder. kbuild writes beside the sources, so these cannot stay where they are.
+/// tree, and returns that folder. kbuild writes beside the sources, so these cannot stay where they are. What is as it
+/// was when they were built there last is left as it is, so that kbuild compiles only what the kernel changes.
 pub(crate) fn build_modules(place: Place<'_>, sources: &[PathBuf]) -> Result<PathBuf, Failure> {
     let attempt = "build our own modules for the kernel";
     let folder = place.objects.join("parprobe-modules");
-    source::remove(&folder)?;
     fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
     for source in sources {
         let to = folder.join(source.file_name().unwrap_or_default());
-        fs::copy(source, &to).map_err(|e| Failure::file("write", &to, &e))?;
+        let text = fs::read(source).map_err(|e| Failure::file("read", source, &e))?;
+        if fs::read(&to).ok().as_ref() != Some(&text) {
+            fs::write(&to, text).map_err(|e| Failure::file("write", &to, &e))?;
+        }
     }
     make(place, &[&format!("M={}", folder.display()), "modules"], attempt, &mut |_| {})?;
     Ok(folder)

@@ -44,6 +44,18 @@ pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<Lost> {
         .collect()
 }
 
+/// Whether a configuration may depend on what is in this file of a source.
+///
+/// Kconfig reads files of its own, runs programs of `scripts`, and is told by makefiles what to run
+/// (Documentation/kbuild/kconfig-macro-language.rst). Sources that are compiled into the kernel, and headers, it does
+/// not read.
+pub(crate) fn may_depend_on(file: &Path) -> bool {
+    let compiled =
+        file.extension().is_some_and(|extension| ["c", "h", "S"].iter().any(|known| extension == *known));
+    let of_the_build = ["scripts", "tools"].iter().any(|folder| file.starts_with(folder));
+    of_the_build || !compiled
+}
+
 /// The symbols that the Kconfig files of a source define, with `CONFIG_` (Documentation/kbuild/kconfig-language.rst).
 pub(crate) fn symbols(source: &Path) -> io::Result<HashSet<String>> {
     fn collect(folder: &Path, found: &mut HashSet<String>) -> io::Result<()> {
@@ -97,6 +109,21 @@ mod tests {
     #[test]
     fn the_last_fragment_that_names_a_symbol_decides() {
         assert_eq!(lost("CONFIG_SCSI=m\nCONFIG_SCSI=y\n", "CONFIG_SCSI=y\n"), []);
+    }
+
+    #[test]
+    fn a_configuration_depends_on_no_file_that_is_compiled_into_the_kernel() {
+        let of = |file: &str| may_depend_on(Path::new(file));
+        assert!(!of("drivers/base/dd.c") && !of("include/linux/async.h") && !of("arch/x86/entry/entry_64.S"));
+        for file in [
+            "drivers/scsi/Kconfig",
+            "lib/Kconfig.debug",
+            "Makefile",
+            "scripts/kconfig/conf.c",
+            "arch/x86/Makefile",
+        ] {
+            assert!(of(file), "{file}");
+        }
     }
 
     #[test]

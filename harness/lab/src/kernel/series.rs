@@ -54,24 +54,26 @@ impl Tree {
         Self { root, aside, lock }
     }
 
-    /// Puts the series in. On failure the tree is as before.
-    pub(crate) fn apply(&self, series: &[Patch]) -> Result<(), Failure> {
+    /// Puts the series in; the files that each patch touches. On failure the tree is as before.
+    pub(crate) fn apply(&self, series: &[Patch]) -> Result<Vec<BTreeSet<PathBuf>>, Failure> {
         self.restore()?;
-        let mut files_touched = BTreeSet::new();
+        let mut touched_by_each = Vec::new();
         for patch in series {
             let files = touched(&self.git(), &patch.path)?.files();
             let attempt = format!("read the patch {patch}");
-            files_touched
-                .extend(files.map_err(|seen| Failure::new(Kind::Series, attempt, seen, AS_GIT_DOES))?);
+            touched_by_each
+                .push(files.map_err(|seen| Failure::new(Kind::Series, attempt, seen, AS_GIT_DOES))?);
         }
-        self.set_aside(&files_touched)
+        let touched_by_all = touched_by_each.iter().flatten().cloned().collect();
+        self.set_aside(&touched_by_all)
             .map_err(|e| Failure::file("copy files of the series to", &self.aside, &e))?;
         let applied = series.iter().try_for_each(|patch| self.apply_one(patch));
         // What stands in the tree was looked at by now.
-        applied.and_then(|()| self.refuse_links_out(&files_touched)).or_else(|failure| {
+        applied.and_then(|()| self.refuse_links_out(&touched_by_all)).or_else(|failure| {
             self.restore()?;
             Err(failure)
-        })
+        })?;
+        Ok(touched_by_each)
     }
 
     /// A kernel that is made of what such a link leads to would not be known by its source and patches.

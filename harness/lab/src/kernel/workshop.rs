@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::cancel;
 use crate::failure::{Failure, Kind};
 use crate::kernel::build::{self, Place};
+use crate::kernel::config;
 use crate::kernel::hold;
 use crate::kernel::identity::Identity;
 use crate::kernel::recipe::Build;
@@ -105,22 +106,30 @@ impl Workshop {
         // What a kill has left in.
         tree.restore()?;
         found.write(&source, &self.lock, watch)?;
-        tree.apply(&build.series).map_err(|mut failure| {
+        let touched = tree.apply(&build.series).map_err(|mut failure| {
             failure.attempt = format!("{} for the kernel \"{name}\"", failure.attempt);
             failure
         })?;
-        let made = self.make_patched(name, build, identity, &source, into, watch);
+        // Another commit may know other symbols, and has other defaults for those that nobody asks for; so may a patch.
+        let mut decided_by = format!("{}\n", identity.source.blake3);
+        for (patch, files) in identity.patches.iter().zip(&touched) {
+            if files.iter().any(|file| config::may_depend_on(file)) {
+                decided_by.push_str(&format!("{}\n", patch.blake3));
+            }
+        }
+        let made = self.make_patched(name, build, identity, (&source, &decided_by), into, watch);
         // Also after a failure: the next build begins from the pristine source.
         let restored = tree.restore();
         made.and(restored)
     }
 
+    /// The same, of the source with its patches in, whose configuration is decided by what this text names.
     fn make_patched(
         &self,
         name: &str,
         build: &Build,
         identity: Identity,
-        source: &Path,
+        (source, decided_by): (&Path, &str),
         into: &Path,
         watch: &dyn Watch,
     ) -> Result<(), Failure> {
@@ -167,10 +176,7 @@ impl Workshop {
             ));
             source::remove(&objects)?;
         }
-        // Another commit, or a patch, may know other symbols, and has other defaults for those that nobody asks for:
-        // what was configured before must not show.
-        let pieces = std::iter::once(&identity.source).chain(&identity.patches);
-        let decided_by: String = pieces.map(|piece| format!("{}\n", piece.blake3)).collect();
+        // What was configured before must not show.
         if !fs::read_to_string(&configured).is_ok_and(|known| known == decided_by) {
             watch.stage(&format!("configure {name}"));
             build::configure(place, &fragments).map_err(of_kernel)?;
