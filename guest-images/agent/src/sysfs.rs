@@ -100,7 +100,8 @@ pub(crate) fn describe(bus: &str) -> io::Result<Vec<DeviceFacts>> {
         let disk = disks.get(&place);
         Ok(DeviceFacts {
             node: own.unwrap_or_else(inherited),
-            reads: disk.and_then(|disk| reads.get(disk).copied()),
+            // A list that is read in parts may lack a line where another disk went away meanwhile.
+            reads: disk.and_then(|disk| reads.get(disk).copied().or_else(|| reads_of(&place, disk))),
             disk: disk.cloned(),
             driver: drivers.get(&name).cloned(),
             name,
@@ -149,6 +150,12 @@ fn device_of_disk(place: &Path) -> Option<&Path> {
 fn reads() -> HashMap<String, u64> {
     let text = std::fs::read_to_string("/proc/diskstats").unwrap_or_default();
     text.lines().filter_map(reads_of_disk).collect()
+}
+
+/// The same of one disk, by its own file, whose first number it is (Documentation/block/stat.rst).
+fn reads_of(device: &Path, disk: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(device.join("block").join(disk).join("stat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// A line of `/proc/diskstats`: major and minor number, name, reads completed, and more

@@ -69,7 +69,7 @@ pub struct DeviceFacts {
     pub node: Option<u32>,
     /// The disk that its driver made of it: `sdq`.
     pub disk: Option<String>,
-    /// The driver it is bound to: `sd`.
+    /// The driver it is bound to, in whose folder there is a link to it: `sd`.
     pub driver: Option<String>,
     /// Reads that the disk counted since it is there; `None` without a disk.
     pub reads: Option<u64>,

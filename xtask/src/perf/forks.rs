@@ -19,11 +19,11 @@ const MOST: Duration = Duration::from_millis(1500);
 const MOST_AROUND: Duration = Duration::from_millis(500);
 /// How many samples forks have to bring in the time of one boot.
 ///
-/// Seen under TCG on two cores: 3.2 to 3.5 while boots tried all 256 targets of an HBA, 2.6 since, as the limit does not
-/// follow boots that become faster. A boot takes 3.0 s, and a fork 1.15; of either, 0.7 to 0.8 s are measured, so that
-/// forks that cost nothing else would bring 3.8 times as many. Starting guests two ahead, stopped while another is
-/// measured, did not help. A guest whose memory is mapped from the saved state (x-ignore-shared) starts sooner and is
-/// measured slower, as it faults its pages in.
+/// Seen under TCG on two cores: 3.2 to 3.5 while boots tried all 256 targets of an HBA, and 2.6 since they do not. The
+/// limit is older than boots that take 3.0 s. A fork takes 1.15; of either 0.7 to 0.8 s are measured, so that forks
+/// that cost nothing else would bring 3.8 times as many. Starting guests two ahead, stopped while another is measured,
+/// did not help. A guest whose memory is mapped from the saved state (x-ignore-shared) starts sooner and is measured
+/// slower, as it faults its pages in.
 const TIMES_AS_MANY: f64 = 4.0;
 
 pub(super) fn measure(lineup: &mut Lineup, watch: &dyn Watch) -> Result<Vec<Row>, Failure> {

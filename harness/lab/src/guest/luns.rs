@@ -20,7 +20,7 @@ const DISK: &str = "scsi-hd";
 /// QEMU looks a block device up by its name among all there are (bdrv_find_node()), and where one more uses it, holds
 /// each of its users against each other (bdrv_parent_perms_conflict(), both block.c). Seen with 8000 LUNs of 16 HBAs,
 /// QEMU 7.2: made in 19 s where none share, in 11 s where 8 or 32 do, with 309 and 113 MiB; with 4096 of 8 HBAs, 128 to
-/// a device are as slow as none.
+/// a device are as slow as one to each.
 const SHARE: u32 = 32;
 
 /// Whether the LUNs fit on a command line.
@@ -88,7 +88,8 @@ fn properties(topology: &Topology, lun: u32) -> Dictionary {
 }
 
 /// The name of what is behind a LUN: its own where it is not as usual, else one that it shares with its neighbours on
-/// the HBA, whose I/O thread serves them all. Each of their reads waits for itself all the same.
+/// the HBA, whose I/O thread serves them all. Each of their reads waits for itself all the same, but where one of them
+/// is pulled out: QEMU lets the reads of all end first (blk_drain(), block/block-backend.c).
 fn behind(topology: &Topology, lun: u32) -> String {
     if topology.latency_of(lun) != topology.latency || is_faulty(topology, lun) || lun >= topology.luns {
         return format!("d{lun}");

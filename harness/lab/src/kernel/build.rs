@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use crate::cancel;
 use crate::child::{self, Offspring, Waited};
 use crate::failure::{Failure, Kind};
-use crate::kernel::{config, unfinished};
+use crate::kernel::{config, source, unfinished};
 use crate::scarce;
 use crate::watch::Watch;
 
@@ -55,6 +55,23 @@ pub(crate) fn compiler() -> Result<String, Failure> {
             _ => lacking(format!("gcc: {e}")),
         })?;
     output.stdout.lines().next().map(str::to_owned).ok_or_else(|| lacking("it said nothing".to_owned()))
+}
+
+/// What the assembler and the linker say of themselves, a line each: kconfig asks them (scripts/Kconfig.include). One
+/// that is not there says nothing, and stops the build by itself.
+pub(crate) fn binutils() -> Result<String, Failure> {
+    let mut said = String::new();
+    for program in ["as", "ld"] {
+        match child::output(Command::new(program).arg("--version"), Duration::from_secs(30), vec![]) {
+            Ok(output) => said.push_str(output.stdout.lines().next().unwrap_or_default()),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                return Err(Failure::interrupted(format!("ask {program} for its version")));
+            }
+            Err(_) => {}
+        }
+        said.push('\n');
+    }
+    Ok(said)
 }
 
 /// Makes `.config` from the fragments: what they do not name is off, whatever its default, wherever it can be
@@ -107,18 +124,15 @@ pub(crate) fn build(
 }
 
 /// Builds modules of our own for the kernel that was built last: copies their sources into a folder of the object
-/// tree, and returns that folder. kbuild writes beside the sources, so these cannot stay where they are. What is as it
-/// was when they were built there last is left as it is, so that kbuild compiles only what the kernel changes.
+/// tree, and returns that folder. kbuild writes beside the sources, so these cannot stay where they are.
 pub(crate) fn build_modules(place: Place<'_>, sources: &[PathBuf]) -> Result<PathBuf, Failure> {
     let attempt = "build our own modules for the kernel";
     let folder = place.objects.join("parprobe-modules");
+    source::remove(&folder)?;
     fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
     for source in sources {
         let to = folder.join(source.file_name().unwrap_or_default());
-        let text = fs::read(source).map_err(|e| Failure::file("read", source, &e))?;
-        if fs::read(&to).ok().as_ref() != Some(&text) {
-            fs::write(&to, text).map_err(|e| Failure::file("write", &to, &e))?;
-        }
+        fs::copy(source, &to).map_err(|e| Failure::file("write", &to, &e))?;
     }
     make(place, &[&format!("M={}", folder.display()), "modules"], attempt, &mut |_| {})?;
     Ok(folder)

@@ -111,7 +111,8 @@ impl Workshop {
             failure
         })?;
         // Another commit may know other symbols, and has other defaults for those that nobody asks for; so may a patch.
-        let mut decided_by = format!("{}\n", identity.source.blake3);
+        // And kconfig asks the programs of the host.
+        let mut decided_by = format!("{}\n{}", identity.source.blake3, build::binutils()?);
         for (patch, files) in identity.patches.iter().zip(&touched) {
             if files.iter().any(|file| config::may_depend_on(file)) {
                 decided_by.push_str(&format!("{}\n", patch.blake3));
@@ -179,6 +180,10 @@ impl Workshop {
         // What was configured before must not show.
         if !fs::read_to_string(&configured).is_ok_and(|known| known == decided_by) {
             watch.stage(&format!("configure {name}"));
+            // It says something of a configuration that may be half written, or another's, from now on.
+            fs::remove_file(&configured)
+                .or_else(absent)
+                .map_err(|e| Failure::file("remove", &configured, &e))?;
             build::configure(place, &fragments).map_err(of_kernel)?;
             fs::write(&configured, decided_by).map_err(|e| Failure::file("write", &configured, &e))?;
         }

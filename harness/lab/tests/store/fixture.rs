@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use lab::kernel::{Behaviour, Brought, Build, Kernel, Origin, Patch, Recipe, Source, State, Store};
 use lab::watch::{Nobody, Watch};
 
-/// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in it fails the build, `sleep`
-/// slows it down. A script `fault` in the folder of the store is run once, with the object tree and the number of make's
+/// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in either fails, when it has done
+/// its work or before, `sleep` in the code slows it down. A script `fault` in the folder of the store is run once, with the object tree and the number of make's
 /// process, and what it ends with is how compiling ends.
 const MAKEFILE: &str = r#"
 allnoconfig:
@@ -18,6 +18,8 @@ allnoconfig:
 	@for line in $$(cat defaults 2>/dev/null); do \
 		grep -q "^$${line%=*}=" $(O)/.config || echo $$line >> $(O)/.config; \
 	done
+	@echo configured >> $(O)/configurations
+	@! grep -sq fail defaults
 vmlinux: $(O)/vmlinux
 $(O)/vmlinux: code.c
 	@echo "  CC      code.o"
@@ -162,12 +164,27 @@ impl Fixture {
         self.store().ensure(recipes, &Nobody).unwrap()
     }
 
+    /// A patch that adds a line to the defaults.
+    pub(crate) fn default(&self, line: &str) -> PathBuf {
+        let diff = format!("--- /dev/null\n+++ b/defaults\n@@ -0,0 +1 @@\n+{line}\n");
+        self.write(&format!("{line}.patch"), &diff)
+    }
+
     /// How often make has built something, in all object trees.
     pub(crate) fn builds(&self) -> usize {
+        self.lines_of("builds")
+    }
+
+    /// How often make has configured, in all object trees.
+    pub(crate) fn configurations(&self) -> usize {
+        self.lines_of("configurations")
+    }
+
+    fn lines_of(&self, file: &str) -> usize {
         let sources = fs::read_dir(self.root().join("sources")).unwrap();
         sources
             .flat_map(|source| fs::read_dir(source.unwrap().path()).unwrap())
-            .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("builds")).ok())
+            .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join(file)).ok())
             .map(|text| text.lines().count())
             .sum()
     }
@@ -182,6 +199,10 @@ impl Fixture {
         let source = fs::read_dir(self.root().join("sources")).unwrap().next().unwrap().unwrap().path();
         fs::read_to_string(source.join("tree/code.c")).unwrap()
     }
+}
+
+pub(crate) fn config(kernel: &Kernel) -> String {
+    fs::read_to_string(kernel.folder.join("config")).unwrap()
 }
 
 pub(crate) fn image(kernel: &Kernel) -> String {

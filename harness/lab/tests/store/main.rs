@@ -11,10 +11,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::failure::Kind;
-use lab::kernel::{Catalogue, Kernel, Origin, Others, Recipe, Source, State, Store, Wanted};
+use lab::kernel::{Catalogue, Origin, Others, Recipe, Source, State, Store, Wanted};
 use lab::watch::{Nobody, Watch};
 
-use fixture::{Fixture, Notes, archive, image, recipe, write_source};
+use fixture::{Fixture, Notes, archive, config, image, recipe, write_source};
 
 #[test]
 fn kernels_of_one_source_are_each_built_once_and_leave_the_source_pristine() {
@@ -333,16 +333,40 @@ fn what_is_built_is_what_went_into_the_id_though_the_patch_is_edited_meanwhile()
 #[test]
 fn the_configuration_does_not_depend_on_what_was_built_before() {
     let patch = |fixture: &Fixture, value: &str| {
-        let diff = format!("--- /dev/null\n+++ b/defaults\n@@ -0,0 +1 @@\n+CONFIG_NEW={value}\n");
-        fixture.recipe(value, &[fixture.write(&format!("{value}.patch"), &diff)])
+        fixture.recipe(value, &[fixture.default(&format!("CONFIG_NEW={value}"))])
     };
-    let config = |kernel: &Kernel| fs::read_to_string(kernel.folder.join("config")).unwrap();
     let (one, other) = (Fixture::new(), Fixture::new());
     let both = one.ensure(&[patch(&one, "y"), patch(&one, "m")]);
     let alone = other.ensure(&[patch(&other, "m")]);
     assert_eq!(both[1].identity.id, alone[0].identity.id);
     assert_eq!(config(&both[1]), config(&alone[0]));
     assert!(config(&alone[0]).contains("CONFIG_NEW=m"));
+}
+
+#[test]
+fn a_kernel_is_configured_again_where_a_patch_can_change_the_configuration() {
+    let fixture = Fixture::new();
+    let (code, other) = (fixture.patch("first"), fixture.patch("second"));
+    let default = fixture.default("CONFIG_NEW=y");
+    let seen: Vec<_> = [vec![], vec![code.clone()], vec![code, default.clone()], vec![default], vec![other]]
+        .iter()
+        .map(|series| {
+            let kernel = fixture.ensure(&[fixture.recipe("mine", series)]).remove(0);
+            (fixture.configurations(), config(&kernel).contains("CONFIG_NEW"))
+        })
+        .collect();
+    // Whatever else is in the series, the same patch of the configuration decides it.
+    assert_eq!(seen, [(1, false), (1, false), (2, true), (2, true), (3, false)]);
+}
+
+#[test]
+fn a_configuration_that_came_to_nothing_is_nobody_elses() {
+    let fixture = Fixture::new();
+    fixture.ensure(&[fixture.recipe("plain", &[])]);
+    let failing = fixture.recipe("failing", &[fixture.default("CONFIG_NEW=fail")]);
+    assert_eq!(fixture.store().ensure(&[failing], &Nobody).unwrap_err().kind, Kind::Build);
+    let kernel = fixture.ensure(&[fixture.recipe("next", &[fixture.patch("first")])]).remove(0);
+    assert!(!config(&kernel).contains("CONFIG_NEW"), "{}", config(&kernel));
 }
 
 #[test]
