@@ -46,9 +46,9 @@ pub(crate) fn lost(fragments: &str, granted: &str) -> Vec<Lost> {
 
 /// Whether a configuration may depend on what is in this file of a source.
 ///
-/// Kconfig reads files of its own, runs programs of `scripts` and of `tools` folders, which make compiles, and is told by
-/// makefiles what to run (Documentation/kbuild/kconfig-macro-language.rst). Sources that are compiled into the kernel, and
-/// headers, it does not read.
+/// Kconfig reads files of its own, runs programs of `scripts` and of `tools` folders, which make compiles, and is told
+/// by makefiles what to run (Documentation/kbuild/kconfig-macro-language.rst). Sources that are compiled into the
+/// kernel, and headers, it does not read.
 pub(crate) fn may_depend_on(file: &Path) -> bool {
     let compiled =
         file.extension().is_some_and(|extension| ["c", "h", "S"].iter().any(|known| extension == *known));

@@ -54,7 +54,8 @@ impl Tree {
         Self { root, aside, lock }
     }
 
-    /// Puts the series in, and returns the files that each patch touches, in their order. On failure the tree is as before.
+    /// Puts the series in, and returns the files that each patch touches, in their order. On failure the tree is as
+    /// before.
     pub(crate) fn apply(&self, series: &[Patch]) -> Result<Vec<BTreeSet<PathBuf>>, Failure> {
         self.restore()?;
         let mut touched_by_each = Vec::new();

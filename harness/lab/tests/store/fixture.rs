@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use lab::kernel::{Behaviour, Brought, Build, Kernel, Origin, Patch, Recipe, Source, State, Store};
 use lab::watch::{Nobody, Watch};
 
-/// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in either fails, when it has done
-/// its work or before, `sleep` in the code slows it down. A script `fault` in the folder of the store is run once, with the object tree and the number of make's
-/// process, and what it ends with is how compiling ends.
+/// Grants what is in `known`, adds what is in `defaults`, and builds from `code.c`; `fail` in either fails, when it has
+/// done its work or before, `sleep` in the code slows it down. A script `fault` in the folder of the store is run once,
+/// with the object tree and the number of make's process, and what it ends with is how compiling ends.
 const MAKEFILE: &str = r#"
 allnoconfig:
 	@cp $(KCONFIG_ALLCONFIG) $(O)/asked; echo 'CONFIG_TINY=y' >> $(O)/asked
