@@ -180,7 +180,7 @@ impl Workshop {
         // What was configured before must not show.
         if !fs::read_to_string(&configured).is_ok_and(|known| known == decided_by) {
             watch.stage(&format!("configure {name}"));
-            // It says something of a configuration that may be half written, or another's, from now on.
+            // What is there may be half written from here on, and is no longer what the mark names.
             fs::remove_file(&configured)
                 .or_else(absent)
                 .map_err(|e| Failure::file("remove", &configured, &e))?;
